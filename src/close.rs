@@ -1,0 +1,100 @@
+//! Why the server ended a connection: whose fault it was, and so what the client should do next.
+//!
+//! Vocabulary: imports nothing of ours. The WebSocket codes are those of RFC 6455 §7.4.1.
+#![forbid(unsafe_code)]
+
+/// Why a connection that had been accepted came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CloseReason {
+    /// The peer closed, or its connection broke.
+    PeerLeft,
+    /// The peer broke RFC 6455. Reconnecting would fail the same way.
+    ProtocolError,
+    /// A text message, or a close reason, was not UTF-8.
+    BadUtf8,
+    /// The peer sent a frame or message above the limit.
+    MessageTooBig,
+    /// The peer sent what this endpoint does not take.
+    Policy,
+    /// The request was answered with an HTTP error.
+    BadRequest,
+    /// No request head within the handshake time-out.
+    HandshakeTimeout,
+    /// The peer answered no ping. It may come back and resume.
+    PeerSilent,
+    /// The peer took nothing of what was sent for longer than the send-stall time-out.
+    PeerStalled,
+    /// What the peer had yet to read is no longer kept. It may come back and resume, with a gap.
+    PeerTooSlow,
+    /// Every slot is taken, or the shard is overloaded. Try again later, or elsewhere.
+    Overloaded,
+    /// The server is going away. Reconnect, to another node if there is one.
+    ServerDraining,
+}
+
+impl CloseReason {
+    /// Every reason, in the order of their numbers.
+    pub const ALL: [CloseReason; 12] = [
+        CloseReason::PeerLeft,
+        CloseReason::ProtocolError,
+        CloseReason::BadUtf8,
+        CloseReason::MessageTooBig,
+        CloseReason::Policy,
+        CloseReason::BadRequest,
+        CloseReason::HandshakeTimeout,
+        CloseReason::PeerSilent,
+        CloseReason::PeerStalled,
+        CloseReason::PeerTooSlow,
+        CloseReason::Overloaded,
+        CloseReason::ServerDraining,
+    ];
+
+    /// The reason's number, for tables with an entry per reason.
+    pub fn index(self) -> usize {
+        self as usize
+    }
+
+    /// The status code of the WebSocket close frame that says so, where one is sent.
+    pub fn websocket_code(self) -> u16 {
+        match self {
+            CloseReason::PeerLeft => 1000,
+            CloseReason::ProtocolError => 1002,
+            CloseReason::BadUtf8 => 1007,
+            CloseReason::MessageTooBig => 1009,
+            CloseReason::Policy | CloseReason::BadRequest => 1008,
+            CloseReason::HandshakeTimeout | CloseReason::PeerSilent => 1001,
+            CloseReason::PeerStalled | CloseReason::PeerTooSlow | CloseReason::Overloaded => 1013,
+            CloseReason::ServerDraining => 1001,
+        }
+    }
+
+    /// The name used in metrics and logs, and as the text of the close frame.
+    pub fn label(self) -> &'static str {
+        match self {
+            CloseReason::PeerLeft => "peer left",
+            CloseReason::ProtocolError => "protocol error",
+            CloseReason::BadUtf8 => "bad UTF-8",
+            CloseReason::MessageTooBig => "message too big",
+            CloseReason::Policy => "policy",
+            CloseReason::BadRequest => "bad request",
+            CloseReason::HandshakeTimeout => "handshake time-out",
+            CloseReason::PeerSilent => "peer silent",
+            CloseReason::PeerStalled => "peer stalled",
+            CloseReason::PeerTooSlow => "peer too slow",
+            CloseReason::Overloaded => "overloaded",
+            CloseReason::ServerDraining => "server draining",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Tables by reason are indexed with its number: the list must hold each at its own place.
+    #[test]
+    fn reasons_stand_at_their_numbers() {
+        let places: Vec<usize> = CloseReason::ALL.iter().map(|reason| reason.index()).collect();
+        assert_eq!(places, (0..CloseReason::ALL.len()).collect::<Vec<_>>());
+    }
+}

@@ -1,0 +1,65 @@
+//! What a publication is, and the wire formats that it can be encoded in.
+//!
+//! Vocabulary: imports only `ids`.
+#![forbid(unsafe_code)]
+
+use crate::ids::Position;
+
+/// One message to one channel, as its home shard encodes it: in order, with its position.
+#[derive(Clone, Copy, Debug)]
+pub struct Publication<'a> {
+    /// Where it stands in its channel.
+    pub position: Position,
+    /// What the payload is.
+    pub kind: PayloadKind,
+    /// The bytes that the publisher gave.
+    pub payload: &'a [u8],
+}
+
+/// What a payload is; decides the WebSocket opcode and whether SSE can carry it as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PayloadKind {
+    /// Valid UTF-8.
+    Text,
+    /// Any bytes.
+    Binary,
+}
+
+impl PayloadKind {
+    /// Text if the payload is UTF-8, binary if it is not.
+    pub fn of(payload: &[u8]) -> Self {
+        match std::str::from_utf8(payload) {
+            Ok(_) => PayloadKind::Text,
+            Err(_) => PayloadKind::Binary,
+        }
+    }
+}
+
+/// How a publication is laid out on the wire. Each publication is encoded once for every format
+/// that its channel's subscribers use, however many they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Format {
+    /// One unmasked WebSocket frame, the payload as it is (RFC 6455 §5.2).
+    WebSocket,
+    /// One server-sent event in one chunk of a chunked HTTP/1.1 response (RFC 9112 §7.1).
+    Sse,
+}
+
+impl Format {
+    /// Every format, in the order of their numbers.
+    pub const ALL: [Format; 2] = [Format::WebSocket, Format::Sse];
+
+    /// The format's number, for tables with an entry per format.
+    pub fn index(self) -> usize {
+        self as usize
+    }
+
+    /// The name used in metrics.
+    pub fn label(self) -> &'static str {
+        match self {
+            Format::WebSocket => "websocket",
+            Format::Sse => "sse",
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! Names and numbers that identify things: shards, slots, channels, positions.
+//!
+//! Vocabulary: everything may import this module, and of ours it imports only `limits`. A number with a
+//! meaning has a type here, so that a slot is never mistaken for an index of something else.
+#![forbid(unsafe_code)]
+
+use std::{fmt, str::FromStr, sync::Arc, time::Duration};
+
+use crate::limits::TICK_MS;
+
+/// One core's share of the server: a thread with its own connections, rings and timers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ShardId(pub u16);
+
+/// A connection's place in its shard's table. Reused after the connection has closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Slot(pub u32);
+
+impl Slot {
+    /// The slot as an index into a table with one entry per slot.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// A moment, counted in ticks of [`TICK_MS`](crate::limits::TICK_MS) milliseconds since the server
+/// started. 32 bits of 100 ms are thirteen years.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Tick(pub u32);
+
+impl Tick {
+    /// The first tick that is at least `duration` after this one.
+    pub fn after(self, duration: Duration) -> Tick {
+        let ticks = duration.as_millis().div_ceil(u128::from(TICK_MS));
+        Tick(self.0.saturating_add(u32::try_from(ticks).unwrap_or(u32::MAX)))
+    }
+}
+
+/// Where a publication stands in its channel. Offsets rise, perhaps with gaps, and are never
+/// reused within an epoch. 128 bits, because a Redis stream id is two numbers of 64.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Offset(pub u128);
+
+/// One life of a numbering: offsets of different epochs do not compare.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Epoch(pub u64);
+
+/// Where a publication stands, in a form that outlives a connection. Written `epoch-offset`, the
+/// epoch in hexadecimal and the offset in decimal: `18c2f3a9d1e-42`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Position {
+    /// The numbering that the offset belongs to.
+    pub epoch: Epoch,
+    /// The place within it.
+    pub offset: Offset,
+}
+
+/// The longest a position can be when written: 16 hexadecimal digits, a dash, 39 decimal digits.
+pub const POSITION_TEXT_MAX: usize = 16 + 1 + 39;
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:x}-{}", self.epoch.0, self.offset.0)
+    }
+}
+
+/// The text is not a position of the form `epoch-offset`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a position is written epoch-offset, like 18c2f3a9d1e-42")]
+pub struct NotAPosition;
+
+impl FromStr for Position {
+    type Err = NotAPosition;
+
+    fn from_str(text: &str) -> Result<Self, NotAPosition> {
+        let (epoch, offset) = text.split_once('-').ok_or(NotAPosition)?;
+        if text.contains('+') {
+            return Err(NotAPosition);
+        }
+        let epoch = Epoch(u64::from_str_radix(epoch, 16).map_err(|_| NotAPosition)?);
+        let offset = Offset(offset.parse().map_err(|_| NotAPosition)?);
+        Ok(Position { epoch, offset })
+    }
+}
+
+/// A channel's name: 1 to 255 bytes of letters, digits and `._-:/`. Cheap to clone.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ChannelName(Arc<str>);
+
+/// Bytes in the longest channel name.
+pub const CHANNEL_NAME_MAX: usize = 255;
+
+/// Why a text is not a channel name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotAChannel {
+    /// Nothing was given.
+    #[error("the channel name is empty; name one, like /ws/news")]
+    Empty,
+    /// More than [`CHANNEL_NAME_MAX`] bytes.
+    #[error("the channel name is longer than {CHANNEL_NAME_MAX} bytes")]
+    TooLong,
+    /// A byte outside the allowed set.
+    #[error("a channel name is made of letters, digits and ._-:/ and has byte 0x{0:02x}")]
+    BadByte(u8),
+}
+
+impl ChannelName {
+    /// Checks `name` and takes a copy of it.
+    pub fn new(name: &str) -> Result<Self, NotAChannel> {
+        Self::check(name.as_bytes())?;
+        Ok(ChannelName(name.into()))
+    }
+
+    /// Says whether these bytes could be a channel's name.
+    pub fn check(name: &[u8]) -> Result<(), NotAChannel> {
+        if name.is_empty() {
+            return Err(NotAChannel::Empty);
+        }
+        if name.len() > CHANNEL_NAME_MAX {
+            return Err(NotAChannel::TooLong);
+        }
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-:/".contains(&byte);
+        match name.iter().find(|&&byte| !allowed(byte)) {
+            Some(&byte) => Err(NotAChannel::BadByte(byte)),
+            None => Ok(()),
+        }
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The hash bucket that the name falls into: FNV-1a, so that it is the same in every process,
+    /// on every machine and in every release (positions and journal files hang on it).
+    pub fn bucket(&self) -> Bucket {
+        let hash = self.0.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+        });
+        // The low bits of FNV-1a alone are weak for short names; the high half mends them.
+        Bucket((hash ^ (hash >> 32)) as u8)
+    }
+}
+
+impl fmt::Display for ChannelName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// One of 256 parts of the channel space. Local offsets are counted per bucket, and a bucket
+/// belongs to one shard, so neither the number of cores nor a channel that was freed and made
+/// again ever reuses an offset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Bucket(pub u8);
+
+/// How many buckets there are. Fixed for ever: journals and positions rest on it.
+pub const BUCKETS: usize = 256;
+
+impl Bucket {
+    /// The shard, of `shards`, that orders and encodes the publications of this bucket.
+    pub fn home(self, shards: u16) -> ShardId {
+        ShardId(u16::from(self.0) % shards)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A position that was written is read back as it was; anything else is refused.
+    #[test]
+    fn a_position_survives_being_written() {
+        for (epoch, offset) in [(0, 0), (0x18c2_f3a9_d1ee, 42), (u64::MAX, u128::MAX)] {
+            let position = Position { epoch: Epoch(epoch), offset: Offset(offset) };
+            assert!(position.to_string().len() <= POSITION_TEXT_MAX);
+            assert_eq!(position.to_string().parse(), Ok(position));
+        }
+        for text in ["", "-", "1", "1-", "-1", "x-1", "1-x", "1-+1", "+1-1", "1--1", "1-2-3"] {
+            assert_eq!(text.parse::<Position>(), Err(NotAPosition), "{text:?}");
+        }
+    }
+
+    /// Every byte is either allowed everywhere in a name or nowhere, and lengths 1 to 255 are.
+    #[test]
+    fn a_channel_name_is_checked_byte_by_byte() {
+        for byte in 0..=255u8 {
+            let name = [b'a', byte];
+            let fine = byte.is_ascii_alphanumeric() || b"._-:/".contains(&byte);
+            let expected = if fine { Ok(()) } else { Err(NotAChannel::BadByte(byte)) };
+            assert_eq!(ChannelName::check(&name), expected);
+        }
+        assert_eq!(ChannelName::check(b""), Err(NotAChannel::Empty));
+        assert_eq!(ChannelName::check(&[b'a'; 255]), Ok(()));
+        assert_eq!(ChannelName::check(&[b'a'; 256]), Err(NotAChannel::TooLong));
+    }
+
+    /// Buckets are stable over releases (these numbers must never change) and spread evenly.
+    #[test]
+    fn buckets_are_stable_and_even() {
+        let bucket = |name: &str| ChannelName::new(name).unwrap().bucket().0;
+        let mut counts = [0u32; BUCKETS];
+        (0..25_600).for_each(|n| counts[usize::from(bucket(&format!("user.{n}")))] += 1);
+        assert!(counts.iter().all(|&count| (40..180).contains(&count)), "{counts:?}");
+        assert_eq!([bucket("news"), bucket("a"), bucket("ticker.EURUSD")], [156, 192, 132]);
+    }
+}

@@ -1,0 +1,62 @@
+//! Every bound that is fixed when Stentor is built, in one place and checked against each other.
+//!
+//! Bounds that an operator may want to move are settings, in `config`; what stands here either
+//! follows from the kernel or has been measured to be right everywhere.
+#![forbid(unsafe_code)]
+
+/// Sends submitted to the kernel in one call. Measured: 32 to 128 cost the same per send, and
+/// above 128 the batch only adds delay for whoever comes after it.
+pub const SEND_BATCH: usize = 64;
+
+/// Receives submitted to the kernel in one call, each with its own part of the scratch buffer.
+pub const RECEIVE_BATCH: usize = 32;
+
+/// Bytes of scratch per receive in a batch; also the most that one read takes from a connection.
+pub const RECEIVE_BYTES: usize = 4096;
+
+/// Entries in a ring's submission queue. A batch must fit into an empty one.
+pub const SUBMISSION_ENTRIES: u32 = 256;
+
+/// Entries in a ring's completion queue: 145 KiB of locked memory per ring at this size.
+pub const COMPLETION_ENTRIES: u32 = 8192;
+
+/// Sends of broadcasts that a shard makes per turn, over all channels, before it looks at its
+/// inbox and its completions again: about 1 ms of kernel work.
+pub const SENDS_PER_TURN_MAX: usize = 256;
+
+/// Publications that a home shard takes from outside per turn; the rest wait for the next.
+pub const PUBLICATIONS_PER_TURN_MAX: usize = 256;
+
+/// Messages from other shards handled per turn; the rest wait for the next.
+pub const MESSAGES_PER_TURN_MAX: usize = 1024;
+
+/// Connections whose input is read per turn.
+pub const RECEIVES_PER_TURN_MAX: usize = 256;
+
+/// Bytes in the largest segment that holds more than one frame. A frame above it gets a segment
+/// of its own.
+pub const SEGMENT_BYTES_MAX: usize = 256 * 1024;
+
+/// Bytes in the smallest segment.
+pub const SEGMENT_BYTES_MIN: usize = 64;
+
+/// Bytes of a cut frame that a connection may keep when the segment under it is dropped; one with
+/// more is closed without a close frame.
+pub const CUT_FRAME_BYTES_MAX: usize = 64 * 1024;
+
+/// The same, over all connections of a shard.
+pub const CUT_FRAME_BYTES_PER_SHARD_MAX: usize = 8 * 1024 * 1024;
+
+/// Milliseconds between two ticks of the timer wheel. Deadlines are seconds; a coarse tick lets
+/// thousands of pings leave as one batch.
+pub const TICK_MS: u64 = 100;
+
+/// Seconds that a closing connection may take to read its last bytes and to send its end.
+pub const CLOSING_SECONDS_MAX: u64 = 2;
+
+const _: () = assert!(SEND_BATCH <= SUBMISSION_ENTRIES as usize);
+const _: () = assert!(RECEIVE_BATCH <= SUBMISSION_ENTRIES as usize);
+const _: () = assert!(SEND_BATCH.is_power_of_two() && SENDS_PER_TURN_MAX >= SEND_BATCH);
+const _: () = assert!(COMPLETION_ENTRIES as usize >= 16 * SEND_BATCH);
+const _: () = assert!(SEGMENT_BYTES_MIN <= SEGMENT_BYTES_MAX);
+const _: () = assert!(SEGMENT_BYTES_MAX < u32::MAX as usize);
