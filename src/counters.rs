@@ -1,0 +1,122 @@
+//! What a shard counts. Written by the shard alone, read by whoever wants to know.
+//!
+//! Counters are relaxed atomics with one writer: adding is a load and a store, no locked
+//! instruction, and a reader may see one counter a moment before another.
+#![forbid(unsafe_code)]
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::{close::CloseReason, frame::Format};
+
+/// A number that only one thread changes.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds `n`. Only the owner may call this: additions of two threads could be lost.
+    pub fn add(&self, n: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+    }
+
+    /// Takes `n` away. Only the owner may call this.
+    pub fn sub(&self, n: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_sub(n), Ordering::Relaxed);
+    }
+
+    /// Sets the value. Only the owner may call this.
+    pub fn set(&self, n: u64) {
+        self.0.store(n, Ordering::Relaxed);
+    }
+
+    /// The value now.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Upper bounds of the sweep-duration buckets, in microseconds; above the last is one more.
+pub const SWEEP_BUCKETS_US: [u64; 12] = [
+    100, 300, 1_000, 3_000, 10_000, 30_000, 60_000, 100_000, 300_000, 1_000_000, 3_000_000,
+    10_000_000,
+];
+
+/// Everything that one shard counts. Totals since the start, unless it says "now".
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct Counters {
+    /// Subscribers now, by format (see [`Format::index`]).
+    pub subscribers: [Counter; Format::ALL.len()],
+    /// Connections now, whatever their state.
+    pub connections: Counter,
+    /// Connections accepted.
+    pub accepted: Counter,
+    /// Connections that were answered 503 because the server was full or draining.
+    pub refused: Counter,
+    /// Connections ended, by reason (see [`CloseReason::index`]).
+    pub closed: [Counter; CloseReason::ALL.len()],
+    /// Publications that this shard, as their home, gave a position.
+    pub publications: Counter,
+    /// Payload bytes of those.
+    pub publication_bytes: Counter,
+    /// Encodings made of those, over all formats.
+    pub encodings: Counter,
+    /// Publications fully handed to the kernel, counted once per subscriber.
+    pub deliveries: Counter,
+    /// Bytes of broadcasts handed to the kernel.
+    pub delivered_bytes: Counter,
+    /// Sends made for broadcasts; deliveries per send is the coalescing ratio.
+    pub sends: Counter,
+    /// Sends that the socket did not take whole.
+    pub short_sends: Counter,
+    /// Subscribers whose socket is full now.
+    pub blocked: Counter,
+    /// Channels with a local subscriber now, counted once per format.
+    pub views: Counter,
+    /// Channels that this shard is the home of now.
+    pub channels: Counter,
+    /// Bytes of segments that this shard keeps for its subscribers now.
+    pub log_bytes: Counter,
+    /// Rounds over all subscribers of a channel that were completed.
+    pub sweeps: Counter,
+    /// The sum of their durations, in microseconds.
+    pub sweep_us: Counter,
+    /// How many lasted how long; the last is for those above every bound.
+    pub sweep_buckets: [Counter; SWEEP_BUCKETS_US.len() + 1],
+    /// Messages from other shards that wait now.
+    pub inbox: Counter,
+    /// Turns of the loop.
+    pub turns: Counter,
+    /// Microseconds spent in turns, not parked; with [`Counters::alive_us`], the utilisation.
+    pub busy_us: Counter,
+    /// Microseconds since the shard started, as of its last turn.
+    pub alive_us: Counter,
+}
+
+impl Counters {
+    /// Counts a completed sweep.
+    pub fn on_sweep(&self, duration_us: u64) {
+        self.sweeps.add(1);
+        self.sweep_us.add(duration_us);
+        self.sweep_buckets[SWEEP_BUCKETS_US.partition_point(|&bound| bound < duration_us)].add(1);
+    }
+
+    /// Counts a connection's end.
+    pub fn on_closed(&self, reason: CloseReason) {
+        self.closed[reason.index()].add(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A duration falls into the first bucket whose bound it does not exceed.
+    #[test]
+    fn sweeps_fall_into_the_right_bucket() {
+        let counters = Counters::default();
+        [0, 100, 101, 10_000_000, 10_000_001].into_iter().for_each(|us| counters.on_sweep(us));
+        let counts: Vec<u64> = counters.sweep_buckets.iter().map(Counter::get).collect();
+        assert_eq!(counts, [2, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1]);
+        assert_eq!((counters.sweeps.get(), counters.sweep_us.get()), (5, 20_000_202));
+    }
+}

@@ -1,0 +1,153 @@
+//! Publications from outside, and the answers to their publishers.
+//!
+//! An [`Ingress`] belongs to one shard. Whoever publishes holds one of its places from the push
+//! until the answer was taken, so neither queue can overflow: there are as many places as either
+//! queue has room. Without a free place a publication is refused at once.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use bytes::Bytes;
+use crossbeam::queue::ArrayQueue;
+
+use super::Parking;
+use crate::ids::{ChannelName, Position};
+
+/// Names a publication between its publisher and the shard; the publisher's choice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Ticket(pub u64);
+
+/// A publication on its way to its home shard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Publish {
+    /// Comes back in the [`Answer`].
+    pub ticket: Ticket,
+    /// Where it is published.
+    pub channel: ChannelName,
+    /// The payload as it came.
+    pub payload: Bytes,
+}
+
+/// What became of a publication.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The publication's ticket.
+    pub ticket: Ticket,
+    /// The position that it was given.
+    pub position: Position,
+    /// Subscribers that the home shard knew of at that moment, over all shards.
+    pub subscribers: u64,
+}
+
+/// The queue of outside publications to one shard, and of its answers back.
+pub struct Ingress {
+    publications: ArrayQueue<Publish>,
+    answers: ArrayQueue<Answer>,
+    /// Places free: capacity less publications that wait, are in work, or have an answer waiting.
+    free: AtomicUsize,
+    parking: Arc<Parking>,
+    answered: Arc<dyn Fn() + Send + Sync>,
+}
+
+impl Ingress {
+    /// Places for `capacity` publications to the shard that `parking` wakes. `answered` is called
+    /// by the shard, at most once per turn, when answers are waiting.
+    pub fn new(
+        capacity: usize,
+        parking: Arc<Parking>,
+        answered: Arc<dyn Fn() + Send + Sync>,
+    ) -> Self {
+        Ingress {
+            publications: ArrayQueue::new(capacity),
+            answers: ArrayQueue::new(capacity),
+            free: AtomicUsize::new(capacity),
+            parking,
+            answered,
+        }
+    }
+
+    /// Hands a publication to the shard, or gives it back if every place is taken. The
+    /// shard is not woken: call [`Ingress::wake`] after the last publication of a batch.
+    pub fn publish(&self, publication: Publish) -> Result<(), Publish> {
+        let place =
+            self.free.fetch_update(Ordering::AcqRel, Ordering::Acquire, |free| free.checked_sub(1));
+        match place {
+            Ok(_) => self.publications.push(publication),
+            Err(_) => Err(publication),
+        }
+    }
+
+    /// Wakes the shard if it is parked.
+    pub fn wake(&self) {
+        self.parking.wake();
+    }
+
+    /// The shard takes the oldest publication.
+    pub fn take(&self) -> Option<Publish> {
+        self.publications.pop()
+    }
+
+    /// Publications that wait for the shard.
+    pub fn waiting(&self) -> usize {
+        self.publications.len()
+    }
+
+    /// The shard answers a publication that it took. [`Ingress::flush_answers`] makes it known.
+    pub fn answer(&self, answer: Answer) {
+        let pushed = self.answers.push(answer);
+        assert!(pushed.is_ok(), "an answer without a publication: every place has room for one");
+    }
+
+    /// The shard says that it has answered all it will answer this turn.
+    pub fn flush_answers(&self) {
+        (self.answered)();
+    }
+
+    /// The publisher takes an answer, which frees its place.
+    pub fn take_answer(&self) -> Option<Answer> {
+        let answer = self.answers.pop()?;
+        self.free.fetch_add(1, Ordering::AcqRel);
+        Some(answer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        ids::{Epoch, Offset},
+        io::Bell,
+    };
+
+    /// A place is taken from the push until the answer was taken; without one, the publication
+    /// comes back.
+    #[test]
+    fn places_are_bounded_from_push_to_answer() {
+        struct Silence;
+        impl Bell for Silence {
+            fn ring(&self) {}
+        }
+        let ingress = Ingress::new(2, Parking::new(Arc::new(Silence)), Arc::new(|| ()));
+        let publish = |n| Publish {
+            ticket: Ticket(n),
+            channel: ChannelName::new("a").unwrap(),
+            payload: Bytes::new(),
+        };
+        let answer = |n| Answer {
+            ticket: Ticket(n),
+            position: Position { epoch: Epoch(1), offset: Offset(u128::from(n)) },
+            subscribers: 0,
+        };
+        assert_eq!(ingress.publish(publish(1)), Ok(()));
+        assert_eq!(ingress.publish(publish(2)), Ok(()));
+        assert_eq!(ingress.publish(publish(3)), Err(publish(3)));
+        assert_eq!(ingress.take(), Some(publish(1)));
+        assert_eq!(ingress.publish(publish(3)), Err(publish(3)), "taken, but not answered");
+        ingress.answer(answer(1));
+        assert_eq!(ingress.publish(publish(3)), Err(publish(3)), "answered, but not heard");
+        assert_eq!(ingress.take_answer(), Some(answer(1)));
+        assert_eq!(ingress.publish(publish(3)), Ok(()));
+    }
+}
