@@ -8,5 +8,6 @@ pub mod frame;
 pub mod ids;
 pub mod io;
 pub mod limits;
+pub mod log;
 pub mod mesh;
 pub mod segment;
