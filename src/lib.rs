@@ -7,3 +7,4 @@ pub mod frame;
 pub mod ids;
 pub mod io;
 pub mod limits;
+pub mod wire;
