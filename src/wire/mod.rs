@@ -7,3 +7,4 @@
 pub mod handshake;
 pub mod http;
 pub mod route;
+pub mod websocket;
