@@ -5,9 +5,11 @@
 pub mod close;
 pub mod counters;
 pub mod frame;
+pub mod hub;
 pub mod ids;
 pub mod io;
 pub mod limits;
 pub mod log;
 pub mod mesh;
 pub mod segment;
+pub mod wire;

@@ -54,6 +54,9 @@ pub const TICK_MS: u64 = 100;
 /// Seconds that a closing connection may take to read its last bytes and to send its end.
 pub const CLOSING_SECONDS_MAX: u64 = 2;
 
+/// Headers in a request. Browsers send about 20, and proxies add a few.
+pub const REQUEST_HEADERS_MAX: usize = 64;
+
 const _: () = assert!(SEND_BATCH <= SUBMISSION_ENTRIES as usize);
 const _: () = assert!(RECEIVE_BATCH <= SUBMISSION_ENTRIES as usize);
 const _: () = assert!(SEND_BATCH.is_power_of_two() && SENDS_PER_TURN_MAX >= SEND_BATCH);

@@ -74,7 +74,12 @@ proptest! {
                     prop_assert_eq!(log.head().frames, frame_ends.len() as u64);
                 }
                 Act::Tell => {
-                    log.since(window.head().byte).for_each(|extent| window.on_extent(extent));
+                    for extent in log.since(window.head().byte) {
+                        let floor = window.floor_with(&extent, 3000);
+                        window.on_extent(extent);
+                        window.limit(3000);
+                        prop_assert_eq!(window.floor(), floor, "as it was foretold");
+                    }
                     prop_assert_eq!(window.head(), log.head());
                 }
                 Act::Forget => log.forget(window.head().byte),
@@ -116,6 +121,7 @@ fn old_news_changes_nothing() {
     let old: Vec<Extent> = log.since(0).collect();
     (0..50).for_each(|_| log.append(10, |out| out.fill(2)));
     log.since(0).for_each(|extent| window.on_extent(extent));
+    old.iter().for_each(|extent| assert_eq!(window.floor_with(extent, 0), window.floor()));
     let before = (window.floor(), window.head(), window.memory());
     old.into_iter().chain(log.since(0).collect::<Vec<_>>()).for_each(|e| window.on_extent(e));
     assert_eq!((window.floor(), window.head(), window.memory()), before);

@@ -103,6 +103,30 @@ impl Window {
         self.floor > floor
     }
 
+    /// The floor that there would be after `extent` was taken and the window limited.
+    pub fn floor_with(&self, extent: &Extent, bytes_max: usize) -> u64 {
+        if extent.end.byte <= self.head.byte {
+            return self.floor;
+        }
+        if extent.start() > self.head.byte {
+            return extent.start();
+        }
+        let same = |newest: &Extent| newest.bytes.same_segment(&extent.bytes);
+        let added = match self.extents.back() {
+            Some(newest) if same(newest) => 0,
+            _ => extent.bytes.capacity(),
+        };
+        let (mut memory, mut floor) = (self.memory() + added, self.floor);
+        let droppable = self.extents.len() - usize::from(added == 0 && !self.extents.is_empty());
+        for oldest in self.extents.iter().take(droppable) {
+            if memory <= bytes_max {
+                break;
+            }
+            (memory, floor) = (memory - oldest.bytes.capacity(), oldest.end.byte);
+        }
+        floor
+    }
+
     fn drop_oldest(&mut self) {
         if let Some(oldest) = self.extents.pop_front() {
             self.floor = oldest.end.byte;

@@ -1,0 +1,440 @@
+//! The side of channels that reads: this shard's views, and its subscribers as cursors.
+//!
+//! A subscriber is a place in its view's stream and a few flags, 24 bytes in a table by slot. It
+//! is *clean* if the next bytes of its connection may be the next bytes of the stream; sweeps
+//! serve the clean ones. Everybody else (a full socket, a frame cut in the middle, private bytes
+//! that must go first) is skipped, costs nothing, and comes back through [`Views::unblock`] or
+//! [`Views::release`].
+//!
+//! A connection reads at most one view.
+
+mod sweep;
+
+pub use sweep::{Batch, Trouble};
+
+use std::collections::{HashMap, VecDeque};
+
+use self::sweep::Sweep;
+use super::{Message, SlotSet, ViewId};
+use crate::{
+    frame::Format,
+    ids::{ChannelName, ShardId, Slot},
+    log::{Extent, Mark, Window},
+    wire,
+};
+
+/// The channels that this shard's subscribers read.
+pub struct Views {
+    table: Vec<View>,
+    free: Vec<u32>,
+    by_name: HashMap<(ChannelName, Format), u32>,
+    subscribers: Vec<Subscriber>,
+    /// Views whose home is owed a word about the number of their subscribers.
+    owed: VecDeque<u32>,
+    /// Views with a sweep under way or due.
+    active: VecDeque<u32>,
+    lag_bytes_max: usize,
+    /// Sockets that are full now.
+    blocked: u32,
+    /// Kept between slices for its memory alone.
+    aside: Vec<Slot>,
+}
+
+/// What came of joining a view.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Joined {
+    /// The subscriber gets everything from now on.
+    Live,
+    /// The home was asked; [`News::Live`] or [`News::Refused`] follows.
+    Waiting,
+}
+
+/// What a message means for subscribers here.
+#[derive(Clone, Debug, PartialEq)]
+pub enum News {
+    /// Nothing to be done at once.
+    Nothing,
+    /// These get everything from now on.
+    Live(SlotSet),
+    /// These cannot be served: there are too many channels. They have left the view.
+    Refused(SlotSet),
+    /// What these had yet to read is no longer kept. They have left the view.
+    Lapped(Vec<Lapped>),
+}
+
+/// A subscriber that fell too far behind.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Lapped {
+    /// The connection.
+    pub slot: Slot,
+    /// What is missing from a frame that was cut: these bytes must go out before any others.
+    pub rest: Vec<u8>,
+}
+
+/// One channel in one format, as this shard's subscribers read it.
+struct View {
+    /// None: the place in the table is not taken.
+    name: Option<ChannelName>,
+    format: Format,
+    generation: u32,
+    live: bool,
+    /// Whether the home was told of this view.
+    asked: bool,
+    owed: bool,
+    active: bool,
+    members: SlotSet,
+    /// Members that may stand below the last round's goal.
+    behind: SlotSet,
+    /// Clean members that the current round will not reach, and that stand below its goal.
+    late: SlotSet,
+    window: Window,
+    sweep: Sweep,
+}
+
+/// A connection's place in what it reads.
+#[derive(Clone, Copy)]
+struct Subscriber {
+    cursor: u64,
+    /// Frames before the cursor, modulo 2^32; differences are what counts.
+    frames: u32,
+    /// The view, or [`NO_VIEW`].
+    view: u32,
+    /// Bytes that are missing from a frame that was cut.
+    cut: u32,
+    flags: u8,
+}
+
+const NO_VIEW: u32 = u32::MAX;
+
+/// The socket is full; the kernel will say when it is not.
+const BLOCKED: u8 = 1;
+/// Private bytes go first.
+const HELD: u8 = 2;
+/// In the view's `behind` set.
+const BEHIND: u8 = 4;
+/// In the view's `late` set.
+const LATE: u8 = 8;
+
+const _: () = assert!(size_of::<Subscriber>() == 24);
+
+impl Subscriber {
+    const NONE: Subscriber = Subscriber { cursor: 0, frames: 0, view: NO_VIEW, cut: 0, flags: 0 };
+
+    /// The same connection, reading nothing.
+    fn without_view(&self) -> Subscriber {
+        Subscriber { flags: self.flags & (BLOCKED | HELD), ..Subscriber::NONE }
+    }
+
+    /// Whether the next bytes of the connection may be the next bytes of the stream.
+    fn is_clean(&self) -> bool {
+        self.flags & (BLOCKED | HELD) == 0 && self.cut == 0
+    }
+}
+
+impl Views {
+    /// No views, and a table for `slots` connections. Of each stream at most `lag_bytes_max`
+    /// bytes are kept for subscribers that are behind.
+    pub fn new(slots: u32, lag_bytes_max: usize) -> Self {
+        Views {
+            table: Vec::new(),
+            free: Vec::new(),
+            by_name: HashMap::new(),
+            subscribers: vec![Subscriber::NONE; slots as usize],
+            owed: VecDeque::new(),
+            active: VecDeque::new(),
+            lag_bytes_max,
+            blocked: 0,
+            aside: Vec::new(),
+        }
+    }
+
+    /// Views now.
+    pub fn len(&self) -> usize {
+        self.by_name.len()
+    }
+
+    /// Whether nobody reads anything.
+    pub fn is_empty(&self) -> bool {
+        self.by_name.is_empty()
+    }
+
+    /// Subscribers whose socket is full now.
+    pub fn blocked(&self) -> u32 {
+        self.blocked
+    }
+
+    /// Bytes of segments kept by all views. Walks them all: for metrics.
+    pub fn memory(&self) -> usize {
+        self.table.iter().map(|view| view.window.memory()).sum()
+    }
+
+    /// Lets a connection read a channel. It must read nothing now.
+    pub fn join(&mut self, slot: Slot, name: &ChannelName, format: Format) -> Joined {
+        debug_assert_eq!(self.subscribers[slot.index()].view, NO_VIEW);
+        let index = match self.by_name.get(&(name.clone(), format)) {
+            Some(&index) => index,
+            None => self.add_view(name.clone(), format),
+        };
+        let view = &mut self.table[index as usize];
+        view.members.insert(slot);
+        let head = view.window.head();
+        let subscriber = &mut self.subscribers[slot.index()];
+        *subscriber = Subscriber {
+            cursor: head.byte,
+            frames: head.frames as u32,
+            view: index,
+            ..subscriber.without_view()
+        };
+        let joined = if view.live { Joined::Live } else { Joined::Waiting };
+        self.owe(index);
+        joined
+    }
+
+    /// Takes a connection out of what it reads. Returns what is missing from a frame that was cut:
+    /// these bytes must go out before any others.
+    pub fn leave(&mut self, slot: Slot) -> Vec<u8> {
+        let rest = self.cut_rest(slot).to_vec();
+        let subscriber = &mut self.subscribers[slot.index()];
+        let index = std::mem::replace(subscriber, subscriber.without_view()).view;
+        if index != NO_VIEW {
+            let view = &mut self.table[index as usize];
+            view.members.remove(slot);
+            view.behind.remove(slot);
+            view.late.remove(slot);
+            self.owe(index);
+        }
+        rest
+    }
+
+    /// The connection is gone, and with it whatever was known of it.
+    pub fn forget(&mut self, slot: Slot) {
+        self.leave(slot);
+        self.unblock(slot);
+        self.subscribers[slot.index()] = Subscriber::NONE;
+    }
+
+    /// Whether a connection reads something.
+    pub fn reads(&self, slot: Slot) -> bool {
+        self.subscribers[slot.index()].view != NO_VIEW
+    }
+
+    /// Private bytes of this connection go first from now on, between two frames.
+    pub fn hold(&mut self, slot: Slot) {
+        self.subscribers[slot.index()].flags |= HELD;
+    }
+
+    /// The private bytes are out.
+    pub fn release(&mut self, slot: Slot) {
+        self.subscribers[slot.index()].flags &= !HELD;
+        self.resume(slot);
+    }
+
+    /// Whether the connection's socket is full.
+    pub fn is_blocked(&self, slot: Slot) -> bool {
+        self.subscribers[slot.index()].flags & BLOCKED != 0
+    }
+
+    /// A send of private bytes found the socket full.
+    pub fn block(&mut self, slot: Slot) {
+        let subscriber = &mut self.subscribers[slot.index()];
+        self.blocked += u32::from(subscriber.flags & BLOCKED == 0);
+        subscriber.flags |= BLOCKED;
+    }
+
+    /// The socket has room again.
+    pub fn unblock(&mut self, slot: Slot) {
+        let subscriber = &mut self.subscribers[slot.index()];
+        self.blocked -= u32::from(subscriber.flags & BLOCKED != 0);
+        subscriber.flags &= !BLOCKED;
+        self.resume(slot);
+    }
+
+    /// A subscriber that has become clean is served by the next round, or by one for latecomers.
+    fn resume(&mut self, slot: Slot) {
+        let index = self.subscribers[slot.index()].view;
+        if index != NO_VIEW {
+            self.file(slot, index);
+        }
+    }
+
+    /// Takes a message from a home.
+    pub fn on_message(&mut self, message: Message) -> News {
+        match message {
+            Message::Interest { .. } => News::Nothing,
+            Message::Live { view, head } => self.on_live(view, head),
+            Message::Refused { view } => self.on_refused(view),
+            Message::Head { view, extent } => self.on_extent(view, extent),
+        }
+    }
+
+    fn on_live(&mut self, id: ViewId, head: Mark) -> News {
+        let Some(view) = self.view(id) else {
+            return News::Nothing;
+        };
+        view.live = true;
+        view.window = Window::at(head);
+        view.sweep.goal = head.byte;
+        let members = view.members.clone();
+        for slot in members.iter() {
+            let subscriber = &mut self.subscribers[slot.index()];
+            (subscriber.cursor, subscriber.frames) = (head.byte, head.frames as u32);
+        }
+        News::Live(members)
+    }
+
+    fn on_refused(&mut self, id: ViewId) -> News {
+        let Some(view) = self.view(id) else {
+            return News::Nothing;
+        };
+        let members = std::mem::take(&mut view.members);
+        for slot in members.iter() {
+            let subscriber = &mut self.subscribers[slot.index()];
+            *subscriber = subscriber.without_view();
+        }
+        self.free_view(id.index);
+        News::Refused(members)
+    }
+
+    fn on_extent(&mut self, id: ViewId, extent: Extent) -> News {
+        let lag_bytes_max = self.lag_bytes_max;
+        let Some(view) = self.view(id) else {
+            return News::Nothing;
+        };
+        let floor = view.window.floor_with(&extent, lag_bytes_max);
+        let lapped = if floor > view.window.floor() { self.lap(id.index, floor) } else { vec![] };
+        let view = &mut self.table[id.index as usize];
+        view.window.on_extent(extent);
+        view.window.limit(lag_bytes_max);
+        self.activate(id.index);
+        if lapped.is_empty() { News::Nothing } else { News::Lapped(lapped) }
+    }
+
+    /// Takes out whoever stands below `floor`, while the frames that were cut there are still to
+    /// be had. Walks all members, which is rare.
+    fn lap(&mut self, index: u32, floor: u64) -> Vec<Lapped> {
+        let is_lapped = |slot: &Slot| self.subscribers[slot.index()].cursor < floor;
+        let slots: Vec<Slot> =
+            self.table[index as usize].members.iter().filter(is_lapped).collect();
+        slots.into_iter().map(|slot| Lapped { slot, rest: self.leave(slot) }).collect()
+    }
+
+    /// Whether some home is owed a word.
+    pub fn owes(&self) -> bool {
+        !self.owed.is_empty()
+    }
+
+    /// Tells homes how many subscribers the views have, oldest debt first, until `push` gives a
+    /// message back. A view that was left by all is gone once its home knows.
+    pub fn tell(&mut self, from: ShardId, mut push: impl FnMut(Message) -> Result<(), Message>) {
+        for _ in 0..self.owed.len() {
+            let Some(index) = self.owed.pop_front() else { break };
+            let view = &mut self.table[index as usize];
+            let Some(channel) = view.name.clone() else {
+                view.owed = false;
+                self.free_if_unqueued(index);
+                continue;
+            };
+            let subscribers = view.members.len();
+            let id = ViewId { index, generation: view.generation };
+            let interest = Message::Interest {
+                from,
+                view: id,
+                channel,
+                format: view.format,
+                subscribers,
+                first: !view.asked,
+            };
+            // A view that came and went before its home heard of it need not be mentioned.
+            let silent = !view.asked && subscribers == 0;
+            if !silent && push(interest).is_err() {
+                self.owed.push_back(index);
+                continue;
+            }
+            (view.owed, view.asked) = (false, true);
+            if subscribers == 0 {
+                self.free_view(index);
+            }
+        }
+    }
+
+    fn owe(&mut self, index: u32) {
+        let view = &mut self.table[index as usize];
+        if !view.owed {
+            view.owed = true;
+            self.owed.push_back(index);
+        }
+    }
+
+    fn activate(&mut self, index: u32) {
+        let view = &mut self.table[index as usize];
+        if !view.active {
+            view.active = true;
+            self.active.push_back(index);
+        }
+    }
+
+    fn view(&mut self, id: ViewId) -> Option<&mut View> {
+        let view = self.table.get_mut(id.index as usize)?;
+        (view.name.is_some() && view.generation == id.generation).then_some(view)
+    }
+
+    fn add_view(&mut self, name: ChannelName, format: Format) -> u32 {
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.table.push(View::unused());
+            u32::try_from(self.table.len() - 1).expect("views are counted in 32 bits")
+        });
+        let generation = self.table[index as usize].generation.wrapping_add(1);
+        self.by_name.insert((name.clone(), format), index);
+        self.table[index as usize] =
+            View { name: Some(name), format, generation, ..View::unused() };
+        index
+    }
+
+    fn free_view(&mut self, index: u32) {
+        let view = &mut self.table[index as usize];
+        if let Some(name) = view.name.take() {
+            self.by_name.remove(&(name, view.format));
+        }
+        // Whoever still has it queued finds it unused. Its place is free once they have.
+        let generation = view.generation;
+        *view = View { generation, owed: view.owed, active: view.active, ..View::unused() };
+        self.free_if_unqueued(index);
+    }
+
+    fn free_if_unqueued(&mut self, index: u32) {
+        let view = &self.table[index as usize];
+        if view.name.is_none() && !view.owed && !view.active {
+            self.free.push(index);
+        }
+    }
+
+    /// Finds where, in the bytes from a frame's beginning on, the frame begins that byte `at`
+    /// lies in. Returns the frames before it, and its missing bytes (none at a boundary).
+    fn frame_around(format: Format, bytes: &[u8], at: usize) -> (u32, usize) {
+        let (mut frames, mut end) = (0, 0);
+        while end < at {
+            end += wire::frame_len(format, &bytes[end..]);
+            frames += u32::from(end <= at);
+        }
+        (frames, end - at)
+    }
+}
+
+impl View {
+    fn unused() -> Self {
+        View {
+            name: None,
+            format: Format::WebSocket,
+            generation: 0,
+            live: false,
+            asked: false,
+            owed: false,
+            active: false,
+            members: SlotSet::default(),
+            behind: SlotSet::default(),
+            late: SlotSet::default(),
+            window: Window::at(Mark::default()),
+            sweep: Sweep::default(),
+        }
+    }
+}

@@ -1,0 +1,306 @@
+//! Sweeps: serving every subscriber of a channel what it is owed, in slices.
+//!
+//! A *round* visits all members of a view in slot order, once. Between its slices the shard does
+//! other things, and publications that come meanwhile reach everybody not yet visited. Nobody is
+//! served twice before everybody was served once: who becomes clean after the round has passed
+//! waits for the next. If nothing new was published there is no next full round, only one for
+//! those latecomers.
+//!
+//! Views with work stand in a queue. A batch takes from the one in front until the batch is full
+//! or its round is over, and puts it at the back, so a small channel is done in its first slice
+//! beside a huge one.
+
+use super::{BEHIND, LATE, View, Views};
+use crate::{
+    counters::Counters,
+    ids::Slot,
+    io::{Exception, Outcome},
+    limits::SEND_BATCH,
+    log::Mark,
+};
+
+/// Where a view's sweep stands.
+#[derive(Default)]
+pub(super) struct Sweep {
+    round: Round,
+    /// The first slot not yet visited.
+    next: u32,
+    /// The head when the last full round began.
+    pub(super) goal: u64,
+    /// When the round began, in microseconds.
+    began_us: u64,
+}
+
+/// The `next` of a round that has visited everybody. It ends when its last batch is settled.
+const OVER: u32 = u32::MAX;
+
+/// Subscribers visited in one slice, so that one over many who are owed nothing is bounded, too.
+const VISITS_MAX: usize = 8 * SEND_BATCH;
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Round {
+    #[default]
+    None,
+    /// Over all members.
+    Full,
+    /// Over the latecomers of the rounds before.
+    Late,
+}
+
+/// Sends of one batch: whom, from where, to where.
+#[derive(Default)]
+pub struct Batch {
+    entries: Vec<Entry>,
+}
+
+struct Entry {
+    slot: Slot,
+    view: u32,
+    from: u64,
+    end: Mark,
+}
+
+/// What became of a send that did not take all its bytes, for the shard to act on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// The socket is full. Poll it for room.
+    Blocked(Slot),
+    /// The connection is broken.
+    Broken(Slot),
+}
+
+impl Batch {
+    /// An empty batch with room for [`SEND_BATCH`] sends.
+    pub fn new() -> Self {
+        Batch { entries: Vec::with_capacity(SEND_BATCH) }
+    }
+
+    /// Sends in the batch.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there is nothing to send.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The connections, in order.
+    pub fn slots(&self) -> impl Iterator<Item = Slot> {
+        self.entries.iter().map(|entry| entry.slot)
+    }
+}
+
+impl Views {
+    /// Whether somebody may be owed something.
+    pub fn has_work(&self) -> bool {
+        !self.active.is_empty()
+    }
+
+    /// Collects the next sends, at most [`SEND_BATCH`], each to another connection. Must be
+    /// followed by [`Views::settle`] before anything else.
+    pub fn fill(&mut self, batch: &mut Batch, now_us: u64, counters: &Counters) {
+        batch.entries.clear();
+        for _ in 0..self.active.len() {
+            let Some(index) = self.active.pop_front() else { break };
+            let more = self.fill_from(index, batch, now_us, counters);
+            if more {
+                self.active.push_back(index);
+            } else {
+                self.table[index as usize].active = false;
+                self.free_if_unqueued(index);
+            }
+            if batch.len() == SEND_BATCH {
+                break;
+            }
+        }
+    }
+
+    /// Takes one slice of a view's round. Says whether the view has more to do.
+    fn fill_from(
+        &mut self,
+        index: u32,
+        batch: &mut Batch,
+        now_us: u64,
+        counters: &Counters,
+    ) -> bool {
+        if self.table[index as usize].sweep.next == OVER {
+            self.end_round(index, now_us, counters);
+        }
+        let view = &mut self.table[index as usize];
+        if view.name.is_none() || !view.begin_round(now_us) {
+            return false;
+        }
+        let head = view.window.head().byte;
+        let mut aside = std::mem::take(&mut self.aside);
+        let mut next = OVER;
+        let visited = if view.sweep.round == Round::Full { &view.members } else { &view.late };
+        for (visits, slot) in visited.from(Slot(view.sweep.next)).enumerate() {
+            if batch.len() == SEND_BATCH || visits == VISITS_MAX {
+                next = slot.0;
+                break;
+            }
+            let subscriber = &self.subscribers[slot.index()];
+            if subscriber.cursor < head && subscriber.is_clean() {
+                let due = view.window.due(subscriber.cursor).expect("there is more to the head");
+                let from = subscriber.cursor;
+                batch.entries.push(Entry { slot, view: index, from, end: due.end });
+            } else if subscriber.cursor < head || subscriber.flags & (BEHIND | LATE) != 0 {
+                aside.push(slot);
+            }
+        }
+        view.sweep.next = next;
+        aside.drain(..).for_each(|slot| self.file(slot, index));
+        self.aside = aside;
+        true
+    }
+
+    /// The bytes of each send, in order.
+    pub fn sends(&self, batch: &Batch) -> impl Iterator<Item = (Slot, &[u8])> {
+        batch.entries.iter().map(|entry| {
+            let len = (entry.end.byte - entry.from) as usize;
+            (entry.slot, self.table[entry.view as usize].window.bytes(entry.from, len))
+        })
+    }
+
+    /// Moves the cursors of a batch that was sent, all but the `exceptions` whole. Appends what
+    /// the shard must act on.
+    pub fn settle(
+        &mut self,
+        batch: &Batch,
+        exceptions: &[Exception],
+        troubles: &mut Vec<Trouble>,
+        counters: &Counters,
+    ) {
+        let (mut bytes, mut frames) = (0, 0);
+        for entry in &batch.entries {
+            let subscriber = &mut self.subscribers[entry.slot.index()];
+            bytes += entry.end.byte - entry.from;
+            frames += u64::from((entry.end.frames as u32).wrapping_sub(subscriber.frames));
+            (subscriber.cursor, subscriber.frames) = (entry.end.byte, entry.end.frames as u32);
+            let sweep_goal = self.table[entry.view as usize].sweep.goal;
+            if subscriber.flags & (BEHIND | LATE) != 0 || entry.end.byte < sweep_goal {
+                self.file(entry.slot, entry.view);
+            }
+        }
+        for exception in exceptions {
+            let entry = &batch.entries[exception.index];
+            let (bytes_missed, frames_missed) = self.take_back(entry, exception.outcome);
+            bytes -= bytes_missed;
+            frames -= frames_missed;
+            troubles.push(match exception.outcome {
+                Outcome::Short(_) => Trouble::Blocked(entry.slot),
+                Outcome::Broken => Trouble::Broken(entry.slot),
+            });
+        }
+        counters.deliveries.add(frames);
+        counters.delivered_bytes.add(bytes);
+        counters.sends.add(batch.len() as u64);
+        counters.short_sends.add(exceptions.len() as u64);
+    }
+
+    /// Puts a subscriber into the sets that it belongs to: at the head in none, below it behind,
+    /// and among the latecomers if it can be served.
+    pub(super) fn file(&mut self, slot: Slot, index: u32) {
+        let view = &mut self.table[index as usize];
+        let subscriber = &mut self.subscribers[slot.index()];
+        let is_behind = subscriber.cursor < view.window.head().byte;
+        let is_late = is_behind && subscriber.is_clean();
+        let belongs = if is_behind { BEHIND } else { 0 } | if is_late { LATE } else { 0 };
+        let changed = belongs ^ (subscriber.flags & (BEHIND | LATE));
+        subscriber.flags ^= changed;
+        if changed & BEHIND != 0 {
+            view.behind.set(slot, is_behind);
+        }
+        if changed & LATE != 0 {
+            view.late.set(slot, is_late);
+        }
+        if is_late {
+            self.activate(index);
+        }
+    }
+
+    /// Puts a cursor back to what was written. Returns the bytes and frames that were not.
+    fn take_back(&mut self, entry: &Entry, outcome: Outcome) -> (u64, u64) {
+        let written = match outcome {
+            Outcome::Short(written) => written,
+            Outcome::Broken => 0,
+        };
+        let view = &self.table[entry.view as usize];
+        let len = (entry.end.byte - entry.from) as usize;
+        let bytes = view.window.bytes(entry.from, len);
+        let (_, cut) = Views::frame_around(view.format, bytes, written);
+        let after = &bytes[written + cut..];
+        let (mut frames_missed, mut at) = (u64::from(cut > 0), 0);
+        while at < after.len() {
+            at += crate::wire::frame_len(view.format, &after[at..]);
+            frames_missed += 1;
+        }
+        let subscriber = &mut self.subscribers[entry.slot.index()];
+        subscriber.cursor = entry.from + written as u64;
+        subscriber.frames = subscriber.frames.wrapping_sub(frames_missed as u32);
+        subscriber.cut = cut as u32;
+        self.block(entry.slot);
+        self.file(entry.slot, entry.view);
+        (len as u64 - written as u64, frames_missed)
+    }
+
+    /// What is missing from the frame that was cut on this connection, if it is.
+    pub fn cut_rest(&self, slot: Slot) -> &[u8] {
+        let subscriber = &self.subscribers[slot.index()];
+        match subscriber.cut {
+            0 => &[],
+            cut => {
+                let view = &self.table[subscriber.view as usize];
+                view.window.bytes(subscriber.cursor, cut as usize)
+            }
+        }
+    }
+
+    /// So much of the cut frame's rest was written.
+    pub fn on_cut_sent(&mut self, slot: Slot, written: usize, counters: &Counters) {
+        let subscriber = &mut self.subscribers[slot.index()];
+        subscriber.cursor += written as u64;
+        subscriber.cut -= written as u32;
+        counters.delivered_bytes.add(written as u64);
+        if subscriber.cut == 0 && written > 0 {
+            subscriber.frames = subscriber.frames.wrapping_add(1);
+            counters.deliveries.add(1);
+            let index = subscriber.view;
+            self.file(slot, index);
+        }
+    }
+
+    /// A round is over: whatever no member needs any more is dropped.
+    fn end_round(&mut self, index: u32, now_us: u64, counters: &Counters) {
+        let view = &mut self.table[index as usize];
+        let round = std::mem::take(&mut view.sweep.round);
+        view.sweep.next = 0;
+        if round == Round::Full {
+            counters.on_sweep(now_us.saturating_sub(view.sweep.began_us));
+        }
+        if view.window.is_behind() {
+            let cursors = view.behind.iter().map(|slot| self.subscribers[slot.index()].cursor);
+            view.window.trim(cursors.fold(view.sweep.goal, u64::min));
+        }
+    }
+}
+
+impl View {
+    /// Goes on with the round, or begins one if there is a reason to.
+    fn begin_round(&mut self, now_us: u64) -> bool {
+        if self.sweep.round != Round::None {
+            return true;
+        }
+        let head = self.window.head().byte;
+        let round = if head > self.sweep.goal && self.live {
+            Round::Full
+        } else if !self.late.is_empty() {
+            Round::Late
+        } else {
+            return false;
+        };
+        self.sweep = Sweep { round, next: 0, goal: head, began_us: now_us };
+        true
+    }
+}

@@ -1,0 +1,188 @@
+//! Which endpoint a request asks for, and whether its page may ask at all.
+//!
+//! The whole path behind an endpoint is the channel, slashes included, percent-decoded. The query is
+//! left alone. A browser sends the origin of the page with each request, and anyone's page can
+//! connect anywhere, so origins are checked here for WebSocket and SSE alike (RFC 6455 §10.2).
+
+use std::io::Write;
+
+use percent_encoding::percent_decode_str;
+
+use super::http::{HttpError, Request};
+use crate::ids::{ChannelName, NotAChannel};
+
+/// An endpoint that serves the request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Route<'a> {
+    /// `GET /ws/{channel}`: a subscription over WebSocket.
+    WebSocket(ChannelName),
+    /// `GET /sse/{channel}`: a subscription as server-sent events.
+    Sse {
+        /// What to subscribe to.
+        channel: ChannelName,
+        /// The page that asks, which the answer must name for its browser to show it.
+        origin: Option<&'a str>,
+    },
+    /// `GET /echo`: a WebSocket that answers each message with itself, for conformance tests.
+    Echo,
+    /// `OPTIONS /sse/{channel}`: a browser asks on behalf of a page whether it may.
+    Preflight {
+        /// The page.
+        origin: &'a str,
+    },
+}
+
+/// Finds the endpoint that the request asks for.
+pub fn route<'a>(
+    request: &Request<'a>,
+    origins: &Origins,
+    echo: bool,
+) -> Result<Route<'a>, HttpError> {
+    let (authority, path) = split_target(request.target);
+    let endpoint = Endpoint::of(path, echo)?;
+    endpoint.check_method(request.method)?;
+    if request.minor_version == 0 {
+        return Err(HttpError::Version);
+    }
+    let host = request.only("Host")?.ok_or(HttpError::NoHost)?;
+    let origin = request.only("Origin")?;
+    if !origins.allow(origin, authority.unwrap_or(host)) {
+        return Err(HttpError::Origin);
+    }
+    Ok(match (endpoint, origin) {
+        (Endpoint::WebSocket(channel), _) => Route::WebSocket(channel),
+        (Endpoint::Echo, _) => Route::Echo,
+        (Endpoint::Sse(_), Some(origin)) if request.method == "OPTIONS" => {
+            Route::Preflight { origin }
+        }
+        (Endpoint::Sse(_), None) if request.method == "OPTIONS" => {
+            return Err(HttpError::Method("GET"));
+        }
+        (Endpoint::Sse(channel), origin) => Route::Sse { channel, origin },
+    })
+}
+
+/// Appends the whole answer to a CORS preflight (Fetch standard, §3.2.3).
+pub fn write_preflight(origin: &str, out: &mut Vec<u8>) {
+    write!(
+        out,
+        "HTTP/1.1 204 No Content\r\nAccess-Control-Allow-Origin: {origin}\r\nVary: Origin\r\n\
+         Access-Control-Allow-Methods: GET\r\n\
+         Access-Control-Allow-Headers: Cache-Control, Last-Event-ID\r\n\
+         Access-Control-Max-Age: 86400\r\nConnection: close\r\n\r\n"
+    )
+    .expect("a Vec takes every write");
+}
+
+enum Endpoint {
+    WebSocket(ChannelName),
+    Sse(ChannelName),
+    Echo,
+}
+
+impl Endpoint {
+    fn of(path: &str, echo: bool) -> Result<Self, HttpError> {
+        if let Some(channel) = path.strip_prefix("/ws/") {
+            return Ok(Endpoint::WebSocket(decode_channel(channel)?));
+        }
+        if let Some(channel) = path.strip_prefix("/sse/") {
+            return Ok(Endpoint::Sse(decode_channel(channel)?));
+        }
+        if echo && path == "/echo" {
+            return Ok(Endpoint::Echo);
+        }
+        Err(HttpError::NoSuchPath)
+    }
+
+    fn check_method(&self, method: &str) -> Result<(), HttpError> {
+        match (self, method) {
+            (_, "GET") | (Endpoint::Sse(_), "OPTIONS") => Ok(()),
+            (Endpoint::Sse(_), _) => Err(HttpError::Method("GET, OPTIONS")),
+            _ => Err(HttpError::Method("GET")),
+        }
+    }
+}
+
+/// The authority, if the target is in absolute form (RFC 9112 §3.2.2), and the path without query.
+fn split_target(target: &str) -> (Option<&str>, &str) {
+    let (target, _query) = target.split_once('?').unwrap_or((target, ""));
+    match target.split_once("://") {
+        Some((scheme, rest)) if !scheme.contains('/') => {
+            let path = rest.find('/').unwrap_or(rest.len());
+            (Some(&rest[..path]), &rest[path..])
+        }
+        _ => (None, target),
+    }
+}
+
+fn decode_channel(encoded: &str) -> Result<ChannelName, NotAChannel> {
+    let decoded: Vec<u8> = percent_decode_str(encoded).collect();
+    ChannelName::check(&decoded)?;
+    // Only ASCII passes the check, so nothing is lost.
+    ChannelName::new(&String::from_utf8_lossy(&decoded))
+}
+
+/// The origins whose pages may connect, besides those of the server's own host.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Origins {
+    any: bool,
+    listed: Vec<String>,
+}
+
+/// A text is not an origin that can be allowed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not an origin; write https://example.com, null or *")]
+pub struct NotAnOrigin(pub String);
+
+impl Origins {
+    /// Takes origins as browsers send them (`https://example.com:8443`), `null`, or `*` for any.
+    pub fn new<'a>(list: impl IntoIterator<Item = &'a str>) -> Result<Self, NotAnOrigin> {
+        let mut origins = Origins::default();
+        for origin in list {
+            match origin {
+                "*" => origins.any = true,
+                _ if is_origin(origin) => origins.listed.push(origin.to_ascii_lowercase()),
+                _ => return Err(NotAnOrigin(origin.into())),
+            }
+        }
+        Ok(origins)
+    }
+
+    /// Whether a page of `origin` may connect to the server that it calls `host`.
+    ///
+    /// Without an Origin header it is no browser that asks, and the header would prove nothing. The
+    /// server's own host may on any port, since the control page has another one.
+    pub fn allow(&self, origin: Option<&str>, host: &str) -> bool {
+        let Some(origin) = origin else {
+            return true;
+        };
+        let own = origin.split_once("://").is_some_and(|(_scheme, authority)| {
+            let name = host_name(authority);
+            !name.is_empty() && name.eq_ignore_ascii_case(host_name(host))
+        });
+        own || self.any || self.listed.iter().any(|listed| listed.eq_ignore_ascii_case(origin))
+    }
+}
+
+/// The serialised form of RFC 6454 §6.1: a scheme, a host, perhaps a port, and nothing else.
+fn is_origin(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_graphic() && !b"/?#@*,\"\\".contains(&byte);
+    text == "null"
+        || text.split_once("://").is_some_and(|(scheme, authority)| {
+            !scheme.is_empty()
+                && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
+                && !host_name(authority).is_empty()
+                && authority.bytes().all(plain)
+        })
+}
+
+/// The host of `host[:port]`, brackets included where it is an IPv6 address.
+fn host_name(authority: &str) -> &str {
+    match authority.find(']') {
+        Some(bracket) if authority.starts_with('[') => &authority[..=bracket],
+        _ => authority.split(':').next().unwrap_or(authority),
+    }
+}
+
+#[cfg(test)]
+mod tests;

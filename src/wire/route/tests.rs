@@ -1,0 +1,142 @@
+use super::{super::http::parse, *};
+
+fn routed(head: &str, allowed: &[&str]) -> Result<String, HttpError> {
+    let head = format!("{head}\r\n\r\n");
+    let request = parse(head.as_bytes(), 8192).unwrap().unwrap().0;
+    let origins = Origins::new(allowed.iter().copied()).unwrap();
+    route(&request, &origins, true).map(|route| match route {
+        Route::WebSocket(channel) => format!("ws {channel}"),
+        Route::Sse { channel, origin } => format!("sse {channel} {origin:?}"),
+        Route::Echo => "echo".into(),
+        Route::Preflight { origin } => format!("preflight {origin}"),
+    })
+}
+
+fn get(target: &str) -> Result<String, HttpError> {
+    routed(&format!("GET {target} HTTP/1.1\r\nHost: h"), &[])
+}
+
+/// The rest of the path is the channel, decoded; the query is not part of it.
+#[test]
+fn paths_lead_to_endpoints() {
+    assert_eq!(get("/ws/news"), Ok("ws news".into()));
+    assert_eq!(get("/ws/a/b:c?x=/sse/y"), Ok("ws a/b:c".into()));
+    assert_eq!(get("/ws/a%2Fb%3ac"), Ok("ws a/b:c".into()));
+    assert_eq!(get("/sse/news"), Ok("sse news None".into()));
+    assert_eq!(get("/echo"), Ok("echo".into()));
+    assert_eq!(get("http://other:80/ws/a?b"), Ok("ws a".into()));
+    assert_eq!(get("/ws/http://x"), Ok("ws http://x".into()));
+    for target in ["/", "*", "/ws", "/sse", "/echo/", "/WS/a", "/favicon.ico", "http://h"] {
+        assert_eq!(get(target), Err(HttpError::NoSuchPath), "{target}");
+    }
+}
+
+/// A channel that cannot be is refused with the reason.
+#[test]
+fn channels_are_checked() {
+    let refused = |target: &str, reason| assert_eq!(get(target), Err(HttpError::Channel(reason)));
+    refused("/ws/", NotAChannel::Empty);
+    refused("/sse/?a", NotAChannel::Empty);
+    refused("/ws/a%20b", NotAChannel::BadByte(b' '));
+    refused("/ws/a%zz", NotAChannel::BadByte(b'%'));
+    refused("/ws/%c3%a4", NotAChannel::BadByte(0xc3));
+    refused(&format!("/ws/{}", "a".repeat(256)), NotAChannel::TooLong);
+}
+
+/// Only GET, and OPTIONS where a page may ask; HTTP/1.0 and a missing Host are told apart.
+#[test]
+fn methods_versions_and_hosts_are_checked() {
+    let post = |path: &str| routed(&format!("POST {path} HTTP/1.1\r\nHost: h"), &[]);
+    assert_eq!(post("/ws/a"), Err(HttpError::Method("GET")));
+    assert_eq!(post("/echo"), Err(HttpError::Method("GET")));
+    assert_eq!(post("/sse/a"), Err(HttpError::Method("GET, OPTIONS")));
+    assert_eq!(post("/other"), Err(HttpError::NoSuchPath));
+    assert_eq!(routed("GET /ws/a HTTP/1.0", &[]), Err(HttpError::Version));
+    assert_eq!(routed("GET / HTTP/1.0", &[]), Err(HttpError::NoSuchPath));
+    assert_eq!(routed("GET /ws/a HTTP/1.1", &[]), Err(HttpError::NoHost));
+    let twice = "GET /ws/a HTTP/1.1\r\nHost: h\r\nHost: h";
+    assert_eq!(routed(twice, &[]), Err(HttpError::BadHeader("Host")));
+}
+
+/// A preflight is for pages: without an origin there is nothing to allow.
+#[test]
+fn a_preflight_is_granted_to_allowed_pages_only() {
+    let options =
+        |origin: &str| routed(&format!("OPTIONS /sse/a HTTP/1.1\r\nHost: h{origin}"), &[]);
+    assert_eq!(options("\r\nOrigin: http://h:8"), Ok("preflight http://h:8".into()));
+    assert_eq!(options("\r\nOrigin: http://x"), Err(HttpError::Origin));
+    assert_eq!(options(""), Err(HttpError::Method("GET")));
+
+    let mut out = Vec::new();
+    write_preflight("http://h:8", &mut out);
+    let text = String::from_utf8(out).unwrap();
+    assert!(text.starts_with("HTTP/1.1 204 No Content\r\n") && text.ends_with("\r\n\r\n"));
+    assert!(text.contains("\r\nAccess-Control-Allow-Origin: http://h:8\r\nVary: Origin\r\n"));
+}
+
+/// Who may connect: no page, the own host on any port, and what is listed. Nobody else.
+#[test]
+fn origins_are_checked() {
+    let connect = |host: &str, origin: &str, allowed: &[&str]| {
+        routed(&format!("GET /ws/a HTTP/1.1\r\nHost: {host}\r\nOrigin: {origin}"), allowed)
+    };
+    let listed = ["https://a.example", "http://B.example:8080", "null"];
+    for (host, origin, allowed) in [
+        ("h:80", "http://h:9000", &[][..]),
+        ("H", "https://h", &[]),
+        ("[::1]:80", "http://[::1]:9000", &[]),
+        ("h", "https://a.example", &listed),
+        ("h", "http://b.example:8080", &listed),
+        ("h", "null", &listed),
+        ("h", "http://x", &["*"]),
+        ("h", "null", &["*"]),
+    ] {
+        assert_eq!(connect(host, origin, allowed), Ok("ws a".into()), "{host} {origin}");
+    }
+    for (host, origin, allowed) in [
+        ("h", "http://x", &[][..]),
+        ("h", "null", &[]),
+        ("null", "null", &[]),
+        ("h", "h", &[]),
+        ("h", "http://hh", &[]),
+        ("h", "http://h.x", &[]),
+        ("", "http://", &[]),
+        ("[::1]:80", "http://[::2]:80", &[]),
+        ("h", "http://a.example", &listed),
+        ("h", "https://a.example:444", &listed),
+        ("h", "https://a.example.x", &listed),
+        ("h", "http://b.example", &listed),
+    ] {
+        assert_eq!(connect(host, origin, allowed), Err(HttpError::Origin), "{host} {origin}");
+    }
+    let twice = connect("h", "http://h\r\nOrigin: http://x", &[]);
+    assert_eq!(twice, Err(HttpError::BadHeader("Origin")));
+}
+
+/// The target's authority overrides Host, as RFC 9112 §3.2.2 demands.
+#[test]
+fn an_absolute_target_names_the_host() {
+    let head = "GET http://h:1/ws/a HTTP/1.1\r\nHost: x\r\nOrigin: http://";
+    assert_eq!(routed(&format!("{head}h"), &[]), Ok("ws a".into()));
+    assert_eq!(routed(&format!("{head}x"), &[]), Err(HttpError::Origin));
+}
+
+/// A list with a mistake in it is refused when it is read, not ignored when it is used.
+#[test]
+fn lists_of_origins_are_checked() {
+    for origin in
+        ["", "example.com", "https://", "https://a/", "https://*.a", "a b://c", "http://:1"]
+    {
+        assert_eq!(Origins::new([origin]), Err(NotAnOrigin(origin.into())), "{origin:?}");
+    }
+    assert!(
+        Origins::new(["https://a", "http://[::1]:80", "chrome-extension://abc", "null"]).is_ok()
+    );
+}
+
+/// Without the switch, there is no echo.
+#[test]
+fn echo_is_served_only_where_enabled() {
+    let request = parse(b"GET /echo HTTP/1.1\r\nHost: h\r\n\r\n", 99).unwrap().unwrap().0;
+    assert_eq!(route(&request, &Origins::default(), false), Err(HttpError::NoSuchPath));
+}

@@ -1,0 +1,147 @@
+//! Server-sent events in a chunked HTTP/1.1 response (HTML standard §9.2, RFC 9112 §7.1).
+//!
+//! One publication is one event in one chunk, so a frame can be found, counted and cut like a
+//! WebSocket frame. An event stream is UTF-8 text in which every line end is alike: a text payload
+//! comes out with its line ends as `\n`, and any other payload goes as base64 in an event of the type
+//! `base64`.
+
+use std::{io::Write, iter, time::Duration};
+
+use data_encoding::BASE64;
+use httparse::{Status, parse_chunk_size};
+
+use crate::{
+    frame::{PayloadKind, Publication},
+    ids::Position,
+};
+
+/// A chunk with a comment, which clients ignore: shows proxies and kernels that the stream lives.
+pub const HEARTBEAT: &[u8] = b"3\r\n:\n\n\r\n";
+
+/// The last chunk: the stream is complete, and the client will connect again.
+pub const END: &[u8] = b"0\r\n\r\n";
+
+/// Appends the head of the response and a first chunk that tells the client how long to wait before
+/// it connects again. A page of another origin may read the stream only if `origin` names it.
+pub fn write_head(origin: Option<&str>, retry: Duration, out: &mut Vec<u8>) {
+    out.extend_from_slice(
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-store\r\n\
+          X-Accel-Buffering: no\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n",
+    );
+    if let Some(origin) = origin {
+        write!(out, "Access-Control-Allow-Origin: {origin}\r\nVary: Origin\r\n").expect(MEMORY);
+    }
+    let hint = format!("retry: {}\n\n", retry.as_millis());
+    write!(out, "\r\n{:x}\r\n{hint}\r\n", hint.len()).expect(MEMORY);
+}
+
+/// The exact number of bytes that [`encode`] fills.
+pub fn encoded_len(publication: &Publication<'_>) -> usize {
+    let event = event_len(publication);
+    hex_digits(event as u64) + CHUNK_ENDS + event
+}
+
+/// Writes one publication as one chunk; `out` is exactly [`encoded_len`] bytes.
+pub fn encode(publication: &Publication<'_>, mut out: &mut [u8]) {
+    let rest = &mut out;
+    let (event, position) = (event_len(publication), publication.position);
+    write!(rest, "{event:x}\r\nid: {position}\n").expect(MEMORY);
+    match publication.kind {
+        PayloadKind::Text => lines(publication.payload).for_each(|line| {
+            put(rest, DATA);
+            put(rest, line);
+            put(rest, b"\n");
+        }),
+        PayloadKind::Binary => {
+            put(rest, BASE64_EVENT);
+            put(rest, DATA);
+            put_base64(rest, publication.payload);
+            put(rest, b"\n");
+        }
+    }
+    put(rest, b"\n\r\n");
+    assert!(out.is_empty(), "encoded_len is exact");
+}
+
+/// The length of the chunk that starts at `bytes[0]`. Panics if it is not one of ours.
+pub fn frame_len(bytes: &[u8]) -> usize {
+    match parse_chunk_size(bytes) {
+        Ok(Status::Complete((head, size))) => head + size as usize + 2,
+        other => panic!("not the start of a chunk: {other:?}"),
+    }
+}
+
+/// Bytes of the event inside the chunk.
+fn event_len(publication: &Publication<'_>) -> usize {
+    let payload = publication.payload;
+    let data = match publication.kind {
+        PayloadKind::Text => {
+            let (breaks, break_bytes) = line_breaks(payload);
+            (breaks + 1) * (DATA.len() + 1) + payload.len() - break_bytes
+        }
+        PayloadKind::Binary => {
+            BASE64_EVENT.len() + DATA.len() + BASE64.encode_len(payload.len()) + 1
+        }
+    };
+    "id: \n".len() + position_len(publication.position) + data + 1
+}
+
+/// Bytes of a position when written.
+fn position_len(position: Position) -> usize {
+    let decimal_digits = position.offset.0.checked_ilog10().unwrap_or(0) as usize + 1;
+    hex_digits(position.epoch.0) + 1 + decimal_digits
+}
+
+fn hex_digits(number: u64) -> usize {
+    number.checked_ilog2().unwrap_or(0) as usize / 4 + 1
+}
+
+/// How many line breaks a text has, and how many bytes they take. The common text has none, and
+/// counting without an early end is what the compiler can do 16 bytes at a time.
+fn line_breaks(text: &[u8]) -> (usize, usize) {
+    let break_bytes = text.iter().filter(|&&byte| is_break(byte)).count();
+    if break_bytes == 0 {
+        return (0, 0);
+    }
+    let pairs = text.windows(2).filter(|&pair| pair == b"\r\n").count();
+    (break_bytes - pairs, break_bytes)
+}
+
+/// The lines of a text, as an event stream defines them: `\r\n`, `\n` and `\r` each end one.
+/// What follows the last line end is a line too, even if it is empty.
+fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = Some(text);
+    iter::from_fn(move || {
+        let text = rest?;
+        let Some(end) = text.iter().position(|&byte| is_break(byte)) else {
+            rest = None;
+            return Some(text);
+        };
+        let next = if text[end..].starts_with(b"\r\n") { end + 2 } else { end + 1 };
+        rest = Some(&text[next..]);
+        Some(&text[..end])
+    })
+}
+
+fn is_break(byte: u8) -> bool {
+    byte == b'\n' || byte == b'\r'
+}
+
+fn put(rest: &mut &mut [u8], bytes: &[u8]) {
+    rest.write_all(bytes).expect(MEMORY);
+}
+
+fn put_base64(rest: &mut &mut [u8], payload: &[u8]) {
+    let (text, after) = std::mem::take(rest).split_at_mut(BASE64.encode_len(payload.len()));
+    BASE64.encode_mut(payload, text);
+    *rest = after;
+}
+
+const DATA: &[u8] = b"data: ";
+const BASE64_EVENT: &[u8] = b"event: base64\n";
+/// The line end after a chunk's size and the one after its content.
+const CHUNK_ENDS: usize = 4;
+const MEMORY: &str = "there is room for what was counted";
+
+#[cfg(test)]
+mod tests;
