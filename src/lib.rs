@@ -12,4 +12,5 @@ pub mod limits;
 pub mod log;
 pub mod mesh;
 pub mod segment;
+pub mod timers;
 pub mod wire;
