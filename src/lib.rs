@@ -7,4 +7,5 @@ pub mod frame;
 pub mod ids;
 pub mod io;
 pub mod limits;
+pub mod session;
 pub mod wire;
