@@ -13,4 +13,5 @@ pub mod log;
 pub mod mesh;
 pub mod segment;
 pub mod timers;
+pub mod session;
 pub mod wire;

@@ -26,7 +26,9 @@ proptest! {
     /// Encoding fills exactly the bytes that were counted, whatever was there, and the frames of a
     /// segment can be walked one by one to its end.
     #[test]
-    fn frames_can_be_counted_and_walked(publications in prop::collection::vec((position(), payload()), 1..6)) {
+    fn frames_can_be_counted_and_walked(
+        publications in prop::collection::vec((position(), payload()), 1..6),
+    ) {
         for format in Format::ALL {
             let mut segment = Vec::new();
             let mut ends = Vec::new();

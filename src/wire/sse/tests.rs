@@ -112,11 +112,15 @@ fn normalised(text: &str) -> String {
     text.replace("\r\n", "\n").replace('\r', "\n")
 }
 
+fn text() -> impl Strategy<Value = String> {
+    prop_oneof!["[ab: \r\n]{0,12}", "\\PC{0,200}", ".{0,20}"]
+}
+
 proptest! {
     /// An event source written from the standard gets every payload back, with its position.
     #[test]
     fn every_payload_survives_the_stream(
-        texts in prop::collection::vec(prop_oneof!["[ab: \r\n]{0,12}", "\\PC{0,200}", ".{0,20}"], 1..5),
+        texts in prop::collection::vec(text(), 1..5),
         binary in prop::collection::vec(any::<u8>(), 0..300),
         epoch: u64,
         offset: u128,
@@ -127,7 +131,8 @@ proptest! {
         let mut expected = vec![ParsedEvent { kind, data: BASE64.encode(&binary), id: id.clone() }];
         for text in &texts {
             stream.extend(encoded(PayloadKind::Text, text.as_bytes(), epoch, offset));
-            expected.push(ParsedEvent { kind: String::new(), data: normalised(text), id: id.clone() });
+            let (kind, data) = (String::new(), normalised(text));
+            expected.push(ParsedEvent { kind, data, id: id.clone() });
         }
         let (content, ended) = dechunk(&stream);
         prop_assert!(!ended);

@@ -1,0 +1,63 @@
+//! What all sessions of a server have in common: bounds, time-outs, and who may connect.
+
+use std::time::Duration;
+
+use crate::wire::{route::Origins, websocket::Limits};
+
+/// The settings that sessions live by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// Bytes in the largest request head.
+    pub head_max: usize,
+    /// Bytes of payload in the largest WebSocket frame from a client.
+    pub frame_max: usize,
+    /// Bytes in the largest WebSocket message from a client. Only echo takes messages.
+    pub message_max: usize,
+    /// From the connection's start until its subscription must be live.
+    pub handshake_timeout: Duration,
+    /// A WebSocket peer is pinged when nothing was heard for this long, less up to a tenth; an
+    /// event stream gets a comment when nothing was sent for as long.
+    pub ping_interval: Duration,
+    /// How long a pinged peer may stay silent.
+    pub pong_timeout: Duration,
+    /// How long a peer may take nothing of what is sent.
+    pub stall_timeout: Duration,
+    /// Whether `/echo` is served.
+    pub echo: bool,
+    /// The pages that may connect, besides those of the server's own host.
+    pub allowed_origins: Origins,
+    /// When those who find the server full should come back.
+    pub retry_after: Duration,
+    /// How long an event source waits before it connects again.
+    pub sse_retry: Duration,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Rules {
+            // What nginx and Node take: cookies and tokens fit, floods do not.
+            head_max: 8 * 1024,
+            // The largest that Autobahn's limits cases send. Nothing is buffered unless echo is on.
+            frame_max: 16 * 1024 * 1024,
+            message_max: 16 * 1024 * 1024,
+            handshake_timeout: Duration::from_secs(10),
+            // Common proxies cut what is idle for 60 s.
+            ping_interval: Duration::from_secs(55),
+            // A phone may need seconds to wake its radio.
+            pong_timeout: Duration::from_secs(20),
+            stall_timeout: Duration::from_secs(30),
+            echo: false,
+            allowed_origins: Origins::default(),
+            retry_after: Duration::from_secs(5),
+            // Browsers' own default is about the same.
+            sse_retry: Duration::from_secs(3),
+        }
+    }
+}
+
+impl Rules {
+    /// What a client on this kind of endpoint may send.
+    pub(super) fn limits(&self, messages: bool) -> Limits {
+        Limits { messages, frame_max: self.frame_max, message_max: self.message_max }
+    }
+}

@@ -1,0 +1,388 @@
+use super::*;
+
+/// The example of RFC 6455 §1.3.
+pub(super) const WS: &str = "GET /ws/news HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+     Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+pub(super) const SSE: &str = "GET /sse/news HTTP/1.1\r\nHost: h\r\n\r\n";
+const SWITCHED: &str = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+     Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+
+/// A session with what it writes, what it said last, and a clock that tests move.
+pub(super) struct Bench {
+    pub(super) session: Session,
+    pub(super) rules: Rules,
+    pub(super) now: Tick,
+    pub(super) out: Vec<u8>,
+}
+
+impl Bench {
+    pub(super) fn new() -> Self {
+        let rules = Rules { echo: true, ..Rules::default() };
+        let now = Tick(1000);
+        Bench { session: Session::new(now, 0), rules, now, out: Vec::new() }
+    }
+
+    /// After the handshake, with nothing in `out`.
+    pub(super) fn live(request: &str) -> Self {
+        let mut bench = Bench::new();
+        if let Step::Subscribe { .. } = bench.bytes(request) {
+            assert_eq!(bench.go_live(), Step::Wait);
+        }
+        bench.out.clear();
+        bench
+    }
+
+    pub(super) fn bytes(&mut self, bytes: impl AsRef<[u8]>) -> Step {
+        self.session.on_bytes(bytes.as_ref(), self.now, &self.rules, &mut self.out)
+    }
+
+    pub(super) fn go_live(&mut self) -> Step {
+        self.session.on_live(self.now, &self.rules, &mut self.out)
+    }
+
+    pub(super) fn close(&mut self, reason: CloseReason) -> Step {
+        self.session.on_close(reason, self.now, &self.rules, &mut self.out)
+    }
+
+    /// Lets the clock run to the deadline, and one tick before it checks that nothing happens.
+    fn deadline(&mut self) -> Step {
+        let (due, before) = (self.session.deadline(&self.rules), self.out.clone());
+        let early = Tick(due.0 - 1);
+        assert_eq!(self.session.on_deadline(early, &self.rules, &mut self.out), Step::Wait);
+        assert_eq!((self.session.deadline(&self.rules), &self.out), (due, &before));
+        self.now = due;
+        self.session.on_deadline(due, &self.rules, &mut self.out)
+    }
+
+    /// Seconds from now until the deadline.
+    fn seconds_left(&self) -> f64 {
+        f64::from(self.session.deadline(&self.rules).0 - self.now.0) / 10.0
+    }
+
+    pub(super) fn wait(&mut self, seconds: u32) {
+        self.now.0 += seconds * 10;
+    }
+
+    fn text(&mut self) -> String {
+        String::from_utf8(mem::take(&mut self.out)).unwrap()
+    }
+
+    fn is_idle_without_memory(&self) -> bool {
+        match &self.session.phase {
+            Phase::WebSocket { decoder, .. } => decoder.is_between_frames(),
+            Phase::Sse => true,
+            _ => false,
+        }
+    }
+}
+
+/// A short client frame under the mask of four zeros, which leaves its payload as it is.
+pub(super) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+    [&[first, 0x80 | payload.len() as u8, 0, 0, 0, 0], payload].concat()
+}
+
+fn closed_with(code: u16, text: &str) -> Vec<u8> {
+    [&[0x88, 2 + text.len() as u8], &code.to_be_bytes()[..], text.as_bytes()].concat()
+}
+
+pub(super) fn echo_request() -> String {
+    WS.replace("/ws/news", "/echo")
+}
+
+fn subscribed(format: Format) -> Step {
+    Step::Subscribe { channel: ChannelName::new("news").unwrap(), format }
+}
+
+/// From the request to the echoed close frame: nothing is sent before the subscription is live, and
+/// an idle subscriber owns no memory.
+#[test]
+fn a_websocket_subscriber_lives_and_leaves() {
+    let mut bench = Bench::new();
+    assert_eq!(bench.bytes(WS), subscribed(Format::WebSocket));
+    assert_eq!((bench.text().as_str(), bench.session.format()), ("", None));
+    assert!(!bench.session.takes_input());
+    assert_eq!(bench.go_live(), Step::Wait);
+    assert_eq!(bench.text(), SWITCHED);
+    assert_eq!(bench.session.format(), Some(Format::WebSocket));
+    assert!(bench.session.takes_input() && bench.is_idle_without_memory());
+
+    assert_eq!(bench.bytes(frame(0x89, b"hi")), Step::Wait);
+    assert_eq!(bench.bytes(frame(0x8a, b"unasked")), Step::Wait);
+    assert_eq!(mem::take(&mut bench.out), b"\x8a\x02hi");
+    assert!(bench.is_idle_without_memory());
+
+    assert_eq!(bench.bytes(frame(0x88, b"\x0f\xa1bye")), Step::Finish(CloseReason::PeerLeft));
+    assert_eq!(mem::take(&mut bench.out), b"\x88\x02\x0f\xa1");
+    assert!(bench.session.is_closing());
+    assert_eq!(bench.bytes(frame(0x89, b"late")), Step::Wait);
+    assert_eq!(bench.session.on_end(), Step::Drop(CloseReason::PeerLeft));
+    assert_eq!(bench.out, b"");
+}
+
+/// An event stream takes no notice of what its client sends, and ends with its last chunk.
+#[test]
+fn an_event_stream_lives_and_ends() {
+    let mut bench = Bench::new();
+    assert_eq!(bench.bytes(format!("{SSE}more")), subscribed(Format::Sse));
+    assert_eq!(bench.go_live(), Step::Wait);
+    let head = bench.text();
+    assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+    assert!(head.ends_with("\r\n\r\nd\r\nretry: 3000\n\n\r\n"), "{head}");
+    assert_eq!(bench.session.format(), Some(Format::Sse));
+    assert_eq!(bench.bytes(vec![0xff; 10_000]), Step::Wait);
+    assert!(bench.is_idle_without_memory());
+    let drained = CloseReason::ServerDraining;
+    assert_eq!(bench.close(drained), Step::Finish(drained));
+    assert_eq!(bench.text(), "0\r\n\r\n");
+}
+
+/// What came right behind the request is handled when the subscription is live, in its order.
+#[test]
+fn pipelined_frames_wait_for_the_subscription() {
+    let mut bench = Bench::new();
+    let first = [WS.as_bytes(), &frame(0x89, b"1")[..3]].concat();
+    assert_eq!(bench.bytes(first), subscribed(Format::WebSocket));
+    let rest = [&frame(0x89, b"1")[3..], &frame(0x88, b"")].concat();
+    assert_eq!(bench.bytes(rest), Step::Wait);
+    assert_eq!(bench.out, b"");
+    assert_eq!(bench.go_live(), Step::Finish(CloseReason::PeerLeft));
+    assert_eq!(bench.out, [SWITCHED.as_bytes(), b"\x8a\x011\x88\x00"].concat());
+}
+
+/// A subscription that stays pending does not collect input without a bound.
+#[test]
+fn a_pending_subscription_keeps_one_read() {
+    let mut bench = Bench::new();
+    assert_eq!(bench.bytes(WS), subscribed(Format::WebSocket));
+    assert_eq!(bench.bytes(vec![0; RECEIVE_BYTES]), Step::Wait);
+    assert_eq!(bench.bytes([0]), Step::Drop(CloseReason::Policy));
+    assert_eq!(bench.go_live(), Step::Wait);
+    assert_eq!(bench.out, b"");
+}
+
+/// Subscribers listen: a data frame is refused at its header, by its size or because it is one.
+#[test]
+fn subscribers_send_no_messages() {
+    let mut bench = Bench::live(WS);
+    assert_eq!(bench.bytes(&frame(0x81, b"hello")[..6]), Step::Finish(CloseReason::Policy));
+    assert_eq!(bench.out, closed_with(1008, "this endpoint takes no messages"));
+
+    let mut bench = Bench::live(WS);
+    let step = bench.bytes(b"\x82\xff\x00\x00\x00\x00\xff\xff\xff\xff\x00\x00\x00\x00");
+    assert_eq!(step, Step::Finish(CloseReason::MessageTooBig));
+    assert_eq!(bench.out, closed_with(1009, "the frame is larger than this server takes"));
+
+    let mut bench = Bench::live(WS);
+    assert_eq!(bench.bytes(b"\x89\x00"), Step::Finish(CloseReason::ProtocolError));
+    assert_eq!(bench.out, closed_with(1002, "frames from a client must be masked"));
+}
+
+/// Echo puts a message together and sends it back as one frame of its kind.
+#[test]
+fn echo_repeats_messages() {
+    let mut bench = Bench::new();
+    assert_eq!(bench.bytes(echo_request()), Step::Wait);
+    assert_eq!(bench.text(), SWITCHED);
+    assert_eq!(bench.session.format(), None);
+    let said = [frame(0x01, b"a"), frame(0x89, b"p"), frame(0x80, b"b"), frame(0x82, b"\xff")];
+    assert_eq!(bench.bytes(said.concat()), Step::Wait);
+    assert_eq!(mem::take(&mut bench.out), b"\x8a\x01p\x81\x02ab\x82\x01\xff");
+    assert!(bench.is_idle_without_memory());
+    assert_eq!(bench.bytes(frame(0x81, b"\xff")), Step::Finish(CloseReason::BadUtf8));
+    assert_eq!(bench.out, closed_with(1007, "text must be UTF-8"));
+}
+
+/// Requests that cannot be granted get their answer and then the end.
+#[test]
+fn refused_requests_are_answered() {
+    for (request, status) in [
+        (SSE.replace("GET", "POST"), 405),
+        (SSE.replace("/sse/news", "/"), 404),
+        (SSE.replace("/sse/news", "/sse/a%20b"), 400),
+        (SSE.replace("\r\n\r\n", "\r\nOrigin: http://x\r\n\r\n"), 403),
+        (SSE.replace("/sse/", "/ws/"), 426),
+        (WS.replace("13", "12"), 426),
+        (WS.replace("==", "="), 400),
+        (WS.replace("HTTP/1.1", "HTTP/1.0"), 505),
+        ("\x16\x03\x01".into(), 400),
+        ("x".repeat(8192), 431),
+    ] {
+        let mut bench = Bench::new();
+        let step = bench.bytes(&request);
+        assert_eq!(step, Step::Finish(CloseReason::BadRequest), "{request:?}");
+        let answer = bench.text();
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{request:?}: {answer}");
+        assert_eq!(bench.bytes(WS), Step::Wait);
+        assert_eq!(bench.session.on_end(), Step::Drop(CloseReason::BadRequest));
+    }
+    let mut bench = Bench::new();
+    let preflight =
+        SSE.replace("GET", "OPTIONS").replace("\r\n\r\n", "\r\nOrigin: http://h\r\n\r\n");
+    assert_eq!(bench.bytes(preflight), Step::Finish(CloseReason::PeerLeft));
+    assert!(bench.text().starts_with("HTTP/1.1 204 "));
+}
+
+/// A full server answers once, before it has read anything.
+#[test]
+fn a_full_server_says_so() {
+    let mut bench = Bench::new();
+    let step = bench.session.refuse_full(bench.now, &bench.rules, &mut bench.out);
+    assert_eq!(step, Step::Finish(CloseReason::Overloaded));
+    let answer = bench.text();
+    assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("\r\nRetry-After: 5\r\n"));
+    assert_eq!((bench.bytes(WS), bench.text()), (Step::Wait, String::new()));
+}
+
+/// What a peer hears when the server ends it: every reason, in every phase.
+#[test]
+fn every_end_is_told_in_the_peers_language() {
+    for reason in CloseReason::ALL {
+        let deaf = matches!(reason, CloseReason::PeerLeft | CloseReason::PeerStalled);
+        let end = if deaf { Step::Drop(reason) } else { Step::Finish(reason) };
+        let close = closed_with(reason.websocket_code(), reason.label());
+        for (request, farewell) in
+            [(WS, &close[..]), (&echo_request(), &close), (SSE, &b"0\r\n\r\n"[..])]
+        {
+            let mut bench = Bench::live(request);
+            assert_eq!(bench.close(reason), end, "{request}");
+            assert_eq!(bench.out, if deaf { b"" } else { farewell });
+            assert_eq!(bench.close(CloseReason::ServerDraining), Step::Wait);
+            assert_eq!(bench.session.on_end(), Step::Drop(reason));
+        }
+        for begun in ["", "GET", WS] {
+            let mut bench = Bench::new();
+            let _ = bench.bytes(begun);
+            let step = bench.close(reason);
+            let answer = bench.text();
+            let (expected, status) = match reason {
+                CloseReason::HandshakeTimeout => (Step::Finish(reason), "HTTP/1.1 408 "),
+                CloseReason::Overloaded | CloseReason::ServerDraining => {
+                    (Step::Finish(reason), "HTTP/1.1 503 ")
+                }
+                _ => (Step::Drop(reason), ""),
+            };
+            assert_eq!(step, expected, "{begun}");
+            assert_eq!(answer.is_empty(), status.is_empty());
+            assert!(answer.starts_with(status), "{answer}");
+        }
+    }
+}
+
+/// A peer that stops sending has left, whatever it was doing.
+#[test]
+fn the_end_of_input_is_the_end() {
+    for bytes in ["", "GET", WS] {
+        let mut bench = Bench::new();
+        let _ = bench.bytes(bytes);
+        assert_eq!(bench.session.on_end(), Step::Drop(CloseReason::PeerLeft));
+    }
+    for request in [WS, SSE, &echo_request()] {
+        assert_eq!(Bench::live(request).session.on_end(), Step::Drop(CloseReason::PeerLeft));
+    }
+}
+
+/// The handshake's clock starts with the connection, and bytes do not push it back.
+#[test]
+fn a_slow_handshake_is_given_up() {
+    let mut bench = Bench::new();
+    bench.wait(9);
+    assert_eq!(bench.bytes("GET / HT"), Step::Wait);
+    assert_eq!(bench.seconds_left(), 1.0);
+    assert_eq!(bench.deadline(), Step::Finish(CloseReason::HandshakeTimeout));
+    assert!(bench.text().starts_with("HTTP/1.1 408 "));
+    assert_eq!(bench.seconds_left(), 2.0);
+    assert_eq!(bench.deadline(), Step::Drop(CloseReason::HandshakeTimeout));
+
+    let mut bench = Bench::new();
+    assert_eq!(bench.bytes(WS), subscribed(Format::WebSocket));
+    assert_eq!(bench.seconds_left(), 10.0);
+    assert_eq!(bench.deadline(), Step::Finish(CloseReason::Overloaded));
+    assert!(bench.text().starts_with("HTTP/1.1 503 "));
+}
+
+/// A silent peer is pinged, and whatever it then says is a sign of life; saying nothing is the end.
+#[test]
+fn a_silent_websocket_is_pinged_then_closed() {
+    let mut bench = Bench::live(WS);
+    for sign in [&frame(0x8a, b"")[..], &frame(0x89, b"")[..1], &frame(0x89, b"")[1..]] {
+        bench.wait(30);
+        bench.session.on_delivered(bench.now);
+        bench.out.clear();
+        assert_eq!(bench.deadline(), Step::Wait);
+        assert_eq!(bench.out, websocket::PING);
+        assert_eq!(bench.seconds_left(), 20.0);
+        bench.wait(19);
+        assert_eq!(bench.bytes(sign), Step::Wait);
+        assert_eq!(bench.seconds_left(), 55.0);
+    }
+    assert_eq!(bench.deadline(), Step::Wait);
+    bench.out.clear();
+    assert_eq!(bench.deadline(), Step::Finish(CloseReason::PeerSilent));
+    assert_eq!(bench.out, closed_with(1001, "peer silent"));
+    assert_eq!(bench.deadline(), Step::Drop(CloseReason::PeerSilent));
+}
+
+/// A ping that is called for late gives the peer its whole time all the same.
+#[test]
+fn a_late_ping_leaves_time_to_answer() {
+    let mut bench = Bench::live(WS);
+    bench.wait(500);
+    assert_eq!(bench.session.on_deadline(bench.now, &bench.rules, &mut bench.out), Step::Wait);
+    assert_eq!((bench.out.as_slice(), bench.seconds_left()), (websocket::PING, 20.0));
+}
+
+/// A stream gets a comment when nothing was sent for the interval, and only then.
+#[test]
+fn a_quiet_event_stream_gets_heartbeats() {
+    let mut bench = Bench::live(SSE);
+    bench.wait(50);
+    bench.session.on_delivered(bench.now);
+    for _ in 0..3 {
+        assert_eq!(bench.seconds_left(), 55.0);
+        assert_eq!(bench.deadline(), Step::Wait);
+        assert_eq!(mem::take(&mut bench.out), sse::HEARTBEAT);
+    }
+}
+
+/// Pings of many connections are spread over the last tenth of the interval, evenly.
+#[test]
+fn pings_are_spread() {
+    let rules = Rules { ping_interval: Duration::from_secs(50), ..Rules::default() };
+    let mut counts = [0; 51];
+    for seed in 0..50_000 {
+        let mut session = Session::new(Tick(0), seed);
+        session.phase = Phase::Sse;
+        counts[500 - session.deadline(&rules).0 as usize] += 1;
+    }
+    let (last, others) = counts.split_last().unwrap();
+    assert!(others.iter().all(|count| (950..1050).contains(count)), "{counts:?}");
+    assert!(*last < 50, "only rounding leads there: {counts:?}");
+}
+
+/// A full socket is judged by what it takes: no pings meanwhile, and any progress starts it afresh.
+#[test]
+fn a_stalled_peer_is_dropped() {
+    for request in [WS, SSE] {
+        let mut bench = Bench::live(request);
+        bench.wait(54);
+        bench.session.on_blocked(bench.now);
+        bench.wait(20);
+        bench.session.on_blocked(bench.now);
+        assert_eq!(bench.seconds_left(), 10.0);
+        bench.session.on_progress(bench.now);
+        assert_eq!(bench.seconds_left(), 55.0);
+        bench.session.on_blocked(bench.now);
+        assert_eq!(bench.seconds_left(), 30.0);
+        assert_eq!(bench.deadline(), Step::Drop(CloseReason::PeerStalled));
+        assert_eq!(bench.out, b"");
+    }
+}
+
+/// Progress of a socket that was not full is no sign of life: the kernel takes bytes for the dead.
+#[test]
+fn sending_alone_proves_nothing() {
+    let mut bench = Bench::live(WS);
+    bench.wait(10);
+    bench.session.on_progress(bench.now);
+    assert_eq!(bench.seconds_left(), 45.0);
+}
