@@ -4,6 +4,7 @@
 
 pub mod close;
 pub mod config;
+pub mod doctor;
 pub mod frame;
 pub mod ids;
 pub mod io;
