@@ -3,7 +3,9 @@
 //! This is the table of contents. `docs/architecture.md` tells how the parts work together.
 
 pub mod close;
+pub mod config;
 pub mod counters;
+pub mod doctor;
 pub mod frame;
 pub mod hub;
 pub mod ids;
@@ -12,6 +14,6 @@ pub mod limits;
 pub mod log;
 pub mod mesh;
 pub mod segment;
-pub mod timers;
 pub mod session;
+pub mod timers;
 pub mod wire;

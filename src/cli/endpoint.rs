@@ -1,0 +1,100 @@
+//! Where a running server is: the base URL, and a channel's place below it.
+
+use std::env;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use stentor::ids::ChannelName;
+
+use super::failure::Failure;
+
+/// A base URL that was checked: `http://127.0.0.1:8081`, without a slash at its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    base: String,
+}
+
+impl Endpoint {
+    /// The URL that the flag gives, else the variable, else the default. All must have this
+    /// scheme: neither TLS nor anything else is spoken here.
+    pub fn find(
+        flag: Option<&str>,
+        variable: &str,
+        default: &str,
+        scheme: &str,
+    ) -> Result<Self, Failure> {
+        let from_environment = || env::var(variable).ok().map(|url| (url, variable));
+        let (url, place) = flag
+            .map(|url| (url.to_owned(), "--url"))
+            .or_else(from_environment)
+            .unwrap_or_else(|| (default.to_owned(), "default"));
+        let authority = url.strip_prefix(scheme).and_then(|rest| rest.strip_prefix("://"));
+        if authority.is_none_or(|authority| authority.trim_matches('/').is_empty()) {
+            return Err(Failure::usage(format!(
+                "url: '{url}' (from {place}) does not begin with {scheme}:// and a host; \
+                 write a URL like {default}"
+            )));
+        }
+        Ok(Endpoint { base: url.trim_end_matches('/').to_owned() })
+    }
+
+    /// The URL of a channel under a path like `/ws/`. A slash in its name is not one of the path.
+    pub fn channel(&self, path: &str, channel: &ChannelName) -> String {
+        format!("{}{path}{}", self.base, utf8_percent_encode(channel.as_str(), ENCODED))
+    }
+
+    /// What to say when nobody is there.
+    pub fn nobody(&self) -> Failure {
+        let base = &self.base;
+        Failure::failed(format!("nothing listens at {base}; start one with `stentor serve`"))
+    }
+
+    /// What to say when the connection failed in another way.
+    pub fn broken(&self, why: impl std::fmt::Display) -> Failure {
+        Failure::failed(format!("the connection to {} broke: {why}", self.base))
+    }
+}
+
+/// Checks a channel's name before anything is sent.
+pub fn channel(name: &str) -> Result<ChannelName, Failure> {
+    ChannelName::new(name).map_err(|why| Failure::usage(format!("channel: '{name}': {why}")))
+}
+
+/// A refusal in HTTP: its status, and the server's own words.
+pub fn refusal(status: impl std::fmt::Display, body: &str) -> Failure {
+    match body.trim() {
+        "" => Failure::failed(format!("the server answered {status}")),
+        body => Failure::failed(format!("the server answered {status}: {body}")),
+    }
+}
+
+/// What means something in a path, and everything that is not ASCII.
+const ENCODED: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'.').remove(b'_').remove(b'-').remove(b':').remove(b'~');
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn find(url: &str) -> Result<Endpoint, Failure> {
+        Endpoint::find(Some(url), "STENTOR_URL", "ws://127.0.0.1:8080", "ws")
+    }
+
+    /// A channel's slashes are encoded, its other letters are not, and the base keeps its path.
+    #[test]
+    fn a_channel_has_one_place() {
+        let news = ChannelName::new("a/b:c.d-e_f").unwrap();
+        for base in ["ws://h:1/edge", "ws://h:1/edge/"] {
+            let url = find(base).unwrap().channel("/ws/", &news);
+            assert_eq!(url, "ws://h:1/edge/ws/a%2Fb:c.d-e_f");
+        }
+    }
+
+    /// Only plain URLs with a host are taken.
+    #[test]
+    fn other_schemes_are_refused() {
+        for url in ["wss://h", "http://h", "h:8080", "ws://", "ws:///", ""] {
+            let Err(Failure::Usage(why)) = find(url) else { panic!("{url} was taken") };
+            assert!(why.contains("ws://127.0.0.1:8080") && why.contains("--url"), "{why}");
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! `stentor publish`: a message, or every line of the standard input, to a channel.
+
+use std::{
+    fs::File,
+    io::{self, IsTerminal, Read, Seek},
+    os::fd::AsFd,
+};
+
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use stentor::config::CONTROL_URL_VARIABLE;
+use ureq::{Agent, Body, SendBody, http::Response};
+
+use super::{
+    endpoint::{Endpoint, channel, refusal},
+    failure::{Failure, print},
+};
+
+/// The arguments.
+#[derive(Args, Debug)]
+pub struct Publish {
+    /// Channel to publish to: letters, digits and ._-:/
+    channel: String,
+    /// What to publish. [default: the standard input]
+    #[arg(allow_hyphen_values = true)]
+    message: Option<String>,
+    /// Publishes each line of the standard input, without its line end.
+    #[arg(long, conflicts_with = "message")]
+    lines: bool,
+    /// The control listener. [default: http://127.0.0.1:8081] [env: STENTOR_CONTROL_URL]
+    #[arg(long)]
+    url: Option<String>,
+}
+
+/// Publishes, and prints the server's answer.
+pub fn run(args: &Publish) -> Result<(), Failure> {
+    let channel = channel(&args.channel)?;
+    let url = args.url.as_deref();
+    let endpoint = Endpoint::find(url, CONTROL_URL_VARIABLE, DEFAULT_URL, "http")?;
+    let url = endpoint.channel("/publish/", &channel);
+    if args.lines {
+        return publish_lines(&endpoint, &url);
+    }
+    match &args.message {
+        Some(message) => post(&endpoint, &url, message.as_bytes()),
+        None => post(&endpoint, &url, &read_message()?),
+    }
+}
+
+/// The whole standard input.
+fn read_message() -> Result<Vec<u8>, Failure> {
+    let mut input = io::stdin().lock();
+    if input.is_terminal() {
+        eprintln!("stentor: reading the message from the terminal; Ctrl-D ends it");
+    }
+    let mut message = Vec::new();
+    match input.read_to_end(&mut message) {
+        Ok(_) => Ok(message),
+        Err(why) => Err(Failure::failed(format!("cannot read the standard input: {why}"))),
+    }
+}
+
+/// One request however many lines there are: the server reads them as they come.
+fn publish_lines(endpoint: &Endpoint, url: &str) -> Result<(), Failure> {
+    let mut input = Watched::new(io::stdin().lock(), bytes_to_come());
+    let outcome = send(endpoint, &format!("{url}?lines"), SendBody::from_reader(&mut input));
+    input.bar.finish_and_clear();
+    answer(endpoint, outcome?)
+}
+
+fn post(endpoint: &Endpoint, url: &str, message: &[u8]) -> Result<(), Failure> {
+    let answered = agent().post(url).send(message);
+    answer(endpoint, answered.map_err(|why| unanswered(endpoint, &why))?)
+}
+
+fn send(endpoint: &Endpoint, url: &str, body: SendBody<'_>) -> Result<Response<Body>, Failure> {
+    agent().post(url).send(body).map_err(|why| unanswered(endpoint, &why))
+}
+
+/// A client that tells us of refusals, and goes to the server itself, never through a proxy.
+fn agent() -> Agent {
+    let config = Agent::config_builder().http_status_as_error(false).proxy(None).max_redirects(0);
+    config.build().new_agent()
+}
+
+fn answer(endpoint: &Endpoint, mut answer: Response<Body>) -> Result<(), Failure> {
+    let status = answer.status();
+    let body = answer.body_mut().read_to_string().map_err(|why| endpoint.broken(why))?;
+    if !status.is_success() {
+        return Err(refusal(status, &body));
+    }
+    print(format!("{}\n", body.trim_end()))
+}
+
+fn unanswered(endpoint: &Endpoint, why: &ureq::Error) -> Failure {
+    match why {
+        ureq::Error::Io(io) if io.kind() == io::ErrorKind::ConnectionRefused => endpoint.nobody(),
+        ureq::Error::BadUri(_) | ureq::Error::Http(_) => Failure::usage(format!("url: {why}")),
+        _ => endpoint.broken(why),
+    }
+}
+
+/// What is left of the standard input, if it is a file.
+fn bytes_to_come() -> Option<u64> {
+    let mut file = File::from(io::stdin().as_fd().try_clone_to_owned().ok()?);
+    let about = file.metadata().ok()?;
+    let read = file.stream_position().unwrap_or(0);
+    about.is_file().then(|| about.len().saturating_sub(read))
+}
+
+/// A reader that shows how far it is, on a terminal only.
+struct Watched<R> {
+    input: R,
+    bar: ProgressBar,
+    /// Whether the bar counts bytes; else it counts lines.
+    counts_bytes: bool,
+}
+
+impl<R: Read> Watched<R> {
+    fn new(input: R, bytes: Option<u64>) -> Self {
+        let (bar, template) = match bytes {
+            Some(bytes) => (ProgressBar::new(bytes), BAR),
+            None => (ProgressBar::new_spinner(), SPINNER),
+        };
+        let style = ProgressStyle::with_template(template).expect("a template of ours");
+        Watched { input, bar: bar.with_style(style), counts_bytes: bytes.is_some() }
+    }
+}
+
+impl<R: Read> Read for Watched<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.input.read(buffer)?;
+        let lines = || buffer[..read].iter().filter(|&&byte| byte == b'\n').count();
+        self.bar.inc(if self.counts_bytes { read } else { lines() } as u64);
+        Ok(read)
+    }
+}
+
+const DEFAULT_URL: &str = "http://127.0.0.1:8081";
+const BAR: &str = "{bar:40} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} to go";
+const SPINNER: &str = "{spinner} {human_pos} publications, {per_sec}";
+
+#[cfg(test)]
+mod tests {
+    use stentor::config::Config;
+
+    use super::*;
+
+    /// Without a flag the client finds a server that was started without flags.
+    #[test]
+    fn the_default_is_the_servers_own() {
+        assert_eq!(DEFAULT_URL, format!("http://{}", Config::default().control));
+    }
+
+    /// The bar counts the bytes of a file and the lines of a stream, and alters neither.
+    #[test]
+    fn a_watched_reader_counts() {
+        for (total, expected) in [(Some(6), 6), (None, 2)] {
+            let mut watched = Watched::new(&b"a\nbc\nd"[..], total);
+            assert_eq!(io::read_to_string(&mut watched).unwrap(), "a\nbc\nd");
+            assert_eq!(watched.bar.position(), expected);
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! The settings as flags: made from the table, so that help and parser know every one of them.
+
+use std::{env, path::PathBuf};
+
+use clap::{Arg, ArgAction, ArgMatches, value_parser};
+use stentor::config::{CONFIG_VARIABLE, Inputs, SETTINGS, Setting, Shape};
+
+/// A flag for every setting, and one for the settings file.
+pub fn args() -> Vec<Arg> {
+    let file = Arg::new("config")
+        .long("config")
+        .value_name("FILE")
+        .value_parser(value_parser!(PathBuf))
+        .help(format!(
+            "Settings file, in TOML; its keys are the flags below [env: {CONFIG_VARIABLE}]"
+        ));
+    let settings = SETTINGS.iter().enumerate().map(|(at, setting)| {
+        // After the flags that belong to the program, in the order of the table.
+        arg(setting).display_order(FLAGS_BEFORE_SETTINGS + at)
+    });
+    [file].into_iter().chain(settings).collect()
+}
+
+/// What the flags and the environment say.
+pub fn inputs(matches: &ArgMatches) -> Inputs {
+    let flags = SETTINGS.iter().flat_map(|setting| {
+        let values = matches.get_many::<String>(setting.name).unwrap_or_default();
+        values.map(|value| (setting.name, value.clone()))
+    });
+    Inputs {
+        flags: flags.collect(),
+        file: matches.get_one("config").cloned(),
+        environment: env::vars_os().collect(),
+    }
+}
+
+fn arg(setting: &Setting) -> Arg {
+    let arg = Arg::new(setting.name)
+        .long(setting.name)
+        .value_name(setting.noun)
+        .help_heading(setting.group)
+        .help(help(setting));
+    match setting.shape {
+        // A value may begin with a dash: it is refused by us, in our words.
+        Shape::One => arg.action(ArgAction::Set).allow_hyphen_values(true),
+        Shape::List => arg.action(ArgAction::Append),
+        Shape::Switch => arg.num_args(0..=1).require_equals(true).default_missing_value("true"),
+    }
+}
+
+fn help(setting: &Setting) -> String {
+    let default = match (setting.shape, setting.default) {
+        (Shape::List, _) => " May be repeated.".to_owned(),
+        (_, default) => format!(" [default: {default}]"),
+    };
+    format!("{}{default} [env: {}]", setting.help, setting.variable)
+}
+
+const FLAGS_BEFORE_SETTINGS: usize = 100;

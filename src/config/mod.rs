@@ -1,0 +1,174 @@
+//! What an operator may decide: settings from flags, the environment, a TOML file or defaults,
+//! read into a [`Config`] that cannot be wrong.
+//!
+//! Each setting has one definition, a row in `settings.rs`. The precedence is flag, environment,
+//! file, default. Everything wrong is told at once, each with where it came from and what would be
+//! right. What only the machine can refuse (an address in use, more connections than the kernel
+//! can hold) is left to start-up and to `doctor`.
+#![forbid(unsafe_code)]
+
+mod check;
+mod error;
+mod origins;
+mod settings;
+mod show;
+mod sources;
+mod table;
+mod values;
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    ffi::OsString,
+    fs,
+    ops::Deref,
+    path::{Path, PathBuf},
+};
+
+pub use error::{ConfigError, ConfigErrors};
+pub use origins::Origins;
+pub use settings::{SETTINGS, Settings};
+pub use show::reference;
+pub use sources::{CONFIG_VARIABLE, CONTROL_URL_VARIABLE, Source, URL_VARIABLE};
+pub use table::{Setting, Shape};
+pub use values::{Auto, IoChoice, LogFilter, Size};
+
+use check::{Clash, clashes};
+use error::from;
+use sources::{Given, Layer};
+
+/// Settings that fit their ranges and each other. Read them as fields: `config.listen`.
+#[derive(Clone, Debug)]
+pub struct Config {
+    settings: Settings,
+    /// In the order of [`SETTINGS`].
+    sources: Vec<Source>,
+}
+
+impl Deref for Config {
+    type Target = Settings;
+
+    fn deref(&self) -> &Settings {
+        &self.settings
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config::with(&[]).expect("the defaults fit their ranges and each other")
+    }
+}
+
+/// Where to look for values.
+#[derive(Clone, Debug, Default)]
+pub struct Inputs {
+    /// Names of settings and what the command line says of them, in its order.
+    pub flags: Vec<(&'static str, String)>,
+    /// The settings file that the command line names. Without one, `STENTOR_CONFIG` may name it.
+    pub file: Option<PathBuf>,
+    /// Every environment variable; those that are not ours are passed over.
+    pub environment: Vec<(OsString, OsString)>,
+}
+
+/// What [`Config::load`] found.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The settings.
+    pub config: Config,
+    /// What looks like a mistake and does not keep the server from starting.
+    pub warnings: Vec<String>,
+}
+
+impl Config {
+    /// Reads the settings file, if one is named, and makes a configuration of all that was given.
+    pub fn load(inputs: &Inputs) -> Result<Loaded, ConfigErrors> {
+        let mut told = ConfigErrors::default();
+        let flags = sources::flags(&inputs.flags);
+        let environment = sources::environment(&inputs.environment, &mut told);
+        let file = settings_file(inputs).map(|path| read_file(&path, &mut told));
+        Config::from_layers(&[flags, environment, file.unwrap_or_default()], told)
+    }
+
+    /// The defaults, but for these settings; for tests and for programs that embed the server.
+    ///
+    /// # Panics
+    ///
+    /// If a name is not that of a setting.
+    pub fn with(pairs: &[(&str, &str)]) -> Result<Self, ConfigErrors> {
+        let known = |wanted: &str| SETTINGS.iter().find(|setting| setting.name == wanted);
+        let pairs: Vec<_> = pairs
+            .iter()
+            .map(|(name, text)| (known(name).expect("a setting").name, (*text).to_owned()))
+            .collect();
+        let layers = [sources::flags(&pairs)];
+        Config::from_layers(&layers, ConfigErrors::default()).map(|loaded| loaded.config)
+    }
+
+    /// Values that do not fit together are told only where each is right by itself.
+    fn from_layers(layers: &[Layer], mut told: ConfigErrors) -> Result<Loaded, ConfigErrors> {
+        let given = first_given(layers);
+        let settings = match Settings::read(&given) {
+            Ok(settings) if told.wrong.is_empty() => settings,
+            Ok(_) => return Err(told),
+            Err(wrong) => {
+                told.wrong.extend(wrong);
+                return Err(told);
+            }
+        };
+        told.wrong = clashes(&settings).iter().map(|clash| refused(clash, &given)).collect();
+        if !told.wrong.is_empty() {
+            return Err(told);
+        }
+        let sources = given.into_iter().map(|given| given.source).collect();
+        Ok(Loaded { config: Config { settings, sources }, warnings: told.warnings })
+    }
+}
+
+/// A value for every setting, in the order of [`SETTINGS`], from the first layer that names it.
+fn first_given(layers: &[Layer]) -> Vec<Given> {
+    let given = |setting: &Setting| {
+        let found = layers.iter().find_map(|layer| layer.get(setting.name)).cloned();
+        let (text, source) = (setting.default.to_owned(), Source::Default);
+        found.unwrap_or(Given { text, source })
+    };
+    SETTINGS.iter().map(given).collect()
+}
+
+fn settings_file(inputs: &Inputs) -> Option<PathBuf> {
+    let variable = || {
+        let named = inputs.environment.iter().find(|(name, _)| name == CONFIG_VARIABLE);
+        named.map(|(_, path)| PathBuf::from(path))
+    };
+    inputs.file.clone().or_else(variable)
+}
+
+fn read_file(path: &Path, told: &mut ConfigErrors) -> Layer {
+    match fs::read_to_string(path) {
+        Ok(text) => sources::file(path, &text, told),
+        Err(why) => {
+            told.wrong.push(ConfigError::Unreadable { path: path.to_owned(), why });
+            Layer::new()
+        }
+    }
+}
+
+/// A clash, with what was given for its two settings.
+fn refused(clash: &Clash, given: &[Given]) -> ConfigError {
+    let given_for = |name: &str| {
+        let at = SETTINGS.iter().position(|setting| setting.name == name);
+        &given[at.expect("clashes are between settings")]
+    };
+    let Given { text, source } = given_for(clash.name);
+    let other = clash.other.map(|other| {
+        let given = given_for(other);
+        format!(" {other} '{}' ({})", given.text, from(&given.source))
+    });
+    ConfigError::Wrong {
+        name: clash.name,
+        value: text.clone(),
+        place: source.clone(),
+        problem: format!("{}{}", clash.relation, other.unwrap_or_default()),
+        right: clash.right.to_owned(),
+    }
+}

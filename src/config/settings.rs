@@ -1,0 +1,122 @@
+//! Every setting, defined once: name, type, default, range and help.
+//!
+//! To add one, add a row. Its flag, variable, TOML key, help and reference follow, and the tests
+//! that iterate over the table hold it to the same rules. Bounds between two settings are in
+//! `check.rs`.
+#![forbid(unsafe_code)]
+
+use std::{net::SocketAddr, time::Duration};
+
+use super::{
+    error::ConfigError,
+    origins::Origins,
+    sources::Given,
+    table::{Setting, capitals, dashed, settings, text},
+    values::{Auto, IoChoice, LogFilter, Size, Value},
+};
+
+settings! {
+    "Listening" {
+        /// Where subscribers connect, over WebSocket or SSE.
+        listen: SocketAddr = "127.0.0.1:8080";
+        /// Where publishers, probes and the dashboard connect. Keep it off the internet.
+        control: SocketAddr = "127.0.0.1:8081";
+        /// Connections that the kernel may complete before the server accepts them, per shard.
+        /// The kernel caps it at net.core.somaxconn without saying so.
+        backlog: u32 = "4096", "1" to "65535";
+        /// Web pages that may subscribe, by exact origin, `null` for pages without one, or `*` for
+        /// any page. If none is given, pages from the host name they connect to, on any port.
+        allow_origin: Origins = "";
+    }
+    "Engine" {
+        /// The way into the kernel. With auto io_uring where it is to be had, otherwise epoll, and
+        /// the log says which.
+        io: IoChoice = "auto";
+        /// Threads that serve subscribers, each with connections of its own. With auto as many as
+        /// there are cores.
+        shards: Auto<u16> = "auto", "1" to "256";
+        /// Messages between shards that may wait in front of one of them. What finds no room is
+        /// merged and sent later, never lost.
+        inbox: u32 = "4096", "16" to "1048576";
+        /// Unsent bytes that the kernel takes from the server for one subscriber
+        /// (TCP_NOTSENT_LOWAT). Raise it to 128KiB where publications are above 16KiB.
+        notsent_lowat: Size = "16KiB", "1KiB" to "16MiB";
+    }
+    "Limits" {
+        /// Subscribers at one time, over all shards; one more is answered 503. With auto 100,000,
+        /// or what the kernel can hold if that is less.
+        max_connections: Auto<u32> = "auto", "1" to "16777216";
+        /// Channels at one time; subscribing or publishing to one more is refused.
+        channels_max: u32 = "1000000", "1" to "100000000";
+        /// Bytes in the head of a subscriber's HTTP request; a longer one is answered 431.
+        head_max: Size = "8KiB", "512" to "64KiB";
+        /// Payload bytes in one WebSocket frame from a subscriber; a larger one closes with 1009.
+        frame_max: Size = "64KiB", "125" to "16MiB";
+        /// Payload bytes in one WebSocket message from a subscriber, over all its frames; a larger
+        /// one closes with 1009.
+        message_max: Size = "64KiB", "125" to "64MiB";
+        /// Bytes in one publication; a larger one is answered 413.
+        publication_max: Size = "1MiB", "1" to "1GiB";
+        /// Publications that may wait in front of one shard; one more is answered 503.
+        publish_queue: u32 = "1024", "1" to "1048576";
+        /// Encoded bytes that a subscriber may fall behind in a channel before it is closed with
+        /// 1013. They are kept once per channel, not per subscriber.
+        lag_max: Size = "4MiB", "1KiB" to "64GiB";
+    }
+    "Time-outs" {
+        /// How long a new connection may take to send its whole request head.
+        handshake_timeout: Duration = "10s", "100ms" to "5m";
+        /// How long a WebSocket may be silent before it is pinged. Proxies like to cut at 60s.
+        ping_interval: Duration = "55s", "1s" to "1h";
+        /// How long the answer to a ping may take before the subscriber counts as gone.
+        pong_timeout: Duration = "20s", "1s" to "1h";
+        /// How long a subscriber with publications waiting may take none of their bytes before it
+        /// is closed with 1013.
+        stall_timeout: Duration = "30s", "1s" to "1h";
+    }
+    "Stopping" {
+        /// Over how long subscribers are closed when the server stops, so that they do not all
+        /// come back at once. 0s closes all of them at once.
+        drain: Duration = "5s", "0s" to "1h";
+        /// What Retry-After says to whoever is answered 503. Whole seconds.
+        retry_after: Duration = "5s", "1s" to "1h";
+    }
+    "Diagnostics" {
+        /// Mounts /echo, which sends every message back. For conformance runs only.
+        echo: bool = "false";
+        /// What to log, as a tracing filter.
+        log: LogFilter = "info";
+    }
+}
+
+/// Reads the next row's setting; what is wrong with it goes to `wrong`.
+fn read_next<'a, T: Value>(
+    rows: &mut impl Iterator<Item = (&'a Setting, &'a Given)>,
+    wrong: &mut Vec<ConfigError>,
+) -> Option<T> {
+    let (setting, given) = rows.next().expect("one value is given for every setting");
+    read(setting, given).map_err(|error| wrong.push(error)).ok()
+}
+
+/// Reads one setting and holds it to its range.
+fn read<T: Value>(setting: &Setting, given: &Given) -> Result<T, ConfigError> {
+    let refused = |problem: String, right: String| ConfigError::Wrong {
+        name: setting.name,
+        value: given.text.clone(),
+        place: given.source.clone(),
+        problem,
+        right,
+    };
+    let value = T::parse(&given.text).map_err(|problem| refused(problem, setting.right()))?;
+    match outside::<T>(setting, &value) {
+        Some(problem) => Err(refused(problem.to_owned(), setting.right_range())),
+        None => Ok(value),
+    }
+}
+
+/// How the value misses the setting's range, if it does.
+fn outside<T: Value>(setting: &Setting, value: &T) -> Option<&'static str> {
+    let (low, high) = setting.range?;
+    let bound = |text| T::parse(text).expect("the table's own bounds are values");
+    value.outside(&bound(low), &bound(high))
+}

@@ -1,0 +1,286 @@
+//! The types of settings: how each is read from text and written back.
+//!
+//! Reading is strict. A number that wants a unit must have one, and a unit has one spelling, so
+//! that nobody finds out in production that `5` meant milliseconds.
+#![forbid(unsafe_code)]
+
+use std::{fmt, net::SocketAddr, str::FromStr, time::Duration};
+
+use tracing_subscriber::{EnvFilter, filter::LevelFilter};
+
+use super::table::Shape;
+
+/// A type that a setting can have.
+pub(super) trait Value: Sized + PartialOrd {
+    /// The placeholder in `--help`.
+    const NOUN: &'static str;
+    /// What kind of value it is, with its article.
+    const KIND: &'static str;
+    /// Examples that follow the kind.
+    const LIKE: &'static str;
+    /// How many values make one.
+    const SHAPE: Shape = Shape::One;
+
+    /// Reads the value, or says what is wrong with the text: `has no unit`.
+    fn parse(text: &str) -> Result<Self, String>;
+
+    /// The value as an operator would write it. Parsing it gives the same value.
+    fn text(&self) -> String;
+
+    /// How the value misses the range from `low` to `high`, if it does.
+    fn outside(&self, low: &Self, high: &Self) -> Option<&'static str> {
+        if self < low {
+            return Some("is too little");
+        }
+        (self > high).then_some("is too much")
+    }
+}
+
+/// A number of bytes, written `64KiB`, `1MiB` or plain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Size(pub u64);
+
+impl Size {
+    /// The number of bytes, for lengths in memory.
+    pub fn bytes(self) -> usize {
+        usize::try_from(self.0).unwrap_or(usize::MAX)
+    }
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&spelled(self.0, SIZE_UNITS))
+    }
+}
+
+/// A value that the server finds for itself unless it is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Hash)]
+pub enum Auto<T> {
+    /// The server decides.
+    Auto,
+    /// The operator has decided.
+    Exactly(T),
+}
+
+impl<T> Auto<T> {
+    /// The operator's value, or else `found`.
+    pub fn or(self, found: T) -> T {
+        match self {
+            Auto::Auto => found,
+            Auto::Exactly(value) => value,
+        }
+    }
+}
+
+/// Which way into the kernel the operator wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Hash)]
+pub enum IoChoice {
+    /// io_uring where it is to be had, otherwise epoll.
+    Auto,
+    /// io_uring or nothing.
+    Uring,
+    /// epoll.
+    Epoll,
+}
+
+/// Directives for the log that `tracing_subscriber` has accepted.
+#[derive(Clone, Debug, PartialEq, PartialOrd)]
+pub struct LogFilter(String);
+
+impl LogFilter {
+    /// The directives, for `EnvFilter`.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Value for SocketAddr {
+    const NOUN: &'static str = "ADDRESS";
+    const KIND: &'static str = "an address";
+    const LIKE: &'static str = "like 127.0.0.1:8080 or [::]:8080";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|_| "is not an IP address with a port".to_owned())
+    }
+
+    fn text(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Value for Duration {
+    const NOUN: &'static str = "DURATION";
+    const KIND: &'static str = "a duration";
+    const LIKE: &'static str = "like 55s, 500ms or 2m";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        match split_unit(text) {
+            Some((_, "")) => Err("has no unit".to_owned()),
+            parts => with_unit(parts, DURATION_UNITS, "a duration").map(Duration::from_millis),
+        }
+    }
+
+    fn text(&self) -> String {
+        let millis = u64::try_from(self.as_millis()).unwrap_or(u64::MAX);
+        spelled(millis, DURATION_UNITS)
+    }
+}
+
+impl Value for Size {
+    const NOUN: &'static str = "SIZE";
+    const KIND: &'static str = "a size";
+    const LIKE: &'static str = "like 64KiB, 1MiB or plain bytes";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        with_unit(split_unit(text), SIZE_UNITS, "a size").map(Size)
+    }
+
+    fn text(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Value for u32 {
+    const NOUN: &'static str = "NUMBER";
+    const KIND: &'static str = "a whole number";
+    const LIKE: &'static str = "like 4096";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        whole_number(text)
+    }
+
+    fn text(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl<T: FromStr + fmt::Display + PartialOrd> Value for Auto<T> {
+    const NOUN: &'static str = "NUMBER";
+    const KIND: &'static str = "auto, or a whole number";
+    const LIKE: &'static str = "like 4";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        if text == "auto" {
+            return Ok(Auto::Auto);
+        }
+        whole_number(text).map(Auto::Exactly)
+    }
+
+    fn text(&self) -> String {
+        match self {
+            Auto::Auto => "auto".to_owned(),
+            Auto::Exactly(value) => value.to_string(),
+        }
+    }
+
+    fn outside(&self, low: &Self, high: &Self) -> Option<&'static str> {
+        match self {
+            Auto::Auto => None,
+            exactly if exactly < low => Some("is too little"),
+            exactly => (exactly > high).then_some("is too much"),
+        }
+    }
+}
+
+impl Value for bool {
+    const NOUN: &'static str = "BOOL";
+    const KIND: &'static str = "true or false";
+    const LIKE: &'static str = "";
+    const SHAPE: Shape = Shape::Switch;
+
+    fn parse(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|_| "is neither true nor false".to_owned())
+    }
+
+    fn text(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Value for IoChoice {
+    const NOUN: &'static str = "KERNEL";
+    const KIND: &'static str = "auto, uring or epoll";
+    const LIKE: &'static str = "";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(IoChoice::Auto),
+            "uring" => Ok(IoChoice::Uring),
+            "epoll" => Ok(IoChoice::Epoll),
+            _ => Err("is not among the choices".to_owned()),
+        }
+    }
+
+    fn text(&self) -> String {
+        let text = match self {
+            IoChoice::Auto => "auto",
+            IoChoice::Uring => "uring",
+            IoChoice::Epoll => "epoll",
+        };
+        text.to_owned()
+    }
+}
+
+impl Value for LogFilter {
+    const NOUN: &'static str = "FILTER";
+    const KIND: &'static str = "levels";
+    const LIKE: &'static str = "like info or info,stentor::shard=debug";
+
+    /// `EnvFilter` takes a bare word that is no level for a module to be logged in full; here it
+    /// is far more likely a level with a typing error, and a module can be given a level.
+    fn parse(text: &str) -> Result<Self, String> {
+        let bare = |word: &&str| !word.contains(['=', '[']);
+        let unknown = |word: &&str| word.trim().parse::<LevelFilter>().is_err();
+        if let Some(word) = text.split(',').filter(bare).find(unknown) {
+            return Err(format!("has '{}', which is not a level", word.trim()));
+        }
+        match EnvFilter::builder().parse(text) {
+            Ok(_) => Ok(LogFilter(text.to_owned())),
+            Err(_) => Err("is not a tracing filter".to_owned()),
+        }
+    }
+
+    fn text(&self) -> String {
+        self.0.clone()
+    }
+}
+
+/// Parses a number without a unit, digits only.
+fn whole_number<T: FromStr>(text: &str) -> Result<T, String> {
+    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err("is not a whole number".to_owned());
+    }
+    text.parse().map_err(|_| "is too much".to_owned())
+}
+
+/// Splits a text into its leading digits and the unit behind them; `None` without digits.
+fn split_unit(text: &str) -> Option<(&str, &str)> {
+    let digits = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
+    (digits > 0).then(|| text.split_at(digits))
+}
+
+/// The number in the smallest unit of `units`.
+fn with_unit(parts: Option<(&str, &str)>, units: Units, kind: &str) -> Result<u64, String> {
+    let (digits, unit) = parts.ok_or_else(|| format!("is not {kind}"))?;
+    let known = units.iter().find(|(spelling, _)| *spelling == unit);
+    let (_, scale) = known.ok_or_else(|| format!("has the unknown unit '{unit}'"))?;
+    let number: Option<u64> = digits.parse().ok();
+    number.and_then(|number| number.checked_mul(*scale)).ok_or_else(|| "is too much".to_owned())
+}
+
+/// The number with the largest unit that leaves no fraction.
+fn spelled(number: u64, units: Units) -> String {
+    let largest = units.iter().rfind(|(_, scale)| number.is_multiple_of(*scale));
+    let (unit, scale) = largest.filter(|_| number > 0).unwrap_or(&units[UNIT_OF_ZERO]);
+    format!("{}{unit}", number / scale)
+}
+
+/// Spellings and how many of the smallest unit each is, rising.
+type Units = &'static [(&'static str, u64)];
+
+const DURATION_UNITS: Units = &[("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000)];
+const SIZE_UNITS: Units =
+    &[("B", 1), ("", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
+
+/// Where the unit stands that zero is written with.
+const UNIT_OF_ZERO: usize = 1;

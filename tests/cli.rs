@@ -1,0 +1,353 @@
+//! The program as an operator meets it: what it prints where, and its exit code.
+//!
+//! The servers here are a thread each that speaks exactly one exchange; nothing waits for a time.
+
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    net::{TcpListener, TcpStream},
+    process::{Command, Output, Stdio},
+    sync::mpsc,
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use tungstenite::{
+    Message,
+    handshake::server::{Request, Response},
+    protocol::CloseFrame,
+};
+
+/// Runs the program with these arguments, these variables and nothing else of ours, and this on
+/// its standard input.
+fn stentor(arguments: &[&str], variables: &[(&str, &str)], input: &[u8]) -> Output {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_stentor"))
+        .args(arguments)
+        .env_clear()
+        .envs(variables.iter().copied())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program can be started");
+    // A program that has refused its arguments does not read.
+    let _ = child.stdin.take().expect("a pipe").write_all(input);
+    child.wait_with_output().expect("the program ends")
+}
+
+fn run(arguments: &[&str]) -> Output {
+    stentor(arguments, &[], b"")
+}
+
+#[track_caller]
+fn assert_ends(output: &Output, code: i32, stdout: &str, stderr: &str) {
+    let told = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!((told.0.as_ref(), told.1.as_ref()), (stdout, stderr));
+    assert_eq!(output.status.code(), Some(code));
+}
+
+/// Serves one connection on a port of its own.
+fn serve_once<T: Send + 'static>(
+    exchange: impl FnOnce(TcpStream) -> T + Send + 'static,
+) -> (String, JoinHandle<T>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let serve = move || exchange(listener.accept().unwrap().0);
+    (address, thread::spawn(serve))
+}
+
+/// Reads a request with its body, answers with `answer`, and gives the request line and the body
+/// as it was on the wire.
+fn exchange_http(stream: TcpStream, answer: &str) -> (String, String) {
+    let mut reader = BufReader::new(&stream);
+    let (mut line, mut body, mut length) = (String::new(), String::new(), None);
+    reader.read_line(&mut line).unwrap();
+    loop {
+        let mut header = String::new();
+        reader.read_line(&mut header).unwrap();
+        if let Some(value) = header.to_lowercase().strip_prefix("content-length:") {
+            length = value.trim().parse().ok();
+        }
+        if header == "\r\n" {
+            break;
+        }
+    }
+    match length {
+        Some(length) => drop(reader.by_ref().take(length).read_to_string(&mut body).unwrap()),
+        None => {
+            while !body.ends_with("0\r\n\r\n") {
+                assert_ne!(reader.read_line(&mut body).unwrap(), 0, "the body has an end");
+            }
+        }
+    }
+    (&stream).write_all(answer.as_bytes()).unwrap();
+    (line.trim_end().to_owned(), body)
+}
+
+fn answer(status: &str, body: &str) -> String {
+    format!(
+        "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+/// The effective configuration says who decided what, and can be given back as a settings file.
+#[test]
+fn config_prints_what_is_in_effect() {
+    let variables = [("STENTOR_DRAIN", "7s"), ("STENTOR_LOG", "debug")];
+    let output = stentor(&["config", "--log", "trace"], &variables, b"");
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success());
+    let line = |start: &str| {
+        let line = printed.lines().find(|line| line.starts_with(start));
+        line.unwrap_or_else(|| panic!("no {start} in {printed}"))
+    };
+    assert!(line("drain = \"7s\" ").ends_with("# STENTOR_DRAIN"), "{printed}");
+    assert!(line("log = \"trace\" ").ends_with("# --log"), "{printed}");
+
+    let path = std::env::temp_dir().join(format!("stentor-cli-{}.toml", std::process::id()));
+    std::fs::write(&path, &printed).unwrap();
+    let again = run(&["config", "--config", path.to_str().unwrap()]);
+    std::fs::remove_file(&path).unwrap();
+    let values = |text: &str| -> Vec<String> {
+        text.lines().filter_map(|line| line.rsplit_once('#')).map(|it| it.0.to_owned()).collect()
+    };
+    assert_eq!(values(&String::from_utf8(again.stdout).unwrap()), values(&printed));
+}
+
+/// A wrong value is told on the standard error, whichever command reads the settings.
+#[test]
+fn a_wrong_value_is_refused() {
+    let variables = [("STENTOR_PING_INTERVAL", "5"), ("STENTOR_PING", "5s")];
+    let told = "stentor: ping-interval: '5' (from STENTOR_PING_INTERVAL) has no unit; \
+        write a duration like 55s, 500ms or 2m\n\
+        stentor: the variable STENTOR_PING is not a setting; \
+        `stentor config --reference` lists all of them\n";
+    for arguments in [&[][..], &["serve"], &["config"], &["doctor"]] {
+        assert_ends(&stentor(arguments, &variables, b""), 2, "", told);
+    }
+}
+
+/// A size that no machine has fails; the report says so in its last line.
+#[test]
+fn the_doctor_refuses_an_impossible_size() {
+    let output = run(&["doctor", "--connections", "1000000000000"]);
+    let report = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{report}");
+    let answer = report.lines().last().unwrap();
+    assert!(
+        answer.starts_with("This machine cannot hold 1,000,000,000,000 connections"),
+        "{report}"
+    );
+    assert!(report.lines().any(|line| line.starts_with("FAIL  memory ")), "{report}");
+}
+
+/// The help names every setting with its variable, and teaches by example.
+#[test]
+fn help_teaches() {
+    let help = String::from_utf8(run(&["--help"]).stdout).unwrap();
+    let words: Vec<&str> =
+        help.split(|letter: char| letter.is_whitespace() || letter == ']').collect();
+    for setting in stentor::config::SETTINGS {
+        assert!(words.contains(&setting.variable), "{} in {help}", setting.variable);
+        assert!(help.contains(&format!("--{}", setting.name)), "{} in {help}", setting.name);
+    }
+    assert!(help.contains("Examples:") && help.contains("Time-outs:"), "{help}");
+    let version = format!("stentor {}\n", env!("CARGO_PKG_VERSION"));
+    assert_ends(&run(&["--version"]), 0, &version, "");
+}
+
+/// The reference of the manual is the one of the library.
+#[test]
+fn the_reference_can_be_printed() {
+    assert_ends(&run(&["config", "--reference"]), 0, &stentor::config::reference(), "");
+}
+
+/// A channel's name is checked before anything is sent.
+#[test]
+fn a_wrong_channel_is_refused() {
+    let told = "stentor: channel: 'a b': a channel name is made of letters, digits and ._-:/ \
+        and has byte 0x20\n";
+    assert_ends(&run(&["subscribe", "a b"]), 2, "", told);
+    assert_ends(&run(&["publish", "a b", "x"]), 2, "", told);
+}
+
+/// Where nobody listens, the next step is named. (Port 1 is reserved and unused.)
+#[test]
+fn a_missing_server_is_told() {
+    let told = |scheme| {
+        format!(
+            "stentor: nothing listens at {scheme}://127.0.0.1:1; \
+            start one with `stentor serve`\n"
+        )
+    };
+    let subscribe = run(&["subscribe", "news", "--url", "ws://127.0.0.1:1"]);
+    assert_ends(&subscribe, 1, "", &told("ws"));
+    let variables = [("STENTOR_CONTROL_URL", "http://127.0.0.1:1/")];
+    assert_ends(&stentor(&["publish", "news", "x"], &variables, b""), 1, "", &told("http"));
+}
+
+/// A message goes out byte for byte, from the argument or the standard input, and the answer is
+/// printed.
+#[test]
+fn a_message_is_published() {
+    for (message, input) in [(Some("-hello\n"), ""), (None, "-hello\n")] {
+        let ok = answer("200 OK", "{\"position\":\"1-2\"}");
+        let (address, server) = serve_once(move |stream| exchange_http(stream, &ok));
+        let url = format!("http://{address}");
+        let mut arguments = vec!["publish", "--url", &url, "a/b"];
+        arguments.extend(message);
+        let output = stentor(&arguments, &[], input.as_bytes());
+        assert_ends(&output, 0, "{\"position\":\"1-2\"}\n", "");
+        let (line, body) = server.join().unwrap();
+        assert_eq!((line.as_str(), body.as_str()), ("POST /publish/a%2Fb HTTP/1.1", "-hello\n"));
+    }
+}
+
+/// Lines go out as one chunked request, as they are, and nothing is drawn where no terminal is.
+#[test]
+fn lines_are_streamed() {
+    let ok = answer("200 OK", "{\"published\":2,\"first\":\"1-1\",\"last\":\"1-2\"}");
+    let (address, server) = serve_once(move |stream| exchange_http(stream, &ok));
+    let url = format!("http://{address}");
+    let output = stentor(&["publish", "news", "--lines", "--url", &url], &[], b"one\ntwo");
+    assert_ends(&output, 0, "{\"published\":2,\"first\":\"1-1\",\"last\":\"1-2\"}\n", "");
+    let (line, body) = server.join().unwrap();
+    assert_eq!(line, "POST /publish/news?lines HTTP/1.1");
+    assert_eq!(body, "7\r\none\ntwo\r\n0\r\n\r\n");
+}
+
+/// A line leaves when it was read, not when the input ends: `tail -f` can be published.
+///
+/// Method: the second line is written only after the server has the first. The server's time-out
+/// is there to fail instead of hanging.
+#[test]
+fn a_line_leaves_at_once() {
+    let (arrived, first_arrived) = mpsc::channel();
+    let (address, server) = serve_once(move |stream| {
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        let mut reader = BufReader::new(&stream);
+        let mut line = String::new();
+        while line != "one\n" {
+            line.clear();
+            assert_ne!(reader.read_line(&mut line).expect("the first line arrives"), 0);
+        }
+        arrived.send(()).unwrap();
+        while line != "0\r\n" {
+            line.clear();
+            reader.read_line(&mut line).unwrap();
+        }
+        (&stream).write_all(answer("200 OK", "done").as_bytes()).unwrap();
+    });
+    let mut child = Command::new(env!("CARGO_BIN_EXE_stentor"))
+        .args(["publish", "news", "--lines", "--url", &format!("http://{address}")])
+        .env_clear()
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = child.stdin.take().unwrap();
+    input.write_all(b"one\n").unwrap();
+    first_arrived.recv().expect("the first line arrives before the second is written");
+    input.write_all(b"two\n").unwrap();
+    drop(input);
+    assert_ends(&child.wait_with_output().unwrap(), 0, "done\n", "");
+    server.join().unwrap();
+}
+
+/// A refusal is told in the server's words.
+#[test]
+fn a_refused_publication_is_told() {
+    let refusal = answer("413 Payload Too Large", "publications are at most 1MiB\n");
+    let (address, server) = serve_once(move |stream| exchange_http(stream, &refusal));
+    let output = run(&["publish", "news", "x", "--url", &format!("http://{address}")]);
+    let told =
+        "stentor: the server answered 413 Payload Too Large: publications are at most 1MiB\n";
+    assert_ends(&output, 1, "", told);
+    server.join().unwrap();
+}
+
+/// Accepts a subscriber, sends it these messages, and reads on until it has gone.
+fn exchange_websocket(stream: TcpStream, messages: Vec<Message>) -> String {
+    let mut path = String::new();
+    #[expect(clippy::result_large_err, reason = "the callback's type is tungstenite's")]
+    let note_path = |request: &Request, response: Response| {
+        path = request.uri().path().to_owned();
+        Ok(response)
+    };
+    let mut socket = tungstenite::accept_hdr(stream, note_path).unwrap();
+    messages.into_iter().for_each(|message| socket.send(message).unwrap());
+    while socket.read().is_ok() {}
+    path
+}
+
+fn close(code: u16, reason: &'static str) -> Message {
+    Message::Close(Some(CloseFrame { code: code.into(), reason: reason.into() }))
+}
+
+/// Publications are printed as they are, each with a line end, until there were enough.
+#[test]
+fn a_subscriber_prints_what_it_counts() {
+    let messages =
+        vec![Message::text("one"), Message::binary(vec![0, 255]), Message::text("three")];
+    let (address, server) = serve_once(move |stream| exchange_websocket(stream, messages));
+    let url = format!("ws://{address}");
+    let output = run(&["subscribe", "a/b", "--count", "2", "--url", &url]);
+    assert_eq!(output.stdout, b"one\n\x00\xff\n");
+    assert!(output.status.success());
+    assert_eq!(server.join().unwrap(), "/ws/a%2Fb");
+}
+
+/// How the server ended the connection is told, and only a polite end is a success.
+#[test]
+fn a_subscriber_tells_how_it_ended() {
+    for (last, code, told) in [
+        (Some(close(1001, "server draining")), 0, "1001 server draining"),
+        (Some(close(1013, "peer too slow")), 1, "1013 peer too slow"),
+    ] {
+        let messages = [Message::text("one")].into_iter().chain(last).collect();
+        let (address, server) = serve_once(move |stream| exchange_websocket(stream, messages));
+        let output = run(&["subscribe", "news", "--url", &format!("ws://{address}")]);
+        let told = format!("stentor: the server closed the connection: {told}\n");
+        assert_ends(&output, code, "one\n", &told);
+        server.join().unwrap();
+    }
+}
+
+/// A refused handshake is told in the server's words.
+#[test]
+fn a_refused_subscription_is_told() {
+    let refusal = answer("503 Service Unavailable", "every slot is taken");
+    let (address, server) = serve_once(move |stream| {
+        let mut reader = BufReader::new(&stream);
+        let mut line = String::new();
+        while line != "\r\n" {
+            line.clear();
+            reader.read_line(&mut line).unwrap();
+        }
+        (&stream).write_all(refusal.as_bytes()).unwrap();
+    });
+    let output = run(&["subscribe", "news", "--url", &format!("ws://{address}")]);
+    let told = "stentor: the server answered 503 Service Unavailable: every slot is taken\n";
+    assert_ends(&output, 1, "", told);
+    server.join().unwrap();
+}
+
+/// When nobody reads on, the program ends without a complaint.
+#[test]
+fn a_closed_output_ends_quietly() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_stentor"))
+        .args(["config", "--reference"])
+        .env_clear()
+        .stdout({
+            let (reader, writer) = std::io::pipe().unwrap();
+            drop(reader);
+            writer
+        })
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut told = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut told).unwrap();
+    assert_eq!((child.wait().unwrap().code(), told.as_str()), (Some(0), ""));
+}
