@@ -15,5 +15,6 @@ pub mod log;
 pub mod mesh;
 pub mod segment;
 pub mod session;
+pub mod shard;
 pub mod timers;
 pub mod wire;

@@ -1,0 +1,112 @@
+//! What all shards decide together: how many connections there may be, and when to stop.
+
+use std::{
+    sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+    time::Duration,
+};
+
+use crate::ids::ShardId;
+
+/// The limit of connections over all shards.
+///
+/// Touched once per accept and once per close, never per delivery.
+#[derive(Debug)]
+pub struct Admission {
+    connections_max: u32,
+    connections: AtomicU32,
+    /// A bit per shard whose table is nearly full. With SO_REUSEPORT a listener that alone stops
+    /// accepting would leave its share of the clients hanging, so all stop together.
+    exhausted: [AtomicU64; 4],
+}
+
+impl Admission {
+    /// Admits at most `connections_max` connections at one time.
+    pub fn new(connections_max: u32) -> Self {
+        let connections = AtomicU32::new(0);
+        Admission { connections_max, connections, exhausted: Default::default() }
+    }
+
+    /// Admits one more connection, unless there are as many as there may be.
+    pub fn enter(&self) -> bool {
+        let admitted = self.connections.fetch_add(1, Ordering::Relaxed) < self.connections_max;
+        if !admitted {
+            self.leave();
+        }
+        admitted
+    }
+
+    /// A connection that was admitted is over.
+    pub fn leave(&self) {
+        self.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// A shard says whether its table is nearly full.
+    pub fn tell_exhausted(&self, shard: ShardId, exhausted: bool) {
+        let (word, bit) = (&self.exhausted[usize::from(shard.0 / 64)], 1 << (shard.0 % 64));
+        if (word.load(Ordering::Relaxed) & bit != 0) != exhausted {
+            word.fetch_xor(bit, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether any shard's table is nearly full.
+    pub fn is_exhausted(&self) -> bool {
+        self.exhausted.iter().any(|word| word.load(Ordering::Relaxed) != 0)
+    }
+}
+
+/// The server's wish to stop.
+#[derive(Debug)]
+pub struct Drain {
+    begun: AtomicBool,
+    window: Duration,
+}
+
+impl Drain {
+    /// Not yet; once it is begun, connections are closed over this window.
+    pub fn new(window: Duration) -> Self {
+        Drain { begun: AtomicBool::new(false), window }
+    }
+
+    /// From now on nobody is accepted, and connections are closed. Shards that sleep must be
+    /// woken.
+    pub fn begin(&self) {
+        self.begun.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether it was begun.
+    pub fn has_begun(&self) -> bool {
+        self.begun.load(Ordering::SeqCst)
+    }
+
+    /// Over how long connections are closed.
+    pub fn window(&self) -> Duration {
+        self.window
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Exactly as many are admitted as there may be, and one more for each that leaves.
+    #[test]
+    fn the_limit_is_exact() {
+        let admission = Admission::new(2);
+        assert_eq!([admission.enter(), admission.enter(), admission.enter()], [true, true, false]);
+        admission.leave();
+        assert_eq!([admission.enter(), admission.enter()], [true, false]);
+    }
+
+    /// One exhausted shard is enough, and saying it twice is like saying it once.
+    #[test]
+    fn any_exhausted_shard_counts() {
+        let admission = Admission::new(2);
+        for shard in [0, 63, 64, 255].map(ShardId) {
+            admission.tell_exhausted(shard, true);
+            admission.tell_exhausted(shard, true);
+            assert!(admission.is_exhausted());
+            admission.tell_exhausted(shard, false);
+            assert!(!admission.is_exhausted());
+        }
+    }
+}

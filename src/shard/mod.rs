@@ -1,0 +1,569 @@
+//! One core and its turn: everything that a shard owns, and the order in which it is served.
+//!
+//! A shard is a thread with its own connections, sessions, views, homes and timers. It shares
+//! nothing but immutable bytes; what it hears of others comes through its inbox. A turn learns
+//! (events, messages, publications), tells others, reads, writes, sweeps, and looks at the clock's
+//! deadlines; each part has a budget, so that none starves the rest.
+//!
+//! Promises: the kernel is asked for at most one send per connection and batch, private bytes
+//! leave only between frames, and a connection that is over is forgotten everywhere before its
+//! slot is used again.
+//!
+//! Left to others: what bytes mean (`session`), who is owed what (`hub`), the kernel (`io`).
+#![forbid(unsafe_code)]
+
+mod admission;
+mod input;
+mod outbox;
+mod output;
+
+pub use admission::{Admission, Drain};
+
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    close::CloseReason,
+    counters::Counters,
+    frame::Format,
+    hub::{Batch, Home, Joined, Lapped, Message, News, Trouble, Views},
+    ids::{Epoch, ShardId, Slot, Tick},
+    io::{Event, Exception, Interest, Kernel},
+    limits::{CLOSING_SECONDS_MAX, MESSAGES_PER_TURN_MAX, PUBLICATIONS_PER_TURN_MAX, TICK_MS},
+    mesh::{Answer, Ingress, Mesh, Parking, Publish},
+    session::{Rules, Session, Step},
+    timers::Wheel,
+};
+
+use outbox::Outboxes;
+
+/// What a shard is given at its start.
+pub struct Setup {
+    /// Which one it is.
+    pub id: ShardId,
+    /// The numbering of its publications.
+    pub epoch: Epoch,
+    /// What its sessions live by.
+    pub rules: Arc<Rules>,
+    /// Everybody's inboxes.
+    pub mesh: Mesh<Message>,
+    /// Publications from outside, an entry per shard.
+    pub ingresses: Arc<[Ingress]>,
+    /// Counters, an entry per shard.
+    pub counters: Arc<[Counters]>,
+    /// How others know that it sleeps.
+    pub parking: Arc<Parking>,
+    /// How many connections there may be, over all shards.
+    pub admission: Arc<Admission>,
+    /// When the server stops.
+    pub drain: Arc<Drain>,
+    /// Channels that this shard may be the home of.
+    pub channels_max: usize,
+    /// Encoded bytes of a channel that a subscriber may fall behind.
+    pub lag_bytes_max: usize,
+}
+
+/// One core's share of the server.
+pub struct Shard<K> {
+    kernel: K,
+    setup: Setup,
+    home: Home,
+    views: Views,
+    sessions: Vec<Session>,
+    states: Vec<State>,
+    wheel: Wheel,
+    outboxes: Outboxes,
+    /// Connections with private bytes, or the rest of a cut frame, and a socket with room.
+    ready: VecDeque<Slot>,
+    /// Connections with something to read.
+    readable: VecDeque<Slot>,
+    connections: u32,
+    draining_since: Option<Tick>,
+    accepting: bool,
+    now: Now,
+    scratch: Scratch,
+}
+
+/// The time, read once per turn.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Now {
+    /// Microseconds since the server started.
+    pub us: u64,
+}
+
+impl Now {
+    fn tick(self) -> Tick {
+        Tick(u32::try_from(self.us / (1000 * TICK_MS)).unwrap_or(u32::MAX))
+    }
+}
+
+/// Kept between turns for its memory alone.
+#[derive(Default)]
+struct Scratch {
+    events: Vec<Event>,
+    slots: Vec<Slot>,
+    out: Vec<u8>,
+    exceptions: Vec<Exception>,
+    troubles: Vec<Trouble>,
+    local: Vec<Message>,
+    batch: Batch,
+}
+
+/// What the shard knows of a slot beyond its session. Bits.
+#[derive(Clone, Copy, Default)]
+struct State(u16);
+
+impl State {
+    /// There is a connection.
+    const OPEN: u16 = 1;
+    /// It counts against the server's limit.
+    const ADMITTED: u16 = 2;
+    /// In the ready queue.
+    const READY: u16 = 4;
+    /// Its end was counted.
+    const ENDED: u16 = 8;
+    /// To be shut down once its private bytes are out.
+    const FINISH: u16 = 16;
+    /// Given back to the kernel; waits for [`Event::Closed`].
+    const CLOSING: u16 = 32;
+    /// Counted as a subscriber, of server-sent events if the second bit is set, too.
+    const LIVE: u16 = 64;
+    const LIVE_SSE: u16 = 128;
+    /// In the readable queue.
+    const READABLE: u16 = 256;
+    /// In some queue; outlives the connection, since queues are not searched at its end.
+    const QUEUED: u16 = State::READY | State::READABLE;
+
+    fn has(self, bit: u16) -> bool {
+        self.0 & bit != 0
+    }
+
+    fn set(&mut self, bit: u16) {
+        self.0 |= bit;
+    }
+
+    /// Whether there is a connection that is not being closed.
+    fn is_open(self) -> bool {
+        self.0 & (State::OPEN | State::CLOSING) == State::OPEN
+    }
+
+    fn clear(&mut self, bit: u16) {
+        self.0 &= !bit;
+    }
+}
+
+impl<K: Kernel> Shard<K> {
+    /// A shard without connections.
+    pub fn new(kernel: K, setup: Setup) -> Self {
+        let slots = kernel.slots();
+        Shard {
+            home: Home::new(
+                setup.epoch,
+                setup.mesh.shards(),
+                setup.channels_max,
+                setup.lag_bytes_max,
+            ),
+            views: Views::new(slots, setup.lag_bytes_max),
+            sessions: (0..slots).map(|_| Session::new(Tick(0), 0)).collect(),
+            states: vec![State::default(); slots as usize],
+            wheel: Wheel::new(slots),
+            outboxes: Outboxes::default(),
+            ready: VecDeque::new(),
+            readable: VecDeque::new(),
+            connections: 0,
+            draining_since: None,
+            accepting: false,
+            now: Now::default(),
+            scratch: Scratch::default(),
+            kernel,
+            setup,
+        }
+    }
+
+    /// Turns until the server has drained, parking when there is nothing to do. `start` is the
+    /// server's, so that all shards count the same ticks.
+    pub fn run(mut self, start: Instant) -> std::io::Result<()> {
+        let clock = || Now { us: start.elapsed().as_micros() as u64 };
+        let began = clock();
+        loop {
+            let now = clock();
+            let worked = self.turn(now);
+            if self.is_drained() {
+                return Ok(());
+            }
+            let after = clock();
+            let counters = self.counters();
+            counters.busy_us.add(after.us - now.us);
+            counters.alive_us.set(after.us - began.us);
+            if !worked {
+                self.park(after)?;
+            }
+        }
+    }
+
+    /// The kernel, for a test that plays it.
+    pub fn kernel_mut(&mut self) -> &mut K {
+        &mut self.kernel
+    }
+
+    /// One turn. Says whether anything was done, in which case another should follow at once.
+    pub fn turn(&mut self, now: Now) -> bool {
+        self.now = now;
+        self.follow_signals();
+        let mut worked = self.take_events();
+        worked |= self.take_messages();
+        worked |= self.take_publications();
+        self.exchange();
+        worked |= self.read();
+        self.exchange();
+        worked |= self.flush_ready();
+        worked |= self.sweep();
+        worked |= self.fire_deadlines();
+        self.counters().turns.add(1);
+        self.tell_gauges();
+        worked
+    }
+
+    /// Whether the server stops and nothing is left here.
+    pub fn is_drained(&self) -> bool {
+        let Some(since) = self.draining_since else { return false };
+        let longest = self.setup.drain.window() + Duration::from_secs(CLOSING_SECONDS_MAX + 1);
+        self.connections == 0 || self.now.tick() >= since.after(longest)
+    }
+
+    fn counters(&self) -> &Counters {
+        &self.setup.counters[usize::from(self.setup.id.0)]
+    }
+
+    fn ingress(&self) -> &Ingress {
+        &self.setup.ingresses[usize::from(self.setup.id.0)]
+    }
+
+    /// Stops or starts accepting, and begins to drain, as the whole server does.
+    fn follow_signals(&mut self) {
+        let exhausted = self.connections + 1 + self.kernel.slots() / 100 >= self.kernel.slots();
+        self.setup.admission.tell_exhausted(self.setup.id, exhausted);
+        if self.draining_since.is_none() && self.setup.drain.has_begun() {
+            self.begin_drain();
+        }
+        let accepting = self.draining_since.is_none() && !self.setup.admission.is_exhausted();
+        if accepting != self.accepting {
+            self.accepting = accepting;
+            self.kernel.set_accepting(accepting);
+        }
+    }
+
+    /// Spreads the ends of all connections over the drain's window.
+    fn begin_drain(&mut self) {
+        let now = self.now.tick();
+        self.draining_since = Some(now);
+        for slot in (0..self.kernel.slots()).map(Slot) {
+            if self.states[slot.index()].is_open() {
+                self.schedule(slot);
+            }
+        }
+    }
+
+    /// When this connection is closed in a drain: somewhere in the window, by a hash of its slot.
+    fn drain_tick(&self, since: Tick, slot: Slot) -> Tick {
+        let window = since.after(self.setup.drain.window()).0 - since.0;
+        let share = u64::from(slot.0.wrapping_mul(0x9e37_79b9));
+        Tick(since.0 + ((share * u64::from(window)) >> 32) as u32)
+    }
+
+    fn take_events(&mut self) -> bool {
+        let mut events = std::mem::take(&mut self.scratch.events);
+        self.kernel.events(&mut events);
+        let worked = !events.is_empty();
+        for event in events.drain(..) {
+            match event {
+                Event::Accepted(slot) => self.on_accepted(slot),
+                Event::Readable(slot) => self.make_readable(slot),
+                Event::Writable(slot) => self.on_writable(slot),
+                Event::Closed(slot) => self.on_closed(slot),
+            }
+        }
+        self.scratch.events = events;
+        worked
+    }
+
+    fn on_accepted(&mut self, slot: Slot) {
+        let now = self.now.tick();
+        self.connections += 1;
+        self.counters().accepted.add(1);
+        // Pings are spread by slot and by moment, so that neither alone brings them together.
+        self.sessions[slot.index()] = Session::new(now, slot.0 ^ now.0.rotate_left(16));
+        self.states[slot.index()].set(State::OPEN);
+        let reserve = self.kernel.slots() / 50;
+        if self.connections + reserve <= self.kernel.slots()
+            && self.draining_since.is_none()
+            && self.setup.admission.enter()
+        {
+            self.states[slot.index()].set(State::ADMITTED);
+            self.kernel.poll(slot, Interest::Read);
+            self.schedule(slot);
+            return;
+        }
+        self.counters().refused.add(1);
+        let mut out = std::mem::take(&mut self.scratch.out);
+        let step = self.sessions[slot.index()].refuse_full(now, &self.setup.rules, &mut out);
+        self.act(slot, step, &out);
+        out.clear();
+        self.scratch.out = out;
+    }
+
+    fn on_closed(&mut self, slot: Slot) {
+        if self.states[slot.index()].has(State::ADMITTED) {
+            self.setup.admission.leave();
+        }
+        self.states[slot.index()].clear(!State::QUEUED);
+        self.connections -= 1;
+    }
+
+    fn take_messages(&mut self) -> bool {
+        for taken in 0..MESSAGES_PER_TURN_MAX {
+            match self.setup.mesh.inbox(self.setup.id).pop() {
+                Some(message) => self.on_message(message),
+                None => return taken > 0,
+            }
+        }
+        true
+    }
+
+    fn on_message(&mut self, message: Message) {
+        if let Message::Interest { from, view, channel, format, subscribers, first } = message {
+            return self.home.on_interest((from, view), &channel, format, subscribers, first);
+        }
+        match self.views.on_message(message) {
+            News::Nothing => (),
+            News::Live(slots) => slots.iter().for_each(|slot| self.go_live(slot)),
+            News::Refused(slots) => {
+                slots.iter().for_each(|slot| self.end(slot, CloseReason::Overloaded));
+            }
+            News::Lapped(lapped) => lapped.into_iter().for_each(|lapped| self.on_lapped(lapped)),
+        }
+    }
+
+    fn on_lapped(&mut self, Lapped { slot, rest }: Lapped) {
+        self.keep_rest(slot, rest);
+        self.end(slot, CloseReason::PeerTooSlow);
+    }
+
+    fn take_publications(&mut self) -> bool {
+        for taken in 0..PUBLICATIONS_PER_TURN_MAX {
+            let Some(publish) = self.ingress().take() else {
+                if taken > 0 {
+                    self.ingress().flush_answers();
+                }
+                return taken > 0;
+            };
+            let Publish { ticket, channel, payload } = publish;
+            let published = self.home.publish(&channel, &payload);
+            let counters = self.counters();
+            counters.publications.add(1);
+            counters.publication_bytes.add(payload.len() as u64);
+            counters.encodings.add(u64::from(published.encodings));
+            let (position, subscribers) = (published.position, published.subscribers);
+            self.ingress().answer(Answer { ticket, position, subscribers });
+        }
+        self.ingress().flush_answers();
+        true
+    }
+
+    /// Tells homes and views what they are owed, here and elsewhere; at most one wake-up each.
+    fn exchange(&mut self) {
+        let Shard { setup, views, home, scratch, .. } = self;
+        let (me, mesh) = (setup.id, &setup.mesh);
+        let mut told = [0u64; 4];
+        let mut local = std::mem::take(&mut scratch.local);
+        let mut push = |target: ShardId, message| {
+            if target == me {
+                local.push(message);
+                return Ok(());
+            }
+            told[usize::from(target.0 / 64)] |= 1 << (target.0 % 64);
+            mesh.inbox(target).push(message)
+        };
+        if views.owes() {
+            views.tell(me, |message| match &message {
+                Message::Interest { channel, .. } => {
+                    push(channel.bucket().home(mesh.shards()), message)
+                }
+                _ => unreachable!("views only tell of their interest"),
+            });
+        }
+        if home.owes() {
+            (0..mesh.shards()).map(ShardId).for_each(|target| {
+                home.tell(target, |message| push(target, message));
+            });
+        }
+        for shard in (0..mesh.shards()).map(ShardId) {
+            if told[usize::from(shard.0 / 64)] >> (shard.0 % 64) & 1 == 1 {
+                mesh.inbox(shard).wake();
+            }
+        }
+        let again = !local.is_empty();
+        local.drain(..).for_each(|message| self.on_message(message));
+        self.scratch.local = local;
+        if again {
+            // An interest of our own is answered in the same turn.
+            self.exchange();
+        }
+    }
+
+    fn fire_deadlines(&mut self) -> bool {
+        let mut fired = std::mem::take(&mut self.scratch.slots);
+        self.wheel.advance(self.now.tick(), &mut fired);
+        let worked = !fired.is_empty();
+        for slot in fired.drain(..) {
+            self.on_deadline(slot);
+        }
+        self.scratch.slots = fired;
+        worked
+    }
+
+    fn on_deadline(&mut self, slot: Slot) {
+        let now = self.now.tick();
+        if let Some(since) = self.draining_since
+            && now >= self.drain_tick(since, slot)
+        {
+            self.end(slot, CloseReason::ServerDraining);
+        }
+        let mut out = std::mem::take(&mut self.scratch.out);
+        let step = self.sessions[slot.index()].on_deadline(now, &self.setup.rules, &mut out);
+        self.act(slot, step, &out);
+        out.clear();
+        self.scratch.out = out;
+    }
+
+    /// Ends a conversation in the words of its protocol.
+    fn end(&mut self, slot: Slot, reason: CloseReason) {
+        let mut out = Vec::new();
+        let now = self.now.tick();
+        let step = self.sessions[slot.index()].on_close(reason, now, &self.setup.rules, &mut out);
+        self.act(slot, step, &out);
+    }
+
+    /// The subscription is live: the peer is told, and gets every publication from now on.
+    fn go_live(&mut self, slot: Slot) {
+        let mut out = Vec::new();
+        let now = self.now.tick();
+        let step = self.sessions[slot.index()].on_live(now, &self.setup.rules, &mut out);
+        if let Some(format) = self.sessions[slot.index()].format() {
+            self.count_live(slot, format);
+        }
+        self.act(slot, step, &out);
+    }
+
+    fn count_live(&mut self, slot: Slot, format: Format) {
+        let bits = State::LIVE | if format == Format::Sse { State::LIVE_SSE } else { 0 };
+        self.states[slot.index()].set(bits);
+        self.counters().subscribers[format.index()].add(1);
+    }
+
+    /// Does what a session decided, after queueing what it wrote.
+    fn act(&mut self, slot: Slot, step: Step, out: &[u8]) {
+        if !self.states[slot.index()].is_open() {
+            return;
+        }
+        self.send_private(slot, out);
+        match step {
+            Step::Wait => self.schedule(slot),
+            Step::Subscribe { channel, format } => {
+                self.schedule(slot);
+                if self.views.join(slot, &channel, format) == Joined::Live {
+                    self.go_live(slot);
+                }
+            }
+            Step::Finish(reason) => {
+                self.count_end(slot, reason);
+                self.states[slot.index()].set(State::FINISH);
+                let rest = self.views.leave(slot);
+                self.keep_rest(slot, rest);
+                self.schedule(slot);
+                self.make_ready(slot);
+            }
+            Step::Drop(reason) => self.close(slot, reason),
+        }
+    }
+
+    /// Sees to it that the session hears of its deadline. A deadline that has moved away is left
+    /// where it was: the session finds it early and says when to come back.
+    fn schedule(&mut self, slot: Slot) {
+        let session = &self.sessions[slot.index()];
+        let mut due = session.deadline(&self.setup.rules);
+        if let Some(since) = self.draining_since.filter(|_| !session.is_closing()) {
+            due = due.min(self.drain_tick(since, slot));
+        }
+        if self.wheel.deadline(slot).is_none_or(|set| due < set) {
+            self.wheel.set(slot, due);
+        }
+    }
+
+    fn count_end(&mut self, slot: Slot, reason: CloseReason) {
+        let state = &mut self.states[slot.index()];
+        if state.has(State::ENDED) {
+            return;
+        }
+        state.set(State::ENDED);
+        let was = *state;
+        self.counters().on_closed(reason);
+        if was.has(State::LIVE) {
+            let format = if was.has(State::LIVE_SSE) { Format::Sse } else { Format::WebSocket };
+            self.counters().subscribers[format.index()].sub(1);
+        }
+    }
+
+    /// Closes a connection at once and forgets everything about it but that its slot is taken.
+    fn close(&mut self, slot: Slot, reason: CloseReason) {
+        if !self.states[slot.index()].is_open() {
+            return;
+        }
+        self.count_end(slot, reason);
+        self.states[slot.index()].set(State::CLOSING);
+        self.views.forget(slot);
+        self.outboxes.remove(slot);
+        self.wheel.cancel(slot);
+        self.sessions[slot.index()] = Session::new(Tick(0), 0);
+        self.kernel.close(slot);
+    }
+
+    fn tell_gauges(&self) {
+        let counters = self.counters();
+        counters.connections.set(u64::from(self.connections));
+        counters.blocked.set(u64::from(self.views.blocked()));
+        counters.views.set(self.views.len() as u64);
+        counters.channels.set(self.home.channels() as u64);
+        counters.inbox.set(self.setup.mesh.inbox(self.setup.id).len() as u64);
+    }
+
+    fn park(&mut self, now: Now) -> std::io::Result<()> {
+        let parking = Arc::clone(&self.setup.parking);
+        parking.park();
+        let inbox = self.setup.mesh.inbox(self.setup.id);
+        let idle = inbox.is_empty()
+            && self.ingress().waiting() == 0
+            && (self.draining_since.is_some() || !self.setup.drain.has_begun());
+        let result = if idle { self.kernel.wait(self.patience(now)) } else { Ok(()) };
+        parking.unpark();
+        result
+    }
+
+    /// How long to sleep if nothing happens.
+    fn patience(&self, now: Now) -> Option<Duration> {
+        /// After an inbox was found full its owner is busy emptying it.
+        const RETRY: Duration = Duration::from_millis(1);
+        if self.home.owes() || self.views.owes() {
+            return Some(RETRY);
+        }
+        let next = self.wheel.next()?;
+        let due_us = u64::from(next.0) * TICK_MS * 1000;
+        Some(Duration::from_micros(due_us.saturating_sub(now.us)))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,109 @@
+//! Bytes for one connection alone: answers, pongs, close frames. Exist only while they wait.
+
+use std::collections::HashMap;
+
+use crate::{
+    ids::Slot,
+    limits::{CUT_FRAME_BYTES_MAX, CUT_FRAME_BYTES_PER_SHARD_MAX},
+};
+
+/// The outboxes that are not empty.
+#[derive(Default)]
+pub struct Outboxes {
+    by_slot: HashMap<Slot, Outbox>,
+    /// Bytes of cut frames in all of them.
+    rests: usize,
+}
+
+#[derive(Default)]
+struct Outbox {
+    bytes: Vec<u8>,
+    sent: usize,
+    /// How many of the bytes were the rest of a cut frame.
+    rest: usize,
+}
+
+impl Outboxes {
+    /// Appends private bytes.
+    pub fn append(&mut self, slot: Slot, bytes: &[u8]) {
+        self.by_slot.entry(slot).or_default().bytes.extend_from_slice(bytes);
+    }
+
+    /// Puts the rest of a cut frame in front of everything else, or says that it is too much to
+    /// be kept. Nothing else can have been begun while a frame is cut.
+    pub fn put_rest(&mut self, slot: Slot, rest: Vec<u8>) -> bool {
+        if rest.is_empty() {
+            return true;
+        }
+        let kept = self.rests + rest.len();
+        if rest.len() > CUT_FRAME_BYTES_MAX || kept > CUT_FRAME_BYTES_PER_SHARD_MAX {
+            return false;
+        }
+        self.rests = kept;
+        let outbox = self.by_slot.entry(slot).or_default();
+        debug_assert_eq!((outbox.sent, outbox.rest), (0, 0));
+        outbox.rest = rest.len();
+        outbox.bytes.splice(0..0, rest);
+        true
+    }
+
+    /// What waits; empty if nothing does.
+    pub fn waiting(&self, slot: Slot) -> &[u8] {
+        self.by_slot.get(&slot).map_or(&[], |outbox| &outbox.bytes[outbox.sent..])
+    }
+
+    /// Whether something waits.
+    pub fn has(&self, slot: Slot) -> bool {
+        self.by_slot.contains_key(&slot)
+    }
+
+    /// So many bytes were sent. The outbox is gone when nothing is left.
+    pub fn on_sent(&mut self, slot: Slot, written: usize) {
+        if let Some(outbox) = self.by_slot.get_mut(&slot) {
+            outbox.sent += written;
+            if outbox.sent == outbox.bytes.len() {
+                self.remove(slot);
+            }
+        }
+    }
+
+    /// Drops whatever waits.
+    pub fn remove(&mut self, slot: Slot) {
+        if let Some(outbox) = self.by_slot.remove(&slot) {
+            self.rests -= outbox.rest;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A cut frame's rest goes first, and an outbox that is empty is gone.
+    #[test]
+    fn the_rest_of_a_cut_frame_goes_first() {
+        let (mut outboxes, slot) = (Outboxes::default(), Slot(3));
+        outboxes.append(slot, b"close");
+        assert!(outboxes.put_rest(slot, b"rest ".to_vec()));
+        assert_eq!(outboxes.waiting(slot), b"rest close");
+        outboxes.on_sent(slot, 3);
+        outboxes.append(slot, b"!");
+        assert_eq!(outboxes.waiting(slot), b"t close!");
+        outboxes.on_sent(slot, 8);
+        assert!(!outboxes.has(slot) && outboxes.rests == 0);
+    }
+
+    /// Rests are bounded, for one connection and for all together.
+    #[test]
+    fn rests_are_bounded() {
+        let mut outboxes = Outboxes::default();
+        assert!(!outboxes.put_rest(Slot(0), vec![0; CUT_FRAME_BYTES_MAX + 1]));
+        let fit = (CUT_FRAME_BYTES_PER_SHARD_MAX / CUT_FRAME_BYTES_MAX) as u32;
+        for slot in (0..fit).map(Slot) {
+            assert!(outboxes.put_rest(slot, vec![0; CUT_FRAME_BYTES_MAX]));
+        }
+        assert!(!outboxes.put_rest(Slot(fit), vec![0; 1]));
+        outboxes.remove(Slot(0));
+        assert!(outboxes.put_rest(Slot(fit), vec![0; 1]));
+    }
+}
