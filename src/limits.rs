@@ -32,6 +32,9 @@ pub const PAUSE_MS: u64 = 100;
 /// `RLIMIT_NOFILE`.
 pub const SLOTS_PER_RING_MAX: u32 = 1 << 20;
 
+/// File descriptors that a shard on epoll leaves to the rest of the process.
+pub const EPOLL_RESERVED_FILES: u64 = 200;
+
 /// Bytes in one send. The kernel cuts longer ones off without a word.
 pub const KERNEL_SEND_BYTES_MAX: usize = 1 << 30;
 

@@ -16,6 +16,7 @@ use std::{io, net::SocketAddr, time::Duration};
 use crate::ids::Slot;
 
 pub mod bell;
+pub mod epoll;
 pub mod uring;
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use crate::{
     io::{
         Kernel,
         bell::EventBell,
+        epoll::Epoll,
         uring::{Setup, Uring},
     },
     limits::{COMPLETION_ENTRIES, SUBMISSION_ENTRIES},
@@ -41,6 +42,8 @@ struct TinyQueues;
 struct ManyTinyQueues;
 /// io_uring as it is before 6.13: a shutdown comes before each close.
 struct SlowClose;
+/// epoll.
+struct OnEpoll;
 
 fn open(setup: Setup, listener: OwnedFd, bell: Arc<EventBell>) -> Uring {
     Uring::open(&setup, Some(listener), bell).expect("io_uring is needed for these tests")
@@ -89,6 +92,18 @@ impl Rig for SlowClose {
     }
 }
 
+impl Rig for OnEpoll {
+    type Kernel = Epoll;
+
+    fn open(slots: u32, listener: OwnedFd, bell: Arc<EventBell>) -> Epoll {
+        Epoll::open(slots, Some(listener), bell).unwrap()
+    }
+
+    fn adopt(kernel: &mut Epoll, socket: OwnedFd) -> io::Result<Slot> {
+        kernel.adopt(socket)
+    }
+}
+
 /// Makes a test per rig of each generic function named.
 macro_rules! on_every_kernel {
     ($($test:ident)*) => {
@@ -97,6 +112,7 @@ macro_rules! on_every_kernel {
         mod tiny_queues { $(#[test] fn $test() { super::$test::<crate::io::conformance::TinyQueues>() })* }
         mod many_tiny_queues { $(#[test] fn $test() { super::$test::<crate::io::conformance::ManyTinyQueues>() })* }
         mod slow_close { $(#[test] fn $test() { super::$test::<crate::io::conformance::SlowClose>() })* }
+        mod on_epoll { $(#[test] fn $test() { super::$test::<crate::io::conformance::OnEpoll>() })* }
     };
 }
 use on_every_kernel;
