@@ -17,6 +17,7 @@ use crate::ids::Slot;
 
 pub mod bell;
 pub mod epoll;
+pub mod probe;
 pub mod uring;
 
 #[cfg(test)]

@@ -183,7 +183,7 @@ impl Uring {
             answers: Vec::new(),
             scratch: vec![0; RECEIVE_BATCH * RECEIVE_BYTES].into_boxed_slice(),
             parking,
-            prompt_close: closes_promptly(&rustix::system::uname().release().to_string_lossy()),
+            prompt_close: version(&rustix::system::uname().release().to_string_lossy()) >= (6, 13),
             _not_send: marker::PhantomData,
         })
     }
@@ -453,11 +453,11 @@ impl Parking {
     }
 }
 
-/// Whether this kernel release lets a closed direct descriptor go at once: 6.13 and later.
-fn closes_promptly(release: &str) -> bool {
+/// The first two numbers of a kernel release; 0 for what is not a number.
+pub(super) fn version(release: &str) -> (u32, u32) {
     let mut numbers = release.split(|byte: char| !byte.is_ascii_digit());
-    let mut next = || numbers.next().and_then(|number| number.parse::<u32>().ok()).unwrap_or(0);
-    (next(), next()) >= (6, 13)
+    let mut next = || numbers.next().and_then(|number| number.parse().ok()).unwrap_or(0);
+    (next(), next())
 }
 
 /// Failed accepts that say nothing about the next one.
