@@ -20,6 +20,24 @@ pub const SUBMISSION_ENTRIES: u32 = 256;
 /// Entries in a ring's completion queue: 145 KiB of locked memory per ring at this size.
 pub const COMPLETION_ENTRIES: u32 = 8192;
 
+/// Accepts that wait at a listener at once, and so the most that a turn takes in. One turn of a
+/// reconnect storm then costs as much kernel work as a batch of sends.
+pub const ACCEPTS_IN_FLIGHT: u32 = 32;
+
+/// Milliseconds before something is tried again that the kernel cannot wait for: accepting after
+/// memory or files ran out, writing to a full socket whose peer has finished sending.
+pub const PAUSE_MS: u64 = 100;
+
+/// Slots in one ring's table of direct descriptors. The kernel refuses more, and more than
+/// `RLIMIT_NOFILE`.
+pub const SLOTS_PER_RING_MAX: u32 = 1 << 20;
+
+/// File descriptors that a shard on epoll leaves to the rest of the process.
+pub const EPOLL_RESERVED_FILES: u64 = 200;
+
+/// Bytes in one send. The kernel cuts longer ones off without a word.
+pub const KERNEL_SEND_BYTES_MAX: usize = 1 << 30;
+
 /// Sends of broadcasts that a shard makes per turn, over all channels, before it looks at its
 /// inbox and its completions again: about 1 ms of kernel work.
 pub const SENDS_PER_TURN_MAX: usize = 256;
@@ -59,6 +77,10 @@ pub const REQUEST_HEADERS_MAX: usize = 64;
 
 const _: () = assert!(SEND_BATCH <= SUBMISSION_ENTRIES as usize);
 const _: () = assert!(RECEIVE_BATCH <= SUBMISSION_ENTRIES as usize);
+const _: () = assert!(SEND_BATCH <= u64::BITS as usize, "a batch's members are bits of a word");
+const _: () = assert!(RECEIVE_BATCH <= SEND_BATCH);
+const _: () = assert!(ACCEPTS_IN_FLIGHT <= SUBMISSION_ENTRIES);
+const _: () = assert!(KERNEL_SEND_BYTES_MAX <= i32::MAX as usize);
 const _: () = assert!(SEND_BATCH.is_power_of_two() && SENDS_PER_TURN_MAX >= SEND_BATCH);
 const _: () = assert!(COMPLETION_ENTRIES as usize >= 16 * SEND_BATCH);
 const _: () = assert!(SEGMENT_BYTES_MIN <= SEGMENT_BYTES_MAX);

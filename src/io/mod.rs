@@ -15,6 +15,14 @@ use std::{io, net::SocketAddr, time::Duration};
 
 use crate::ids::Slot;
 
+pub mod bell;
+pub mod epoll;
+pub mod probe;
+pub mod uring;
+
+#[cfg(test)]
+mod conformance;
+
 /// What one connection is to be sent in a batch.
 #[derive(Clone, Copy, Debug)]
 pub struct Send<'a> {
@@ -61,7 +69,7 @@ pub enum Received<'a> {
 pub enum Interest {
     /// There is something to read, or the end, or an error.
     Read,
-    /// A full socket has room again, or an error.
+    /// A full socket has room again, or an error. That the peer has finished sending is neither.
     Write,
 }
 
@@ -84,7 +92,7 @@ pub trait Kernel {
     fn slots(&self) -> u32;
 
     /// Starts or stops accepting. Stopping leaves the listener open: what waits in its backlog
-    /// waits on. An accept that was under way may still report one [`Event::Accepted`].
+    /// waits on. Accepts that were under way may still report [`Event::Accepted`].
     fn set_accepting(&mut self, accepting: bool);
 
     /// Arms a one-shot poll. At most one per slot and interest: arming one that is armed already
@@ -104,7 +112,9 @@ pub trait Kernel {
     /// Tells the peer that nothing more will be sent (`SHUT_WR`); reading goes on.
     fn shutdown(&mut self, slot: Slot);
 
-    /// Closes the connection, cancelling its polls. No event but [`Event::Closed`] follows.
+    /// Closes the connection, cancelling its polls. Later calls of [`Kernel::events`] report
+    /// nothing of it but [`Event::Closed`]; what an earlier call reported may still lie with the
+    /// caller.
     fn close(&mut self, slot: Slot);
 
     /// The peer's address, where the kernel can tell.
