@@ -141,11 +141,11 @@ impl Session {
         };
         let Pending { format, answer, rest } = mem::replace(&mut **pending, Pending::EMPTY);
         out.extend_from_slice(&answer);
-        self.since = now;
         match format {
             Format::WebSocket => self.open_websocket(false, &rest, now, rules, out),
             Format::Sse => {
                 self.phase = Phase::Sse;
+                self.since = now;
                 Step::Wait
             }
         }

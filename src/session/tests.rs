@@ -307,6 +307,7 @@ fn a_silent_websocket_is_pinged_then_closed() {
     for sign in [&frame(0x8a, b"")[..], &frame(0x89, b"")[..1], &frame(0x89, b"")[1..]] {
         bench.wait(30);
         bench.session.on_delivered(bench.now);
+        assert_eq!(bench.seconds_left(), 25.0);
         bench.out.clear();
         assert_eq!(bench.deadline(), Step::Wait);
         assert_eq!(bench.out, websocket::PING);
@@ -344,6 +345,19 @@ fn a_quiet_event_stream_gets_heartbeats() {
     }
 }
 
+/// The interval runs from the moment of going live, however long the handshake took.
+#[test]
+fn the_first_interval_starts_with_the_subscription() {
+    for request in [WS, SSE] {
+        let mut bench = Bench::new();
+        bench.wait(4);
+        assert!(matches!(bench.bytes(request), Step::Subscribe { .. }));
+        bench.wait(4);
+        assert_eq!(bench.go_live(), Step::Wait);
+        assert_eq!(bench.seconds_left(), 55.0);
+    }
+}
+
 /// Pings of many connections are spread over the last tenth of the interval, evenly.
 #[test]
 fn pings_are_spread() {
@@ -376,6 +390,20 @@ fn a_stalled_peer_is_dropped() {
         assert_eq!(bench.deadline(), Step::Drop(CloseReason::PeerStalled));
         assert_eq!(bench.out, b"");
     }
+}
+
+/// The closing time-out is not pushed back by a peer that takes its last bytes one by one.
+#[test]
+fn a_slow_end_is_cut_short() {
+    let mut bench = Bench::live(WS);
+    bench.session.on_blocked(bench.now);
+    assert_eq!(bench.close(CloseReason::PeerTooSlow), Step::Finish(CloseReason::PeerTooSlow));
+    bench.wait(1);
+    bench.session.on_progress(bench.now);
+    bench.session.on_blocked(bench.now);
+    assert_eq!(bench.bytes([0]), Step::Wait);
+    assert_eq!(bench.seconds_left(), 1.0);
+    assert_eq!(bench.deadline(), Step::Drop(CloseReason::PeerTooSlow));
 }
 
 /// Progress of a socket that was not full is no sign of life: the kernel takes bytes for the dead.
