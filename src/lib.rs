@@ -14,6 +14,7 @@ pub mod limits;
 pub mod log;
 pub mod mesh;
 pub mod segment;
+pub mod server;
 pub mod session;
 pub mod shard;
 pub mod timers;

@@ -27,12 +27,11 @@ use std::{
 };
 
 pub use error::{ConfigError, ConfigErrors};
-pub use origins::Origins;
 pub use settings::{SETTINGS, Settings};
 pub use show::reference;
 pub use sources::{CONFIG_VARIABLE, CONTROL_URL_VARIABLE, Source, URL_VARIABLE};
 pub use table::{Setting, Shape};
-pub use values::{Auto, IoChoice, LogFilter, Size};
+pub use values::{Auto, IoChoice, LogFilter, Names, Size};
 
 use check::{Clash, clashes};
 use error::from;

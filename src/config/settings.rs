@@ -9,11 +9,11 @@ use std::{net::SocketAddr, time::Duration};
 
 use super::{
     error::ConfigError,
-    origins::Origins,
     sources::Given,
     table::{Setting, capitals, dashed, settings, text},
-    values::{Auto, IoChoice, LogFilter, Size, Value},
+    values::{Auto, IoChoice, LogFilter, Names, Size, Value},
 };
+use crate::wire::route::Origins;
 
 settings! {
     "Listening" {
@@ -25,8 +25,11 @@ settings! {
         /// The kernel caps it at net.core.somaxconn without saying so.
         backlog: u32 = "4096", "1" to "65535";
         /// Web pages that may subscribe, by exact origin, `null` for pages without one, or `*` for
-        /// any page. If none is given, pages from the host name they connect to, on any port.
+        /// any page; besides those from the host name they connect to, which may on any port.
         allow_origin: Origins = "";
+        /// Names besides localhost and IP addresses by which the control listener may be called;
+        /// a request for another Host is refused, since any web page can send one.
+        control_host: Names = "";
     }
     "Engine" {
         /// The way into the kernel. With auto io_uring where it is to be had, otherwise epoll, and
@@ -61,7 +64,7 @@ settings! {
         publish_queue: u32 = "1024", "1" to "1048576";
         /// Encoded bytes that a subscriber may fall behind in a channel before it is closed with
         /// 1013. They are kept once per channel, not per subscriber.
-        lag_max: Size = "4MiB", "1KiB" to "64GiB";
+        lag_max: Size = "16MiB", "1KiB" to "64GiB";
     }
     "Time-outs" {
         /// How long a new connection may take to send its whole request head.

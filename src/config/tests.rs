@@ -31,7 +31,8 @@ fn samples(setting: &Setting) -> [&'static str; 3] {
         (_, "DURATION") => ["40s", "41s", "42s"],
         (_, "ADDRESS") => ["[::1]:1", "[::1]:2", "0.0.0.0:3"],
         (_, "NUMBER") => ["17", "18", "19"],
-        (_, "ORIGIN") => ["https://a", "null", "https://a,*"],
+        (_, "ORIGIN") => ["https://a", "null", "*,https://a"],
+        (_, "NAME") => ["a", "b.example", "c,d"],
         (_, "FILTER") => ["debug", "info,stentor::shard=trace", "off"],
         _ => panic!("{} has no samples: give it some", setting.name),
     }
@@ -353,7 +354,7 @@ fn toml_types_are_understood() {
     let config = file(text).unwrap();
     assert_eq!(config.max_connections, Auto::Exactly(100_000));
     assert_eq!((config.head_max, config.lag_max), (Size(4096), Size(8 << 20)));
-    assert!(config.echo && config.allow_origin.admit(Some(b"https://b"), None));
+    assert!(config.echo && config.allow_origin.allow(Some("https://b"), "a"));
 }
 
 /// A file that is not there is told by its name, wherever that came from.

@@ -53,6 +53,32 @@ impl fmt::Display for Size {
     }
 }
 
+/// Host names without a port, in lower case.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd)]
+pub struct Names(pub Vec<String>);
+
+impl Value for Names {
+    const NOUN: &'static str = "NAME";
+    const KIND: &'static str = "host names";
+    const LIKE: &'static str = "like control.example.com";
+    const SHAPE: Shape = Shape::List;
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let is_name_byte = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+        let is_name = |name: &str| !name.is_empty() && name.bytes().all(is_name_byte);
+        let names = text.split(',').map(str::trim).filter(|_| !text.trim().is_empty());
+        let names = names.map(|name| match is_name(name) {
+            true => Ok(name.to_ascii_lowercase()),
+            false => Err(format!("has '{name}', which is not a host name")),
+        });
+        names.collect::<Result<_, _>>().map(Names)
+    }
+
+    fn text(&self) -> String {
+        self.0.join(",")
+    }
+}
+
 /// A value that the server finds for itself unless it is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Hash)]
 pub enum Auto<T> {

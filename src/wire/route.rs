@@ -123,7 +123,7 @@ fn decode_channel(encoded: &str) -> Result<ChannelName, NotAChannel> {
 }
 
 /// The origins whose pages may connect, besides those of the server's own host.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd)]
 pub struct Origins {
     any: bool,
     listed: Vec<String>,
@@ -148,6 +148,11 @@ impl Origins {
         Ok(origins)
     }
 
+    /// What was listed, `*` first.
+    pub fn listed(&self) -> impl Iterator<Item = &str> {
+        self.any.then_some("*").into_iter().chain(self.listed.iter().map(String::as_str))
+    }
+
     /// Whether a page of `origin` may connect to the server that it calls `host`.
     ///
     /// Without an Origin header it is no browser that asks, and the header would prove nothing. The
@@ -164,15 +169,22 @@ impl Origins {
     }
 }
 
-/// The serialised form of RFC 6454 §6.1: a scheme, a host, perhaps a port, and nothing else.
+/// The serialised form of RFC 6454 §6.1: a scheme, a host, perhaps a port, and nothing else. An
+/// entry with a path, an end slash or a wildcard would never match what a browser sends.
 fn is_origin(text: &str) -> bool {
-    let plain = |byte: u8| byte.is_ascii_graphic() && !b"/?#@*,\"\\".contains(&byte);
+    let is_scheme_byte = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
+    let is_host_byte = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte);
+    let is_port =
+        |port: &str| port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok();
     text == "null"
         || text.split_once("://").is_some_and(|(scheme, authority)| {
+            let host = host_name(authority);
+            let port = authority[host.len()..].strip_prefix(':');
             !scheme.is_empty()
-                && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
-                && !host_name(authority).is_empty()
-                && authority.bytes().all(plain)
+                && scheme.bytes().all(is_scheme_byte)
+                && !host.is_empty()
+                && host.bytes().all(is_host_byte)
+                && (host.len() == authority.len() || port.is_some_and(is_port))
         })
 }
 

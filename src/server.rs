@@ -1,0 +1,372 @@
+//! Puts the parts together: listeners, shards, control plane, signals.
+//!
+//! The only place that spawns threads. A [`Server`] that was started serves until it is stopped;
+//! [`run`] starts one, says what it listens on, and stops it when the process is told to.
+#![forbid(unsafe_code)]
+
+mod banner;
+mod listen;
+mod plan;
+
+use std::{
+    io,
+    net::SocketAddr,
+    os::fd::OwnedFd,
+    sync::{Arc, mpsc},
+    thread::{self, JoinHandle},
+    time::{Instant, SystemTime, UNIX_EPOCH},
+};
+
+use tokio::sync::{Notify, watch};
+
+use crate::{
+    config::Config,
+    control::{self, Control},
+    counters::Counters,
+    hub::Message,
+    ids::{Epoch, ShardId},
+    io::{bell::EventBell, epoll::Epoll, uring::Uring},
+    mesh::{Ingress, Mesh, Parking},
+    session::Rules,
+    shard::{Admission, Drain, Setup, Shard},
+};
+
+pub use plan::{Engine, Plan, PlanError};
+
+/// Why the server could not start, or ended by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// The settings ask for what this machine cannot give.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// An address cannot be listened on.
+    #[error(
+        "cannot listen on {address} ({setting}): {error}; free it, or choose another with \
+         --{setting}"
+    )]
+    Listen {
+        /// The setting that gave the address.
+        setting: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// The kernel's answer.
+        error: io::Error,
+    },
+    /// A shard could not start, or its kernel failed.
+    #[error("shard {shard} ended: {problem}")]
+    Shard {
+        /// Which one.
+        shard: u16,
+        /// Why.
+        problem: String,
+    },
+    /// Threads or descriptors ran out at the start.
+    #[error("starting failed: {0}")]
+    Start(#[from] io::Error),
+}
+
+/// A server that is serving.
+pub struct Server {
+    plan: Plan,
+    subscribers: SocketAddr,
+    control: SocketAddr,
+    drain: Arc<Drain>,
+    parkings: Vec<Arc<Parking>>,
+    shards: Vec<JoinHandle<()>>,
+    control_thread: Option<JoinHandle<()>>,
+    draining: watch::Sender<bool>,
+    stop_control: Arc<Notify>,
+    news: mpsc::Receiver<News>,
+    tell: mpsc::Sender<News>,
+}
+
+/// What the main thread waits for.
+enum News {
+    /// A shard is ready to serve.
+    Ready,
+    /// A shard has ended, which it does by itself only if it fails.
+    Ended(u16, Result<(), String>),
+    /// The process was told to stop.
+    Signal,
+}
+
+/// Starts a server, says what it listens on, and serves until SIGTERM or SIGINT. A second signal
+/// ends the process at once.
+pub fn run(config: &Config) -> Result<(), ServerError> {
+    let server = Server::start(config)?;
+    print!("{}", server.banner());
+    let tell = server.tell.clone();
+    let mut signals = signal_hook::iterator::Signals::new([
+        signal_hook::consts::SIGTERM,
+        signal_hook::consts::SIGINT,
+    ])?;
+    thread::Builder::new().name("signals".into()).spawn(move || {
+        for (count, _signal) in signals.forever().enumerate() {
+            if count > 0 {
+                std::process::exit(1);
+            }
+            let _ = tell.send(News::Signal);
+        }
+    })?;
+    server.serve_until_told()
+}
+
+impl Server {
+    /// Starts everything and returns once all shards serve.
+    pub fn start(config: &Config) -> Result<Server, ServerError> {
+        let plan = Plan::new(config)?;
+        let control_listener = listen::control(config)?;
+        let listeners = listen::subscribers(config, plan.shards)?;
+        let subscribers = listen::address(&listeners[0])?;
+        let bells: Vec<Arc<EventBell>> = (0..plan.shards)
+            .map(|_| EventBell::new().map(Arc::new))
+            .collect::<io::Result<_>>()?;
+        let parkings: Vec<Arc<Parking>> =
+            bells.iter().map(|bell| Parking::new(Arc::clone(bell) as _)).collect();
+        let answered = Arc::new(Notify::new());
+        let (tell, news) = mpsc::channel();
+        let shared = Shared {
+            mesh: Mesh::new(config.inbox as usize, &parkings),
+            ingresses: parkings
+                .iter()
+                .map(|parking| ingress(config, parking, &answered))
+                .collect(),
+            counters: (0..plan.shards).map(|_| Counters::default()).collect(),
+            admission: Arc::new(Admission::new(plan.connections_max)),
+            drain: Arc::new(Drain::new(config.drain)),
+            rules: Arc::new(rules(config)),
+            epoch: epoch(),
+            start: Instant::now(),
+        };
+        let mut shards = Vec::new();
+        for (index, ((listener, bell), parking)) in
+            listeners.into_iter().zip(bells).zip(&parkings).enumerate()
+        {
+            let setup = shared.setup(ShardId(index as u16), config, &plan, parking);
+            let (plan, start, tell) = (plan.clone(), shared.start, tell.clone());
+            let spawned = thread::Builder::new()
+                .name(format!("shard-{index}"))
+                .spawn(move || run_shard(setup, &plan, listener, bell, start, &tell))?;
+            shards.push(spawned);
+        }
+        for _ in 0..plan.shards {
+            match news.recv() {
+                Ok(News::Ended(shard, Err(problem))) => {
+                    return Err(ServerError::Shard { shard, problem });
+                }
+                _ => continue,
+            }
+        }
+        let (draining, is_draining) = watch::channel(false);
+        let stop_control = Arc::new(Notify::new());
+        let control = Control {
+            settings: control_settings(config, &plan, subscribers),
+            ingresses: Arc::clone(&shared.ingresses),
+            counters: Arc::clone(&shared.counters),
+            answered,
+            draining: is_draining,
+        };
+        let control_address = control_listener.local_addr()?;
+        let control_thread =
+            Some(spawn_control(control, control_listener, Arc::clone(&stop_control))?);
+        Ok(Server {
+            plan,
+            subscribers,
+            control: control_address,
+            drain: shared.drain,
+            parkings,
+            shards,
+            control_thread,
+            draining,
+            stop_control,
+            news,
+            tell,
+        })
+    }
+
+    /// Where subscribers connect.
+    pub fn subscribers(&self) -> SocketAddr {
+        self.subscribers
+    }
+
+    /// Where publishers connect.
+    pub fn control(&self) -> SocketAddr {
+        self.control
+    }
+
+    /// What was decided at the start.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Drains and ends: no new connections, the old ones closed over the drain's window.
+    pub fn stop(mut self) -> Result<(), ServerError> {
+        self.begin_drain();
+        self.end()
+    }
+
+    fn serve_until_told(mut self) -> Result<(), ServerError> {
+        loop {
+            match self.news.recv() {
+                Ok(News::Signal) => {
+                    tracing::info!("told to stop: draining for {:?}", self.drain.window());
+                    self.begin_drain();
+                    return self.end();
+                }
+                Ok(News::Ended(shard, outcome)) => {
+                    let problem = outcome.err().unwrap_or_else(|| "it was not told to".into());
+                    return Err(ServerError::Shard { shard, problem });
+                }
+                Ok(News::Ready) | Err(mpsc::RecvError) => continue,
+            }
+        }
+    }
+
+    fn begin_drain(&mut self) {
+        let _ = self.draining.send(true);
+        self.drain.begin();
+        self.parkings.iter().for_each(|parking| parking.wake());
+    }
+
+    fn end(&mut self) -> Result<(), ServerError> {
+        for (index, shard) in self.shards.drain(..).enumerate() {
+            shard.join().map_err(|_| ServerError::Shard {
+                shard: index as u16,
+                problem: "it panicked".into(),
+            })?;
+        }
+        self.stop_control.notify_one();
+        if let Some(control) = self.control_thread.take() {
+            let _ = control.join();
+        }
+        let failed = self.news.try_iter().find_map(|news| match news {
+            News::Ended(shard, Err(problem)) => Some(ServerError::Shard { shard, problem }),
+            _ => None,
+        });
+        failed.map_or(Ok(()), Err)
+    }
+}
+
+/// What all shards are given alike.
+struct Shared {
+    mesh: Mesh<Message>,
+    ingresses: Arc<[Ingress]>,
+    counters: Arc<[Counters]>,
+    admission: Arc<Admission>,
+    drain: Arc<Drain>,
+    rules: Arc<Rules>,
+    epoch: Epoch,
+    start: Instant,
+}
+
+impl Shared {
+    fn setup(&self, id: ShardId, config: &Config, plan: &Plan, parking: &Arc<Parking>) -> Setup {
+        Setup {
+            id,
+            epoch: self.epoch,
+            rules: Arc::clone(&self.rules),
+            mesh: self.mesh.clone(),
+            ingresses: Arc::clone(&self.ingresses),
+            counters: Arc::clone(&self.counters),
+            parking: Arc::clone(parking),
+            admission: Arc::clone(&self.admission),
+            drain: Arc::clone(&self.drain),
+            channels_max: (config.channels_max as usize).div_ceil(usize::from(plan.shards)),
+            lag_bytes_max: config.lag_max.bytes(),
+        }
+    }
+}
+
+/// The life of a shard's thread. The kernel is opened here, since it stays on its thread.
+fn run_shard(
+    setup: Setup,
+    plan: &Plan,
+    listener: OwnedFd,
+    bell: Arc<EventBell>,
+    start: Instant,
+    tell: &mpsc::Sender<News>,
+) {
+    let id = setup.id.0;
+    let ready = || {
+        let _ = tell.send(News::Ready);
+    };
+    let outcome = match &plan.engine {
+        Engine::Uring(_) => Uring::open(&plan.rings, Some(listener), bell)
+            .map_err(|error| error.to_string())
+            .and_then(|kernel| {
+                ready();
+                Shard::new(kernel, setup).run(start).map_err(|error| error.to_string())
+            }),
+        Engine::Epoll { .. } => Epoll::open(plan.rings.slots, Some(listener), bell)
+            .map_err(|error| error.to_string())
+            .and_then(|kernel| {
+                ready();
+                Shard::new(kernel, setup).run(start).map_err(|error| error.to_string())
+            }),
+    };
+    let _ = tell.send(News::Ended(id, outcome));
+}
+
+fn spawn_control(
+    control: Control,
+    listener: std::net::TcpListener,
+    stop: Arc<Notify>,
+) -> Result<JoinHandle<()>, ServerError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    listener.set_nonblocking(true)?;
+    let serve = move || {
+        runtime.block_on(async move {
+            match tokio::net::TcpListener::from_std(listener) {
+                Ok(listener) => control.serve(listener, async move { stop.notified().await }).await,
+                Err(error) => tracing::error!("the control listener failed: {error}"),
+            }
+        });
+    };
+    Ok(thread::Builder::new().name("control".into()).spawn(serve)?)
+}
+
+fn ingress(config: &Config, parking: &Arc<Parking>, answered: &Arc<Notify>) -> Ingress {
+    let answered = Arc::clone(answered);
+    Ingress::new(
+        config.publish_queue as usize,
+        Arc::clone(parking),
+        Arc::new(move || answered.notify_one()),
+    )
+}
+
+fn rules(config: &Config) -> Rules {
+    Rules {
+        head_max: config.head_max.bytes(),
+        frame_max: config.frame_max.bytes(),
+        message_max: config.message_max.bytes(),
+        handshake_timeout: config.handshake_timeout,
+        ping_interval: config.ping_interval,
+        pong_timeout: config.pong_timeout,
+        stall_timeout: config.stall_timeout,
+        echo: config.echo,
+        allowed_origins: config.allow_origin.clone(),
+        retry_after: config.retry_after,
+        ..Rules::default()
+    }
+}
+
+fn control_settings(
+    config: &Config,
+    plan: &Plan,
+    subscribers: SocketAddr,
+) -> control::Settings {
+    let _ = plan;
+    control::Settings {
+        publication_max: config.publication_max.bytes(),
+        retry_after: config.retry_after,
+        subscribers,
+        hosts: config.control_host.0.clone(),
+        ..control::Settings::default()
+    }
+}
+
+/// A numbering that no earlier life of this server had: microseconds since 1970.
+fn epoch() -> Epoch {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Epoch(since_1970.as_micros() as u64)
+}

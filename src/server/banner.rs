@@ -1,0 +1,38 @@
+//! What the server says when it has started: where it listens, what it uses, what to try.
+
+use std::fmt;
+
+use super::Server;
+
+/// The start-up message of a server.
+pub struct Banner<'a>(&'a Server);
+
+impl Server {
+    /// What to tell an operator at the start.
+    pub fn banner(&self) -> Banner<'_> {
+        Banner(self)
+    }
+}
+
+impl fmt::Display for Banner<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Banner(server) = self;
+        let plan = &server.plan;
+        let (subscribers, control) = (server.subscribers, server.control);
+        let slots = plan.rings.slots;
+        writeln!(f, "Stentor {}", env!("CARGO_PKG_VERSION"))?;
+        writeln!(f, "  subscribers  http://{subscribers}/sse/{{channel}}  ws://{subscribers}/ws/{{channel}}")?;
+        writeln!(f, "  control      http://{control}/  (live page, publish, metrics)")?;
+        writeln!(f, "  engine       {}", plan.engine)?;
+        writeln!(f, "  shards       {}, each with a table of {slots} slots", plan.shards)?;
+        writeln!(
+            f,
+            "  limits       {} connections, {} open files",
+            plan.connections_max, plan.nofile
+        )?;
+        writeln!(f, "Try:")?;
+        writeln!(f, "  curl -N {subscribers}/sse/news")?;
+        writeln!(f, "  curl -d hello {control}/publish/news")?;
+        writeln!(f, "  stentor subscribe news")
+    }
+}

@@ -1,0 +1,75 @@
+//! Listening sockets. Everything that a connection inherits is set here, once.
+
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+    os::fd::{AsFd, OwnedFd},
+    time::Duration,
+};
+
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
+
+use super::ServerError;
+use crate::config::Config;
+
+/// Finds peers that are gone without a word where nothing is sent: a backstop behind pings.
+const KEEPALIVE: Duration = Duration::from_secs(120);
+
+/// The control listener.
+pub fn control(config: &Config) -> Result<TcpListener, ServerError> {
+    let address = config.control;
+    let bound = open(address).and_then(|socket| {
+        socket.bind(&address.into())?;
+        socket.listen(1024)?;
+        Ok(socket.into())
+    });
+    bound.map_err(|error| ServerError::Listen { setting: "control", address, error })
+}
+
+/// A listener per shard, all on one address: the kernel spreads connections over them.
+pub fn subscribers(config: &Config, shards: u16) -> Result<Vec<OwnedFd>, ServerError> {
+    let mut address = config.listen;
+    let failed = |error| ServerError::Listen { setting: "listen", address: config.listen, error };
+    claim(address).map_err(failed)?;
+    let mut listeners = Vec::new();
+    for _ in 0..shards {
+        let listener = subscriber_listener(address, config).map_err(failed)?;
+        // With port 0 the first listener's port is everybody's.
+        address = self::address(&listener).map_err(failed)?;
+        listeners.push(listener);
+    }
+    Ok(listeners)
+}
+
+/// Where a listener listens.
+pub fn address(listener: &OwnedFd) -> io::Result<SocketAddr> {
+    let address = SockRef::from(&listener.as_fd()).local_addr()?;
+    address.as_socket().ok_or_else(|| io::Error::other("not an IP address"))
+}
+
+/// Finds out whether somebody else listens there. SO_REUSEPORT alone would let two servers share
+/// an address, and each get half of the other's subscribers.
+fn claim(address: SocketAddr) -> io::Result<()> {
+    let socket = open(address)?;
+    socket.bind(&address.into())?;
+    socket.listen(1)
+}
+
+fn open(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    Ok(socket)
+}
+
+fn subscriber_listener(address: SocketAddr, config: &Config) -> io::Result<OwnedFd> {
+    let socket = open(address)?;
+    socket.set_reuse_port(true)?;
+    socket.set_tcp_nodelay(true)?;
+    socket.set_keepalive(true)?;
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))?;
+    let lowat = u32::try_from(config.notsent_lowat.bytes()).unwrap_or(u32::MAX);
+    socket.set_tcp_notsent_lowat(lowat)?;
+    socket.bind(&SockAddr::from(address))?;
+    socket.listen(i32::try_from(config.backlog).unwrap_or(i32::MAX))?;
+    Ok(socket.into())
+}
