@@ -18,6 +18,7 @@ use crate::ids::Slot;
 pub mod bell;
 pub mod epoll;
 pub mod probe;
+pub mod sim;
 pub mod uring;
 
 #[cfg(test)]
