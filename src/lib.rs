@@ -3,6 +3,7 @@
 //! This is the table of contents. `docs/architecture.md` tells how the parts work together.
 
 pub mod close;
+pub mod control;
 pub mod counters;
 pub mod frame;
 pub mod ids;
