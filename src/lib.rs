@@ -4,6 +4,7 @@
 
 pub mod close;
 pub mod config;
+pub mod control;
 pub mod counters;
 pub mod doctor;
 pub mod frame;

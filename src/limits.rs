@@ -72,8 +72,26 @@ pub const TICK_MS: u64 = 100;
 /// Seconds that a closing connection may take to read its last bytes and to send its end.
 pub const CLOSING_SECONDS_MAX: u64 = 2;
 
+<<<<<<< HEAD
 /// Headers in a request. Browsers send about 20, and proxies add a few.
 pub const REQUEST_HEADERS_MAX: usize = 64;
+=======
+/// Bytes that hyper may buffer of one control connection, which also bounds a request's head.
+pub const CONTROL_BUFFER_BYTES: usize = 64 * 1024;
+
+/// Bytes of an upload that are read and thrown away after it was refused. Closing with unread
+/// input resets the connection and may destroy the answer before the publisher has read it.
+pub const DISCARD_BYTES_MAX: usize = 1024 * 1024;
+
+/// Seconds that throwing away may take.
+pub const DISCARD_SECONDS_MAX: u64 = 2;
+
+/// Control connections above the limit that are being told so at a time; more are dropped unheard.
+pub const CONTROL_REFUSALS_MAX: usize = 64;
+
+/// Bytes of one line stream that may await their answers, besides one publication of any size.
+pub const LINES_IN_FLIGHT_BYTES: usize = 1024 * 1024;
+>>>>>>> control
 
 const _: () = assert!(SEND_BATCH <= SUBMISSION_ENTRIES as usize);
 const _: () = assert!(RECEIVE_BATCH <= SUBMISSION_ENTRIES as usize);
@@ -85,3 +103,4 @@ const _: () = assert!(SEND_BATCH.is_power_of_two() && SENDS_PER_TURN_MAX >= SEND
 const _: () = assert!(COMPLETION_ENTRIES as usize >= 16 * SEND_BATCH);
 const _: () = assert!(SEGMENT_BYTES_MIN <= SEGMENT_BYTES_MAX);
 const _: () = assert!(SEGMENT_BYTES_MAX < u32::MAX as usize);
+const _: () = assert!(CONTROL_BUFFER_BYTES >= 8192, "hyper takes no smaller buffer");

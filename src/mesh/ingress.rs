@@ -68,6 +68,11 @@ impl Ingress {
         }
     }
 
+    /// Places in all, taken or free.
+    pub fn capacity(&self) -> usize {
+        self.publications.capacity()
+    }
+
     /// Hands a publication to the shard, or gives it back if every place is taken. The
     /// shard is not woken: call [`Ingress::wake`] after the last publication of a batch.
     pub fn publish(&self, publication: Publish) -> Result<(), Publish> {

@@ -1,0 +1,304 @@
+//! `POST /publish/{channel}?lines`: every line of the body is one publication.
+//!
+//! A line ends with `\n`; one `\r` right before it belongs to the end. A last line without an end
+//! counts, and its bytes are taken as they are. Empty lines are skipped, but counted where an
+//! error names a line.
+//!
+//! Promises: lines are published in their order and none is skipped in silence. When the shard has
+//! no room the body is read no further, so TCP slows the publisher down. What a stream holds is
+//! bounded: one line, one piece of input, and a window of unanswered publications.
+
+use std::collections::VecDeque;
+
+use axum::{body::Body, http::StatusCode, response::Response};
+use bytes::{Bytes, BytesMut};
+use serde::Serialize;
+use tokio::time::timeout;
+
+use super::{
+    Plane, body,
+    publish::{draining, stuck, wait_for},
+    publisher::Pending,
+    reply::{Refusal, reply_json},
+};
+use crate::{
+    ids::{ChannelName, Position, ShardId},
+    limits::LINES_IN_FLIGHT_BYTES,
+};
+
+#[derive(Serialize)]
+struct Published<'a> {
+    channel: &'a str,
+    published: u64,
+    first: Option<String>,
+    last: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a str>,
+}
+
+/// Publishes the lines of `body` and says how many were, whatever happened in the middle.
+pub(super) async fn publish(plane: &Plane, channel: ChannelName, body: &mut Body) -> Response {
+    let mut stream = Stream::new(plane, channel);
+    let outcome = stream.run(body).await;
+    let error = outcome.as_ref().err().map(|refusal| refusal.reason.as_str());
+    let published = Published {
+        channel: stream.channel.as_str(),
+        published: stream.published,
+        first: stream.ends.map(|(first, _)| first.to_string()),
+        last: stream.ends.map(|(_, last)| last.to_string()),
+        error,
+    };
+    match &outcome {
+        Ok(()) => reply_json(StatusCode::OK, &published),
+        Err(refusal) => refusal.with_json(&published),
+    }
+}
+
+/// One stream of lines to one channel.
+struct Stream<'a> {
+    plane: &'a Plane,
+    channel: ChannelName,
+    home: ShardId,
+    /// What was handed over and is not answered yet, oldest first, with its length.
+    window: VecDeque<(Pending, usize)>,
+    window_max: usize,
+    window_bytes: usize,
+    /// How many were answered, and the positions of the first and the last of them.
+    published: u64,
+    ends: Option<(Position, Position)>,
+}
+
+impl<'a> Stream<'a> {
+    fn new(plane: &'a Plane, channel: ChannelName) -> Self {
+        let home = plane.publisher.home(&channel);
+        Stream {
+            plane,
+            channel,
+            home,
+            window: VecDeque::new(),
+            window_max: plane.publisher.window(home),
+            window_bytes: 0,
+            published: 0,
+            ends: None,
+        }
+    }
+
+    async fn run(&mut self, body: &mut Body) -> Result<(), Refusal> {
+        let Ok(_running) = self.plane.line_streams.try_acquire() else {
+            let reason = "as many streams of lines as allowed are running; try again later";
+            return Err(Refusal::later(self.plane.settings.retry_after, reason));
+        };
+        let handed_over = self.hand_over_all(body).await;
+        // What was handed over will be published, so it is counted even after an error.
+        self.plane.publisher.wake(self.home);
+        let answered = self.hear_until(0).await;
+        handed_over.and(answered)
+    }
+
+    async fn hand_over_all(&mut self, body: &mut Body) -> Result<(), Refusal> {
+        let mut splitter = Splitter::new(self.plane.settings.publication_max);
+        while let Some(piece) = self.next_piece(body).await? {
+            splitter.push(&piece);
+            while let Some(line) = splitter.next_line().map_err(TooLong::refusal)? {
+                self.hand_over(line).await?;
+            }
+            self.plane.publisher.wake(self.home);
+        }
+        match splitter.finish().map_err(TooLong::refusal)? {
+            Some(line) => self.hand_over(line).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn next_piece(&self, body: &mut Body) -> Result<Option<Bytes>, Refusal> {
+        tokio::select! {
+            piece = body::next_piece(body, self.plane.settings.lines_timeout) => piece,
+            () = self.plane.drained() => Err(draining(self.plane)),
+        }
+    }
+
+    async fn hand_over(&mut self, line: Bytes) -> Result<(), Refusal> {
+        if self.plane.is_draining() {
+            return Err(draining(self.plane));
+        }
+        while !self.has_room(line.len()) {
+            self.plane.publisher.wake(self.home);
+            self.hear_until(self.window.len() - 1).await?;
+        }
+        let (bytes, answer_timeout) = (line.len(), self.plane.settings.answer_timeout);
+        let place = self.plane.publisher.publish_line(&self.channel, line);
+        let Ok(pending) = timeout(answer_timeout, place).await else {
+            let reason = format!("the channel's shard made no room within {answer_timeout:?}");
+            return Err(stuck(reason));
+        };
+        self.window.push_back((pending, bytes));
+        self.window_bytes += bytes;
+        Ok(())
+    }
+
+    fn has_room(&self, bytes: usize) -> bool {
+        self.window.is_empty()
+            || (self.window.len() < self.window_max
+                && self.window_bytes + bytes <= LINES_IN_FLIGHT_BYTES)
+    }
+
+    /// Waits for the oldest answers until only `left` are missing.
+    async fn hear_until(&mut self, left: usize) -> Result<(), Refusal> {
+        while self.window.len() > left {
+            let Some((pending, bytes)) = self.window.pop_front() else { return Ok(()) };
+            self.window_bytes -= bytes;
+            let position = wait_for(self.plane, pending).await?.position;
+            self.published += 1;
+            let first = self.ends.map_or(position, |(first, _)| first);
+            self.ends = Some((first, position));
+        }
+        Ok(())
+    }
+}
+
+/// Cuts bytes, in whatever pieces they come, into lines of at most `line_max` bytes.
+struct Splitter {
+    /// What has not been given out.
+    bytes: BytesMut,
+    /// How many of those are known to hold no end of line.
+    searched: usize,
+    /// Lines that ended so far.
+    lines: u64,
+    line_max: usize,
+}
+
+/// The line with this number, from 1, has more bytes than are allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct TooLong {
+    line: u64,
+    line_max: usize,
+}
+
+impl TooLong {
+    fn refusal(self) -> Refusal {
+        let TooLong { line, line_max } = self;
+        let reason = format!("line {line} is longer than {line_max} bytes, the limit here");
+        Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, reason)
+    }
+}
+
+impl Splitter {
+    fn new(line_max: usize) -> Self {
+        Splitter { bytes: BytesMut::new(), searched: 0, lines: 0, line_max }
+    }
+
+    fn push(&mut self, piece: &[u8]) {
+        self.bytes.extend_from_slice(piece);
+    }
+
+    /// The next line that is not empty, without its end, or `None` if more input is needed.
+    fn next_line(&mut self) -> Result<Option<Bytes>, TooLong> {
+        loop {
+            let unsearched = &self.bytes[self.searched..];
+            let Some(end) = unsearched.iter().position(|&byte| byte == b'\n') else {
+                self.searched = self.bytes.len();
+                return self.check_unended();
+            };
+            let mut line = self.bytes.split_to(self.searched + end + 1);
+            (self.searched, self.lines) = (0, self.lines + 1);
+            line.truncate(line.len() - 1);
+            if line.last() == Some(&b'\r') {
+                line.truncate(line.len() - 1);
+            }
+            if line.len() > self.line_max {
+                return Err(TooLong { line: self.lines, line_max: self.line_max });
+            }
+            if !line.is_empty() {
+                return Ok(Some(line.freeze()));
+            }
+        }
+    }
+
+    /// A line without an end may be as long as allowed, and then there may be a `\r`.
+    fn check_unended(&self) -> Result<Option<Bytes>, TooLong> {
+        let ending = usize::from(self.bytes.last() == Some(&b'\r'));
+        if self.bytes.len() - ending > self.line_max {
+            return Err(TooLong { line: self.lines + 1, line_max: self.line_max });
+        }
+        Ok(None)
+    }
+
+    /// The last line, if it has no end. To be asked when there is no more input.
+    fn finish(self) -> Result<Option<Bytes>, TooLong> {
+        if self.bytes.len() > self.line_max {
+            return Err(TooLong { line: self.lines + 1, line_max: self.line_max });
+        }
+        Ok(Some(self.bytes.freeze()).filter(|line| !line.is_empty()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// However the bytes are cut into pieces, the lines are those of the whole, up to the first
+    /// that is too long.
+    ///
+    /// Method: random texts of letters, `\r` and `\n` in random pieces, compared with an oracle
+    /// that sees the whole text at once.
+    #[test]
+    fn lines_do_not_depend_on_how_bytes_arrive() {
+        for seed in 1..3000 {
+            let mut random = Xorshift(seed);
+            let text: Vec<u8> =
+                (0..random.below(40)).map(|_| b"aab\r\n"[random.below(5)]).collect();
+            let mut splitter = Splitter::new(4);
+            let mut lines = Vec::new();
+            let outcome = split(&text, &mut random, &mut splitter, &mut lines)
+                .and_then(|()| Ok(lines.extend(splitter.finish()?)));
+            let (expected, too_long) = oracle(&text, 4);
+            assert_eq!(lines, expected, "seed {seed}: {text:?}");
+            assert_eq!(outcome.err().map(|error| error.line), too_long, "seed {seed}: {text:?}");
+        }
+    }
+
+    fn split(
+        mut text: &[u8],
+        random: &mut Xorshift,
+        splitter: &mut Splitter,
+        lines: &mut Vec<Bytes>,
+    ) -> Result<(), TooLong> {
+        while !text.is_empty() {
+            let (piece, rest) = text.split_at(1 + random.below(text.len()));
+            text = rest;
+            splitter.push(piece);
+            while let Some(line) = splitter.next_line()? {
+                lines.push(line);
+            }
+        }
+        Ok(())
+    }
+
+    fn oracle(text: &[u8], line_max: usize) -> (Vec<Bytes>, Option<u64>) {
+        let mut lines = Vec::new();
+        let mut pieces = text.split(|&byte| byte == b'\n').peekable();
+        for number in 1.. {
+            let Some(piece) = pieces.next() else { break };
+            let is_ended = pieces.peek().is_some();
+            let line = piece.strip_suffix(b"\r").filter(|_| is_ended).unwrap_or(piece);
+            if line.len() > line_max {
+                return (lines, Some(number));
+            }
+            if !line.is_empty() {
+                lines.push(Bytes::copy_from_slice(line));
+            }
+        }
+        (lines, None)
+    }
+
+    struct Xorshift(u64);
+
+    impl Xorshift {
+        fn below(&mut self, bound: usize) -> usize {
+            self.0 ^= self.0 << 13;
+            self.0 ^= self.0 >> 7;
+            self.0 ^= self.0 << 17;
+            (self.0 % bound as u64) as usize
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! The control plane: publishing over HTTP, probes, metrics, and the live page.
+//!
+//! It runs on a thread of its own and speaks to the shards only through their [`Ingress`] and
+//! their [`Counters`]. Whatever a client of it does, no shard waits: a full queue is an answer of
+//! 503, or a stream of lines that is read no further.
+//!
+//! Promises: every publication that was answered 200 has the position it was answered with; a
+//! stream's lines are published in their order; nothing here grows without a bound (see
+//! [`Settings`]); a web page of another origin can neither publish nor read.
+//!
+//! Left to the server: the thread, the listener, and when to drain and to stop.
+#![forbid(unsafe_code)]
+
+mod body;
+mod guard;
+mod lines;
+mod listen;
+mod metrics;
+mod own_use;
+mod page;
+mod publish;
+mod publisher;
+mod ready;
+mod reply;
+mod stats;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use axum::{
+    Router, middleware,
+    routing::{get, post},
+};
+use tokio::{
+    net::TcpListener,
+    sync::{Notify, Semaphore, watch},
+};
+
+use crate::{counters::Counters, mesh::Ingress};
+use publisher::Publisher;
+
+/// What an operator may set of the control plane. [`Settings::default`] states the defaults.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Bytes in the largest payload. Default: 64 KiB.
+    pub publication_max: usize,
+    /// Bytes of payloads in memory, being read or awaiting their answer, over all single
+    /// publications; one that would exceed it is refused with 503. Default: 64 MiB.
+    pub payload_memory_max: usize,
+    /// What a refused publisher is told to wait. Rounded up to seconds. Default: 1 s.
+    pub retry_after: Duration,
+    /// Where subscribers connect, for the page. If it is a wildcard or a loopback address, the
+    /// page uses the host that it was loaded from, with this port.
+    pub subscribers: SocketAddr,
+    /// Names, without a port, that a request's `Host` may have besides `localhost` and IP
+    /// addresses.
+    pub hosts: Vec<String>,
+    /// Connections to the control listener. Default: 1024, each of at most 64 KiB of buffer.
+    pub connections_max: usize,
+    /// Streams of `?lines` at a time. Default: 64, each of at most a publication being read and a
+    /// window of unanswered ones.
+    pub line_streams_max: usize,
+    /// Time for a request's head; also how long an idle connection is kept. Default: 30 s.
+    pub head_timeout: Duration,
+    /// Time between two pieces of a single publication's body. Default: 10 s.
+    pub body_timeout: Duration,
+    /// Time between two pieces of a stream of lines. Default: 10 min, since such a stream follows
+    /// what happens elsewhere.
+    pub lines_timeout: Duration,
+    /// Time for a shard to answer a publication, or to make room for a line. Default: 10 s.
+    pub answer_timeout: Duration,
+    /// Time for every shard to turn once when readiness is asked. Default: 1 s.
+    pub ready_timeout: Duration,
+    /// Time for requests under way to end once the plane is told to stop. Default: 2 s.
+    pub stop_timeout: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            publication_max: 64 * 1024,
+            payload_memory_max: 64 * 1024 * 1024,
+            retry_after: Duration::from_secs(1),
+            subscribers: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8000),
+            hosts: Vec::new(),
+            connections_max: 1024,
+            line_streams_max: 64,
+            head_timeout: Duration::from_secs(30),
+            body_timeout: Duration::from_secs(10),
+            lines_timeout: Duration::from_secs(600),
+            answer_timeout: Duration::from_secs(10),
+            ready_timeout: Duration::from_secs(1),
+            stop_timeout: Duration::from_secs(2),
+        }
+    }
+}
+
+/// The control plane of one server.
+pub struct Control {
+    /// What the operator chose.
+    pub settings: Settings,
+    /// The way into each shard, in the order of their numbers. The control plane takes all their
+    /// answers: nobody else may publish through these.
+    pub ingresses: Arc<[Ingress]>,
+    /// What each shard counts, in the same order.
+    pub counters: Arc<[Counters]>,
+    /// Told (`notify_one`) by the `answered` of every ingress.
+    pub answered: Arc<Notify>,
+    /// Whether the server is draining: no publication is taken then, and it is not ready.
+    pub draining: watch::Receiver<bool>,
+}
+
+impl Control {
+    /// Serves until `stop` is ready, then ends what is under way within
+    /// [`Settings::stop_timeout`]. Wants a tokio runtime with time and IO; one thread is enough.
+    ///
+    /// # Panics
+    ///
+    /// If there is no shard, or not one [`Counters`] for each.
+    pub async fn serve(self, listener: TcpListener, stop: impl Future<Output = ()>) {
+        assert!(!self.ingresses.is_empty(), "a server has at least one shard");
+        assert_eq!(self.ingresses.len(), self.counters.len(), "every shard counts");
+        let answered = Arc::clone(&self.answered);
+        let plane = Arc::new(Plane::of(self));
+        let serving = listen::serve(listener, router(&plane), &plane.settings, stop);
+        tokio::select! {
+            () = serving => {}
+            () = hear_answers(&answered, &plane.publisher) => {}
+        }
+    }
+}
+
+/// Takes the shards' answers whenever there are some. One wake-up serves all that came with it.
+async fn hear_answers(answered: &Notify, publisher: &Publisher) {
+    loop {
+        answered.notified().await;
+        publisher.tell_answers();
+    }
+}
+
+/// What all endpoints share.
+struct Plane {
+    settings: Settings,
+    publisher: Publisher,
+    ingresses: Arc<[Ingress]>,
+    counters: Arc<[Counters]>,
+    draining: watch::Receiver<bool>,
+    /// Bytes that payloads may still take.
+    payload_memory: Arc<Semaphore>,
+    /// Streams of lines that may still begin.
+    line_streams: Semaphore,
+    metrics: metrics::Metrics,
+}
+
+impl Plane {
+    fn of(control: Control) -> Self {
+        let Control { settings, ingresses, counters, draining, answered: _ } = control;
+        Plane {
+            publisher: Publisher::new(Arc::clone(&ingresses)),
+            payload_memory: Arc::new(Semaphore::new(settings.payload_memory_max)),
+            line_streams: Semaphore::new(settings.line_streams_max),
+            metrics: metrics::Metrics::new(Arc::clone(&ingresses), Arc::clone(&counters)),
+            settings,
+            ingresses,
+            counters,
+            draining,
+        }
+    }
+
+    fn is_draining(&self) -> bool {
+        *self.draining.borrow()
+    }
+
+    /// Returns when the server begins to drain.
+    async fn drained(&self) {
+        // A server that dropped its end will never say that it drains.
+        if self.draining.clone().wait_for(|draining| *draining).await.is_err() {
+            std::future::pending().await
+        }
+    }
+}
+
+fn router(plane: &Arc<Plane>) -> Router {
+    let publish = || post(publish::publish);
+    Router::new()
+        .route("/", get(page::show))
+        .route("/healthz", get(ready::health))
+        .route("/readyz", get(ready::ready))
+        .route("/metrics", get(metrics::scrape))
+        .route("/stats", get(stats::show))
+        // Without a name as well, so that the answer says that one is missing.
+        .route("/publish", publish())
+        .route("/publish/", publish())
+        .route("/publish/{*channel}", publish())
+        .fallback(reply::no_such_path)
+        .method_not_allowed_fallback(reply::wrong_method)
+        .layer(middleware::from_fn_with_state(Arc::clone(plane), guard::check))
+        .with_state(Arc::clone(plane))
+}

@@ -1,0 +1,153 @@
+//! Hands publications to their home shards and brings each answer back to whoever waits for it.
+//!
+//! Promises: what one caller hands over to a channel is published in that order; an answer goes to
+//! the ticket that it names, in whatever order answers come. Streams of lines share half of a
+//! shard's places, so single publications always find the other half.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use bytes::Bytes;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
+
+use crate::{
+    ids::{ChannelName, ShardId},
+    mesh::{Answer, Ingress, Publish, Ticket},
+};
+
+/// The answer that a publication will have.
+pub(super) type Pending = oneshot::Receiver<Answer>;
+
+/// All shards, as a publisher sees them.
+pub(super) struct Publisher {
+    ingresses: Arc<[Ingress]>,
+    lanes: Box<[Lane]>,
+    waiting: Mutex<Waiting>,
+}
+
+/// What streams of lines to one shard share.
+struct Lane {
+    /// Places that streams may still take.
+    places: Arc<Semaphore>,
+    /// Told when a place of the ingress has become free.
+    freed: Notify,
+}
+
+#[derive(Default)]
+struct Waiting {
+    tickets: u64,
+    /// As many as there are places in the ingresses, at most.
+    by_ticket: HashMap<Ticket, Waiter>,
+}
+
+struct Waiter {
+    answer: oneshot::Sender<Answer>,
+    /// What is given back with the answer, whether or not anybody still waits for it.
+    _held: Option<OwnedSemaphorePermit>,
+}
+
+impl Publisher {
+    pub(super) fn new(ingresses: Arc<[Ingress]>) -> Self {
+        let lane = |ingress: &Ingress| Lane {
+            places: Arc::new(Semaphore::new((ingress.capacity() / 2).max(1))),
+            freed: Notify::new(),
+        };
+        let lanes = ingresses.iter().map(lane).collect();
+        Publisher { ingresses, lanes, waiting: Mutex::default() }
+    }
+
+    /// The shard that orders and encodes what is published to `channel`.
+    pub(super) fn home(&self, channel: &ChannelName) -> ShardId {
+        let shards = u16::try_from(self.ingresses.len()).expect("shards are counted in 16 bits");
+        channel.bucket().home(shards)
+    }
+
+    /// Publications of one stream that may await their answers.
+    pub(super) fn window(&self, home: ShardId) -> usize {
+        (self.ingress(home).capacity() / 4).max(1)
+    }
+
+    /// Hands over a publication, or gives the payload back if every place is taken. `held` is
+    /// dropped when the shard has answered. The shard is not woken: see [`Publisher::wake`].
+    pub(super) fn publish(
+        &self,
+        channel: &ChannelName,
+        payload: Bytes,
+        held: Option<OwnedSemaphorePermit>,
+    ) -> Result<Pending, Refused> {
+        let (answer, pending) = oneshot::channel();
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.tickets += 1;
+        let ticket = Ticket(waiting.tickets);
+        let publication = Publish { ticket, channel: channel.clone(), payload };
+        match self.ingress(self.home(channel)).publish(publication) {
+            Ok(()) => {
+                // The answer cannot be looked up before the lock is released.
+                waiting.by_ticket.insert(ticket, Waiter { answer, _held: held });
+                Ok(pending)
+            }
+            Err(publication) => Err(Refused { payload: publication.payload, held }),
+        }
+    }
+
+    /// Hands over a stream's next line, and waits for a place as long as there is none. Wakes the
+    /// shard only if it waits.
+    pub(super) async fn publish_line(&self, channel: &ChannelName, payload: Bytes) -> Pending {
+        let home = self.home(channel);
+        let lane = &self.lanes[usize::from(home.0)];
+        let place = match Arc::clone(&lane.places).try_acquire_owned() {
+            Ok(place) => place,
+            Err(_) => {
+                self.wake(home);
+                let place = Arc::clone(&lane.places).acquire_owned().await;
+                place.expect("a lane's places are never closed")
+            }
+        };
+        let mut refused = Refused { payload, held: Some(place) };
+        loop {
+            // Made before the try, so that a place that is freed after it is not missed.
+            let freed = lane.freed.notified();
+            match self.publish(channel, refused.payload, refused.held) {
+                Ok(pending) => return pending,
+                Err(again) => refused = again,
+            }
+            self.wake(home);
+            freed.await;
+        }
+    }
+
+    /// Wakes a shard: once per batch, after its last publication.
+    pub(super) fn wake(&self, home: ShardId) {
+        self.ingress(home).wake();
+    }
+
+    /// Takes every answer that has come and tells it to its waiter.
+    pub(super) fn tell_answers(&self) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        for (ingress, lane) in self.ingresses.iter().zip(&self.lanes) {
+            let mut heard = false;
+            while let Some(answer) = ingress.take_answer() {
+                heard = true;
+                let waiter = waiting.by_ticket.remove(&answer.ticket);
+                let waiter = waiter.expect("shards answer what they were asked, and once");
+                // Whoever waited may have gone; then the answer is nobody's.
+                let _ = waiter.answer.send(answer);
+            }
+            if heard {
+                lane.freed.notify_waiters();
+            }
+        }
+    }
+
+    fn ingress(&self, home: ShardId) -> &Ingress {
+        &self.ingresses[usize::from(home.0)]
+    }
+}
+
+/// A publication that found no place, and what came with it.
+pub(super) struct Refused {
+    payload: Bytes,
+    held: Option<OwnedSemaphorePermit>,
+}

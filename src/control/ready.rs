@@ -1,0 +1,56 @@
+//! `GET /healthz` and `GET /readyz`: does the server live, and does every shard turn?
+//!
+//! Health says that the process answers and no more: a probe that failed for less would have a
+//! busy server killed. Readiness proves that every shard turns: it rings each and watches for the
+//! turn that follows. A parked shard wakes for that, so a quiet server is ready.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{extract::State, http::StatusCode, response::Response};
+use serde::Serialize;
+use tokio::time::{Instant, sleep};
+
+use super::{
+    Plane,
+    reply::{reply_json, reply_text},
+};
+
+/// 200 while the process lives.
+pub(super) async fn health() -> Response {
+    reply_text(StatusCode::OK, "ok".into())
+}
+
+#[derive(Serialize)]
+struct Readiness {
+    ready: bool,
+    draining: bool,
+    shards: usize,
+    /// Shards that did not turn in time.
+    stuck: Vec<usize>,
+}
+
+/// 200 if every shard turns and the server is not draining, else 503.
+pub(super) async fn ready(State(plane): State<Arc<Plane>>) -> Response {
+    let stuck = stuck_shards(&plane).await;
+    let draining = plane.is_draining();
+    let ready = stuck.is_empty() && !draining;
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    reply_json(status, &Readiness { ready, draining, shards: plane.counters.len(), stuck })
+}
+
+/// Rings every shard and returns those that had not turned when time was up.
+async fn stuck_shards(plane: &Plane) -> Vec<usize> {
+    let turns = |shard: usize| plane.counters[shard].turns.get();
+    let deadline = Instant::now() + plane.settings.ready_timeout;
+    let mut unmoved: Vec<(usize, u64)> = (0..plane.counters.len()).map(|n| (n, turns(n))).collect();
+    plane.ingresses.iter().for_each(|ingress| ingress.wake());
+    let mut pause = Duration::from_millis(1);
+    loop {
+        unmoved.retain(|&(shard, before)| turns(shard) == before);
+        if unmoved.is_empty() || Instant::now() >= deadline {
+            return unmoved.into_iter().map(|(shard, _)| shard).collect();
+        }
+        sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_millis(50));
+    }
+}

@@ -1,0 +1,96 @@
+//! `GET /stats`: the server in a few numbers, for the page and for scripts.
+
+use std::sync::Arc;
+
+use axum::{extract::State, http::StatusCode, response::Response};
+use serde::Serialize;
+
+use super::{
+    Plane,
+    own_use::{OwnUse, own_use},
+    reply::reply_json,
+};
+use crate::{
+    counters::{Counter, Counters},
+    frame::Format,
+};
+
+#[derive(Serialize)]
+struct Stats {
+    version: &'static str,
+    shards: usize,
+    draining: bool,
+    /// Of the shard that has turned last; rates are computed with the reader's own clock.
+    uptime_seconds: f64,
+    connections: Connections,
+    accepted: u64,
+    refused: u64,
+    publications: u64,
+    publication_bytes: u64,
+    deliveries: u64,
+    delivered_bytes: u64,
+    sends: u64,
+    short_sends: u64,
+    blocked: u64,
+    channels: u64,
+    views: u64,
+    log_bytes: u64,
+    resident_bytes: u64,
+    cpu_seconds: f64,
+}
+
+/// Connections now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct Connections {
+    pub(super) total: u64,
+    pub(super) websocket: u64,
+    pub(super) sse: u64,
+    /// Those that do not subscribe: still in their handshake, or closing.
+    pub(super) other: u64,
+}
+
+/// Shows the counters, added up over all shards.
+pub(super) async fn show(State(plane): State<Arc<Plane>>) -> Response {
+    reply_json(StatusCode::OK, &stats(&plane))
+}
+
+fn stats(plane: &Plane) -> Stats {
+    let counters = &plane.counters;
+    let OwnUse { resident_bytes, cpu_seconds } = own_use();
+    let alive_us = counters.iter().map(|shard| shard.alive_us.get()).max().unwrap_or(0);
+    Stats {
+        version: env!("CARGO_PKG_VERSION"),
+        shards: counters.len(),
+        draining: plane.is_draining(),
+        uptime_seconds: alive_us as f64 / 1e6,
+        connections: connections(counters),
+        accepted: total(counters, |shard| &shard.accepted),
+        refused: total(counters, |shard| &shard.refused),
+        publications: total(counters, |shard| &shard.publications),
+        publication_bytes: total(counters, |shard| &shard.publication_bytes),
+        deliveries: total(counters, |shard| &shard.deliveries),
+        delivered_bytes: total(counters, |shard| &shard.delivered_bytes),
+        sends: total(counters, |shard| &shard.sends),
+        short_sends: total(counters, |shard| &shard.short_sends),
+        blocked: total(counters, |shard| &shard.blocked),
+        channels: total(counters, |shard| &shard.channels),
+        views: total(counters, |shard| &shard.views),
+        log_bytes: total(counters, |shard| &shard.log_bytes),
+        resident_bytes,
+        cpu_seconds,
+    }
+}
+
+/// One counter, added up over all shards.
+pub(super) fn total(counters: &[Counters], of: impl Fn(&Counters) -> &Counter) -> u64 {
+    counters.iter().map(|shard| of(shard).get()).sum()
+}
+
+/// Connections by transport, over all shards.
+pub(super) fn connections(counters: &[Counters]) -> Connections {
+    let of = |format: Format| total(counters, |shard| &shard.subscribers[format.index()]);
+    let (websocket, sse) = (of(Format::WebSocket), of(Format::Sse));
+    let total = total(counters, |shard| &shard.connections);
+    // The counters are read one after the other: the parts may exceed the whole for a moment.
+    Connections { total, websocket, sse, other: total.saturating_sub(websocket + sse) }
+}

@@ -1,0 +1,294 @@
+//! The control plane over real sockets, with fake shards behind it.
+//!
+//! Nothing here depends on how fast anything is: where order between threads matters a test waits
+//! for the state that it needs, and time-outs that a test wants to reach are short and never met
+//! by chance.
+
+mod access;
+mod bounds;
+mod lines;
+mod probes;
+mod publishing;
+
+use std::{
+    io::{Read, Write},
+    net::{SocketAddr, TcpStream},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use tokio::sync::{Notify, oneshot, watch};
+
+use super::{Control, Settings};
+use crate::{
+    counters::Counters,
+    ids::{Epoch, Offset, Position},
+    io::Bell,
+    mesh::{Answer, Ingress, Parking, Publish},
+};
+
+/// How a fake shard goes about its work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shard {
+    /// Takes and answers all there is, every turn.
+    Prompt,
+    /// Takes and answers one publication per turn.
+    Slow,
+    /// Waits until it has this many, then answers them in an odd order.
+    Gathers(usize),
+    /// Never turns.
+    Stuck,
+}
+
+/// What shards were given, in the order of each channel.
+type Published = Arc<Mutex<Vec<(String, Vec<u8>)>>>;
+
+/// A control plane that serves until it is dropped.
+struct Served {
+    address: SocketAddr,
+    ingresses: Arc<[Ingress]>,
+    counters: Arc<[Counters]>,
+    draining: watch::Sender<bool>,
+    published: Published,
+    over: Arc<AtomicBool>,
+    stop: Option<oneshot::Sender<()>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+struct ThreadBell(mpsc::SyncSender<()>);
+
+impl Bell for ThreadBell {
+    fn ring(&self) {
+        let _ = self.0.try_send(());
+    }
+}
+
+/// Serves with one shard, of 64 places.
+fn serve(shard: Shard, settings: Settings) -> Served {
+    serve_shards(&[shard], 64, settings)
+}
+
+fn serve_shards(shards: &[Shard], capacity: usize, settings: Settings) -> Served {
+    let answered = Arc::new(Notify::new());
+    let mut rooms = Vec::new();
+    let new_ingress = |_: &Shard| {
+        let (ring, rung) = mpsc::sync_channel(1);
+        let parking = Parking::new(Arc::new(ThreadBell(ring)));
+        rooms.push((Arc::clone(&parking), rung));
+        let answered = Arc::clone(&answered);
+        Ingress::new(capacity, parking, Arc::new(move || answered.notify_one()))
+    };
+    let ingresses: Arc<[Ingress]> = shards.iter().map(new_ingress).collect();
+    let counters: Arc<[Counters]> = shards.iter().map(|_| Counters::default()).collect();
+    let (published, over) = (Published::default(), Arc::new(AtomicBool::new(false)));
+    let mut threads = Vec::new();
+    for (n, (parking, rung)) in rooms.into_iter().enumerate() {
+        let (ingresses, counters) = (Arc::clone(&ingresses), Arc::clone(&counters));
+        let (published, over, shard) = (Arc::clone(&published), Arc::clone(&over), shards[n]);
+        threads.push(thread::spawn(move || {
+            while !over.load(Ordering::Relaxed) {
+                if shard != Shard::Stuck {
+                    counters[n].turns.add(1);
+                    turn(shard, &ingresses[n], &published);
+                }
+                parking.park();
+                if shard == Shard::Stuck || ingresses[n].waiting() == 0 {
+                    let _ = rung.recv();
+                }
+                parking.unpark();
+            }
+        }));
+    }
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let (draining, is_draining) = watch::channel(false);
+    let (stop, stopped) = oneshot::channel();
+    let control = Control {
+        settings,
+        ingresses: Arc::clone(&ingresses),
+        counters: Arc::clone(&counters),
+        answered,
+        draining: is_draining,
+    };
+    threads.push(thread::spawn(move || run(control, listener, stopped)));
+    let stop = Some(stop);
+    Served { address, ingresses, counters, draining, published, over, stop, threads }
+}
+
+fn run(control: Control, listener: std::net::TcpListener, stopped: oneshot::Receiver<()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        listener.set_nonblocking(true).unwrap();
+        let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+        control.serve(listener, async { drop(stopped.await) }).await;
+    });
+}
+
+fn turn(shard: Shard, ingress: &Ingress, published: &Published) {
+    let wait_for = if let Shard::Gathers(wait_for) = shard { wait_for } else { 0 };
+    if ingress.waiting() < wait_for {
+        return thread::yield_now();
+    }
+    let take_max = if shard == Shard::Slow { 1 } else { usize::MAX };
+    let mut taken: Vec<Publish> = std::iter::from_fn(|| ingress.take()).take(take_max).collect();
+    for publish in &taken {
+        let channel = publish.channel.as_str().to_owned();
+        published.lock().unwrap().push((channel, publish.payload.to_vec()));
+    }
+    if wait_for > 0 {
+        taken.sort_by_key(|publish| publish.ticket.0 % 7);
+        taken.reverse();
+    }
+    for publish in taken {
+        ingress.answer(answer_to(&publish));
+    }
+    ingress.flush_answers();
+}
+
+/// An answer that tells which publication it is for, whatever order they were answered in.
+fn answer_to(publish: &Publish) -> Answer {
+    let number = number_in(&publish.payload);
+    Answer {
+        ticket: publish.ticket,
+        position: Position { epoch: Epoch(0xe), offset: Offset(u128::from(number)) },
+        subscribers: number + 1,
+    }
+}
+
+/// The first decimal number in a payload, or 0.
+fn number_in(payload: &[u8]) -> u64 {
+    let digits = payload.iter().skip_while(|byte| !byte.is_ascii_digit());
+    let digits = digits.take_while(|byte| byte.is_ascii_digit());
+    digits.fold(0, |number, digit| number * 10 + u64::from(digit - b'0'))
+}
+
+/// An answer of the control listener.
+#[derive(Debug)]
+struct Reply {
+    status: u16,
+    head: String,
+    body: String,
+}
+
+impl Reply {
+    fn header(&self, name: &str) -> Option<&str> {
+        let lines = self.head.lines().filter_map(|line| line.split_once(": "));
+        lines.filter(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value).next()
+    }
+}
+
+impl Served {
+    fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.address).unwrap();
+        // So that a test that would wait for ever fails instead.
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        stream
+    }
+
+    /// Sends bytes on a connection of their own.
+    fn send(&self, bytes: impl AsRef<[u8]>) -> TcpStream {
+        let mut stream = self.connect();
+        stream.write_all(bytes.as_ref()).unwrap();
+        stream
+    }
+
+    /// Sends a request that closes its connection, and returns the answer.
+    fn ask(&self, request: &str) -> Reply {
+        reply(self.send(self.with_head(request, "connection: close\r\n", b"")))
+    }
+
+    fn post(&self, path: &str, body: impl AsRef<[u8]>) -> Reply {
+        reply(self.send_post(path, body))
+    }
+
+    fn send_post(&self, path: &str, body: impl AsRef<[u8]>) -> TcpStream {
+        let body = body.as_ref();
+        let headers = format!("connection: close\r\ncontent-length: {}\r\n", body.len());
+        self.send(self.with_head(&format!("POST {path}"), &headers, body))
+    }
+
+    fn with_head(&self, request: &str, headers: &str, body: &[u8]) -> Vec<u8> {
+        let address = self.address;
+        let head = format!("{request} HTTP/1.1\r\nhost: {address}\r\n{headers}\r\n");
+        [head.as_bytes(), body].concat()
+    }
+
+    /// Returns when `count` publications wait at the first shard.
+    fn until_waiting(&self, count: usize) {
+        while self.ingresses[0].waiting() != count {
+            thread::yield_now();
+        }
+    }
+
+    /// Returns when the shards were given `count` publications.
+    fn until_published(&self, count: usize) {
+        while self.published.lock().unwrap().len() != count {
+            thread::yield_now();
+        }
+    }
+
+    /// What was published to a channel, in order.
+    fn payloads(&self, channel: &str) -> Vec<Vec<u8>> {
+        let published = self.published.lock().unwrap();
+        let on_channel = published.iter().filter(|(name, _)| name == channel);
+        on_channel.map(|(_, payload)| payload.clone()).collect()
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        self.over.store(true, Ordering::Relaxed);
+        while self.threads.iter().any(|thread| !thread.is_finished()) {
+            self.ingresses.iter().for_each(|ingress| ingress.wake());
+            thread::sleep(Duration::from_millis(1));
+        }
+        let failed = self.threads.drain(..).filter_map(|thread| thread.join().err()).count();
+        assert!(failed == 0 || thread::panicking(), "{failed} threads panicked");
+    }
+}
+
+/// Reads one answer, as long as it says it is.
+fn reply(mut stream: TcpStream) -> Reply {
+    read_reply(&mut stream).expect("an answer before the end")
+}
+
+fn read_reply(stream: &mut TcpStream) -> Option<Reply> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        if stream.read(&mut byte).unwrap_or(0) == 0 {
+            return None;
+        }
+        head.push(byte[0]);
+    }
+    let head = String::from_utf8(head).unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    let mut reply = Reply { status, head, body: String::new() };
+    let mut body = vec![0; reply.header("content-length").unwrap().parse().unwrap()];
+    stream.read_exact(&mut body).unwrap();
+    reply.body = String::from_utf8(body).unwrap();
+    Some(reply)
+}
+
+/// Settings with which nothing times out before the test does.
+fn patient() -> Settings {
+    let long = Duration::from_secs(60);
+    Settings {
+        head_timeout: long,
+        body_timeout: long,
+        lines_timeout: long,
+        answer_timeout: long,
+        ready_timeout: long,
+        stop_timeout: Duration::ZERO,
+        ..Settings::default()
+    }
+}
+
+/// The time-out of tests that reach one.
+const SHORT: Duration = Duration::from_millis(30);

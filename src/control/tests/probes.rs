@@ -1,0 +1,155 @@
+//! Health, readiness, metrics and statistics.
+
+use std::collections::HashSet;
+
+use super::*;
+use crate::close::CloseReason;
+
+/// A server that lives and turns is healthy and ready; parked shards wake to prove it.
+#[test]
+fn a_quiet_server_is_ready() {
+    let served = serve_shards(&[Shard::Prompt, Shard::Prompt], 4, patient());
+    let health = served.ask("GET /healthz");
+    assert_eq!((health.status, health.body.as_str()), (200, "ok\n"));
+    let ready = served.ask("GET /readyz");
+    let expected = "{\"ready\":true,\"draining\":false,\"shards\":2,\"stuck\":[]}\n";
+    assert_eq!((ready.status, ready.body.as_str()), (200, expected));
+    served.draining.send_replace(true);
+    let draining = served.ask("GET /readyz");
+    let expected = "{\"ready\":false,\"draining\":true,\"shards\":2,\"stuck\":[]}\n";
+    assert_eq!((draining.status, draining.body.as_str()), (503, expected));
+    assert_eq!(served.ask("GET /healthz").status, 200);
+}
+
+/// A shard that does not turn is named.
+#[test]
+fn a_stuck_shard_is_not_ready() {
+    let settings = Settings { ready_timeout: SHORT, ..patient() };
+    let served = serve_shards(&[Shard::Stuck, Shard::Stuck], 4, settings);
+    let ready = served.ask("GET /readyz");
+    let expected = "{\"ready\":false,\"draining\":false,\"shards\":2,\"stuck\":[0,1]}\n";
+    assert_eq!((ready.status, ready.body.as_str()), (503, expected));
+}
+
+/// Counters that differ in every field and shard.
+fn count(served: &Served) {
+    for (n, shard) in served.counters.iter().enumerate() {
+        let unit = 10_u64.pow(n as u32);
+        shard.connections.set(9 * unit);
+        shard.subscribers[0].set(5 * unit);
+        shard.subscribers[1].set(3 * unit);
+        shard.accepted.add(20 * unit);
+        shard.publications.add(4 * unit);
+        shard.publication_bytes.add(400 * unit);
+        shard.deliveries.add(60 * unit);
+        shard.sends.add(40 * unit);
+        shard.inbox.set(unit);
+        shard.busy_us.add(250_000);
+        shard.alive_us.add(1_000_000);
+        shard.on_sweep(200);
+        shard.on_sweep(20_000_000);
+        shard.on_closed(CloseReason::BadUtf8);
+    }
+}
+
+/// Each sample is of a family that has help and a type, and every promised family has its value.
+#[test]
+fn metrics_are_named_typed_and_right() {
+    let served = serve_shards(&[Shard::Stuck, Shard::Stuck], 4, patient());
+    count(&served);
+    let metrics = served.ask("GET /metrics");
+    assert!(metrics.header("content-type").unwrap().starts_with("application/openmetrics-text"));
+    let samples = parse(&metrics.body);
+    for expected in [
+        "stentor_build_info{version=\"0.1.0\"} 1",
+        "stentor_connections{transport=\"websocket\"} 55",
+        "stentor_connections{transport=\"sse\"} 33",
+        "stentor_connections{transport=\"other\"} 11",
+        "stentor_connections_accepted_total 220",
+        "stentor_connections_refused_total 0",
+        "stentor_publications_total 44",
+        "stentor_publications_refused_total 0",
+        "stentor_publication_bytes_total 4400",
+        "stentor_encodings_total 0",
+        "stentor_deliveries_total 660",
+        "stentor_delivered_bytes_total 0",
+        "stentor_sends_total 440",
+        "stentor_short_sends_total 0",
+        "stentor_turns_total 0",
+        "stentor_coalescing_ratio 1.5",
+        "stentor_sweep_duration_seconds_sum 40.0004",
+        "stentor_sweep_duration_seconds_count 4",
+        "stentor_sweep_duration_seconds_bucket{le=\"0.0001\"} 0",
+        "stentor_sweep_duration_seconds_bucket{le=\"0.0003\"} 2",
+        "stentor_sweep_duration_seconds_bucket{le=\"10.0\"} 2",
+        "stentor_sweep_duration_seconds_bucket{le=\"+Inf\"} 4",
+        "stentor_subscribers_blocked 0",
+        "stentor_inbox_depth{shard=\"0\"} 1",
+        "stentor_inbox_depth{shard=\"1\"} 10",
+        "stentor_publish_queue_depth{shard=\"0\"} 0",
+        "stentor_publish_queue_depth{shard=\"1\"} 0",
+        "stentor_shard_busy_seconds_total{shard=\"0\"} 0.25",
+        "stentor_shard_busy_ratio{shard=\"1\"} 0.25",
+        "stentor_log_bytes 0",
+        "stentor_channels 0",
+        "stentor_views 0",
+    ] {
+        assert!(samples.contains(expected), "{expected}\n{}", metrics.body);
+    }
+    let labels = "peer_left protocol_error bad_utf8 message_too_big policy bad_request \
+        handshake_timeout peer_silent peer_stalled peer_too_slow overloaded server_draining";
+    for label in labels.split(' ') {
+        let count = if label == "bad_utf8" { 2 } else { 0 };
+        let expected = format!("stentor_connections_closed_total{{reason=\"{label}\"}} {count}");
+        assert!(samples.contains(expected.as_str()), "{expected}");
+    }
+    for measured in ["process_resident_memory_bytes ", "process_cpu_seconds_total "] {
+        assert!(samples.iter().any(|sample| sample.starts_with(measured)), "{measured}");
+    }
+}
+
+/// The samples of an OpenMetrics text, each checked to stand under the head of its family.
+fn parse(text: &str) -> HashSet<&str> {
+    let mut samples = HashSet::new();
+    let (mut helped, mut typed) = (String::new(), String::new());
+    let mut families = HashSet::new();
+    assert!(text.ends_with("# EOF\n"));
+    for line in text.lines().filter(|line| *line != "# EOF") {
+        if let Some(help) = line.strip_prefix("# HELP ") {
+            let (name, help) = help.split_once(' ').expect(line);
+            assert!(families.insert(name), "{name} comes twice");
+            assert!(help.len() > 10 && help.ends_with('.'), "{line}");
+            helped = name.to_owned();
+        } else if let Some(kind) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = kind.split_once(' ').expect(line);
+            assert!(["counter", "gauge", "histogram", "info"].contains(&kind), "{line}");
+            assert_eq!(name, helped, "{line}");
+            typed = name.to_owned();
+        } else if let Some(unit) = line.strip_prefix("# UNIT ") {
+            let (name, unit) = unit.split_once(' ').expect(line);
+            assert!(name.ends_with(&format!("_{unit}")), "{line}");
+        } else {
+            let (name, value) = line.rsplit_once(' ').expect(line);
+            assert!(value.parse::<f64>().is_ok(), "{line}");
+            let suffix = name.strip_prefix(&typed).expect(line).split('{').next().unwrap();
+            let suffixes = ["", "_total", "_info", "_sum", "_count", "_bucket"];
+            assert!(suffixes.contains(&suffix), "{line}");
+            assert!(samples.insert(line), "{line} comes twice");
+        }
+    }
+    samples
+}
+
+/// The page's numbers are sums over all shards.
+#[test]
+fn stats_are_sums() {
+    let served = serve_shards(&[Shard::Stuck, Shard::Stuck], 4, patient());
+    count(&served);
+    let stats = served.ask("GET /stats");
+    let stats: serde_json::Value = serde_json::from_str(&stats.body).unwrap();
+    let connections = serde_json::json!({"total": 99, "websocket": 55, "sse": 33, "other": 11});
+    assert_eq!(stats["connections"], connections);
+    let numbers = ["shards", "accepted", "publications", "publication_bytes", "deliveries"];
+    assert_eq!(numbers.map(|name| stats[name].as_u64().unwrap()), [2, 220, 44, 4400, 660]);
+    assert_eq!((&stats["uptime_seconds"], &stats["draining"]), (&1.0.into(), &false.into()));
+}
