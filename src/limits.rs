@@ -72,10 +72,8 @@ pub const TICK_MS: u64 = 100;
 /// Seconds that a closing connection may take to read its last bytes and to send its end.
 pub const CLOSING_SECONDS_MAX: u64 = 2;
 
-<<<<<<< HEAD
 /// Headers in a request. Browsers send about 20, and proxies add a few.
 pub const REQUEST_HEADERS_MAX: usize = 64;
-=======
 /// Bytes that hyper may buffer of one control connection, which also bounds a request's head.
 pub const CONTROL_BUFFER_BYTES: usize = 64 * 1024;
 
@@ -91,7 +89,6 @@ pub const CONTROL_REFUSALS_MAX: usize = 64;
 
 /// Bytes of one line stream that may await their answers, besides one publication of any size.
 pub const LINES_IN_FLIGHT_BYTES: usize = 1024 * 1024;
->>>>>>> control
 
 const _: () = assert!(SEND_BATCH <= SUBMISSION_ENTRIES as usize);
 const _: () = assert!(RECEIVE_BATCH <= SUBMISSION_ENTRIES as usize);

@@ -118,19 +118,15 @@ impl Server {
         let control_listener = listen::control(config)?;
         let listeners = listen::subscribers(config, plan.shards)?;
         let subscribers = listen::address(&listeners[0])?;
-        let bells: Vec<Arc<EventBell>> = (0..plan.shards)
-            .map(|_| EventBell::new().map(Arc::new))
-            .collect::<io::Result<_>>()?;
+        let bells: Vec<Arc<EventBell>> =
+            (0..plan.shards).map(|_| EventBell::new().map(Arc::new)).collect::<io::Result<_>>()?;
         let parkings: Vec<Arc<Parking>> =
             bells.iter().map(|bell| Parking::new(Arc::clone(bell) as _)).collect();
         let answered = Arc::new(Notify::new());
         let (tell, news) = mpsc::channel();
         let shared = Shared {
             mesh: Mesh::new(config.inbox as usize, &parkings),
-            ingresses: parkings
-                .iter()
-                .map(|parking| ingress(config, parking, &answered))
-                .collect(),
+            ingresses: parkings.iter().map(|parking| ingress(config, parking, &answered)).collect(),
             counters: (0..plan.shards).map(|_| Counters::default()).collect(),
             admission: Arc::new(Admission::new(plan.connections_max)),
             drain: Arc::new(Drain::new(config.drain)),
@@ -350,11 +346,7 @@ fn rules(config: &Config) -> Rules {
     }
 }
 
-fn control_settings(
-    config: &Config,
-    plan: &Plan,
-    subscribers: SocketAddr,
-) -> control::Settings {
+fn control_settings(config: &Config, plan: &Plan, subscribers: SocketAddr) -> control::Settings {
     let _ = plan;
     control::Settings {
         publication_max: config.publication_max.bytes(),

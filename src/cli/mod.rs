@@ -63,11 +63,11 @@ fn configuration(matches: &ArgMatches) -> Result<Config, Failure> {
     Ok(loaded.config)
 }
 
-/// The seam to the server: everything below this call is the server's.
+/// Serves until the process is told to stop.
 fn serve(config: Config) -> Result<(), Failure> {
     let filter = EnvFilter::new(config.log.as_str());
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
-    Err(Failure::failed("this build has no server yet"))
+    stentor::server::run(&config).map_err(Failure::failed)
 }
 
 fn show_config(matches: &ArgMatches) -> Result<(), Failure> {

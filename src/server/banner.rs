@@ -21,7 +21,10 @@ impl fmt::Display for Banner<'_> {
         let (subscribers, control) = (server.subscribers, server.control);
         let slots = plan.rings.slots;
         writeln!(f, "Stentor {}", env!("CARGO_PKG_VERSION"))?;
-        writeln!(f, "  subscribers  http://{subscribers}/sse/{{channel}}  ws://{subscribers}/ws/{{channel}}")?;
+        writeln!(
+            f,
+            "  subscribers  http://{subscribers}/sse/{{channel}}  ws://{subscribers}/ws/{{channel}}"
+        )?;
         writeln!(f, "  control      http://{control}/  (live page, publish, metrics)")?;
         writeln!(f, "  engine       {}", plan.engine)?;
         writeln!(f, "  shards       {}, each with a table of {slots} slots", plan.shards)?;

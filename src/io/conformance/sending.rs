@@ -29,7 +29,7 @@ on_every_kernel! {
 fn batches_arrive_whole_and_in_order<R: Rig>() {
     let mut bench = Bench::<R>::new(70);
     let mut clients = bench.connect_many(SEND_BATCH);
-    let mut sent = vec![Vec::new(); clients.len()];
+    let mut sent = vec![Vec::<u8>::new(); clients.len()];
     let mut seed = 7u64;
     let mut random = |below: u64| {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
