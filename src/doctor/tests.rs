@@ -1,6 +1,7 @@
 //! Each check, both ways.
 
 use super::{Verdict::*, *};
+use crate::io::probe::Problem;
 
 /// A machine on which nothing is to be found fault with, for a million connections.
 fn fine() -> Machine {
