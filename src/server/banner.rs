@@ -1,8 +1,15 @@
 //! What the server says when it has started: where it listens, what it uses, what to try.
 
-use std::fmt;
+use std::{
+    fmt,
+    net::{Ipv4Addr, SocketAddr, SocketAddrV4},
+};
 
 use super::Server;
+
+/// Where `stentor subscribe` looks without being told.
+const DEFAULT_SUBSCRIBERS: SocketAddr =
+    SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 8080));
 
 /// The start-up message of a server.
 pub struct Banner<'a>(&'a Server);
@@ -36,6 +43,9 @@ impl fmt::Display for Banner<'_> {
         writeln!(f, "Try:")?;
         writeln!(f, "  curl -N {subscribers}/sse/news")?;
         writeln!(f, "  curl -d hello {control}/publish/news")?;
-        writeln!(f, "  stentor subscribe news")
+        match subscribers == DEFAULT_SUBSCRIBERS {
+            true => writeln!(f, "  stentor subscribe news"),
+            false => writeln!(f, "  stentor subscribe news --url ws://{subscribers}"),
+        }
     }
 }
