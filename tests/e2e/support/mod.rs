@@ -8,7 +8,7 @@ mod wire;
 
 pub use publisher::{Publisher, post};
 pub use server::{Io, Server, refused_start, stentor};
-pub use subscriber::{Kind, Received, Subscriber};
+pub use subscriber::{Kind, Received, Subscriber, masked};
 pub use tools::{Running, browser, kosoku, python, run, seccomp_launcher};
 pub use wire::{Answer, Head, Wire, ask, upgrade};
 
