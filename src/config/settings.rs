@@ -74,7 +74,7 @@ settings! {
         /// How long the answer to a ping may take before the subscriber counts as gone.
         pong_timeout: Duration = "20s", "1s" to "1h";
         /// How long a subscriber with publications waiting may take none of their bytes before it
-        /// is closed with 1013.
+        /// is disconnected, without a close frame, for which its socket has no room.
         stall_timeout: Duration = "30s", "1s" to "1h";
     }
     "Stopping" {
