@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4},
 };
 
 use super::Server;
@@ -45,9 +45,16 @@ impl fmt::Display for Banner<'_> {
         let (subscribers, control) = (reachable(subscribers), reachable(control));
         writeln!(f, "  curl -N {subscribers}/sse/news")?;
         writeln!(f, "  curl -d hello {control}/publish/news")?;
-        writeln!(f, "  stentor subscribe news --url ws://{subscribers}")
+        match subscribers == DEFAULT_SUBSCRIBERS {
+            true => writeln!(f, "  stentor subscribe news"),
+            false => writeln!(f, "  stentor subscribe news --url ws://{subscribers}"),
+        }
     }
 }
+
+/// Where the client looks unless it is told.
+const DEFAULT_SUBSCRIBERS: SocketAddr =
+    SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 8080));
 
 /// An address to connect to from this machine: a wildcard is no such thing.
 fn reachable(mut address: SocketAddr) -> SocketAddr {

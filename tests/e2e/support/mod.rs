@@ -1,0 +1,50 @@
+//! What the scenarios have in common: a server under test, plain clients, an oracle's dice.
+
+mod publisher;
+mod server;
+mod subscriber;
+mod tools;
+mod wire;
+
+pub use publisher::{Publisher, post};
+pub use server::{Io, Server, refused_start, stentor};
+pub use subscriber::{Kind, Received, Subscriber, masked};
+pub use tools::{Running, browser, kosoku, python, run, seccomp_launcher};
+pub use wire::{Answer, Head, Wire, ask, upgrade};
+
+use std::time::{Duration, Instant};
+
+/// No test waits longer for anything. Passing it means that what was to come never came.
+pub const DEADLINE: Duration = Duration::from_secs(90);
+
+/// Looks again and again until there is something, since the server says when it got there, not
+/// when it will.
+#[track_caller]
+pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "it never happened that {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Seeded dice: a failure names the seed, and the seed repeats the throws.
+pub struct Dice(u64);
+
+impl Dice {
+    /// The same seed throws the same.
+    pub fn new(seed: u64) -> Self {
+        Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    /// A number below `end`.
+    pub fn below(&mut self, end: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 11) as usize % end
+    }
+}

@@ -1,0 +1,181 @@
+//! A plain client by hand: bytes out, heads, chunks and frames in. It forgives nothing.
+
+use std::{
+    io::{ErrorKind, Read, Write},
+    net::{SocketAddr, TcpStream},
+};
+
+use super::DEADLINE;
+
+/// One connection to the server under test.
+pub struct Wire {
+    stream: TcpStream,
+    buffer: Vec<u8>,
+    at: usize,
+}
+
+/// The head of an answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// The status code.
+    pub status: u16,
+    headers: Vec<(String, String)>,
+}
+
+/// A whole answer, after which the connection has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// Status and headers.
+    pub head: Head,
+    /// What followed.
+    pub body: Vec<u8>,
+}
+
+impl Head {
+    /// The values of a header, joined by commas; `None` if it was not sent.
+    pub fn get(&self, name: &str) -> Option<String> {
+        let values = self.headers.iter().filter(|(found, _)| found.eq_ignore_ascii_case(name));
+        let values: Vec<&str> = values.map(|(_, value)| value.as_str()).collect();
+        (!values.is_empty()).then(|| values.join(", "))
+    }
+}
+
+impl Wire {
+    /// Connects.
+    pub fn connect(address: SocketAddr) -> Wire {
+        let stream = TcpStream::connect_timeout(&address, DEADLINE).expect("the server listens");
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        stream.set_write_timeout(Some(DEADLINE)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        Wire { stream, buffer: Vec::new(), at: 0 }
+    }
+
+    /// Connects and sends a request: its lines, without the empty one at the end.
+    pub fn request(address: SocketAddr, head: &str) -> Wire {
+        let mut wire = Wire::connect(address);
+        wire.send(format!("{head}\r\n").as_bytes());
+        wire
+    }
+
+    /// The socket itself.
+    pub fn stream(&self) -> &TcpStream {
+        &self.stream
+    }
+
+    /// Sends bytes.
+    #[track_caller]
+    pub fn send(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).expect("the server takes what is sent");
+    }
+
+    /// Sends bytes to a server that may have ended the connection.
+    pub fn try_send(&mut self, bytes: &[u8]) {
+        let _ = self.stream.write_all(bytes);
+    }
+
+    /// Bytes that were received and not asked for.
+    pub fn buffered(&self) -> usize {
+        self.buffer.len() - self.at
+    }
+
+    /// Receives more; `false` at the end of the stream.
+    #[track_caller]
+    fn more(&mut self) -> bool {
+        if self.at > 64 * 1024 {
+            self.buffer.drain(..self.at);
+            self.at = 0;
+        }
+        let end = self.buffer.len();
+        self.buffer.resize(end + 16 * 1024, 0);
+        let read = loop {
+            match self.stream.read(&mut self.buffer[end..]) {
+                Ok(read) => break read,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => panic!("the connection broke ({error}) after {:?}", self.seen(end)),
+            }
+        };
+        self.buffer.truncate(end + read);
+        read > 0
+    }
+
+    fn seen(&self, end: usize) -> String {
+        String::from_utf8_lossy(&self.buffer[self.at..end][..(end - self.at).min(200)]).into()
+    }
+
+    /// Exactly so many bytes.
+    #[track_caller]
+    pub fn exactly(&mut self, count: usize) -> Vec<u8> {
+        while self.buffered() < count {
+            let end = self.buffer.len();
+            assert!(self.more(), "the stream ended after {:?}", self.seen(end));
+        }
+        self.at += count;
+        self.buffer[self.at - count..self.at].to_vec()
+    }
+
+    /// A line without its CR LF; `None` at the end of the stream.
+    #[track_caller]
+    pub fn line(&mut self) -> Option<String> {
+        let mut searched = 0;
+        loop {
+            let unread = &self.buffer[self.at..];
+            if let Some(end) = unread[searched..].windows(2).position(|pair| pair == b"\r\n") {
+                let line = self.exactly(searched + end + 2);
+                return Some(String::from_utf8(line[..searched + end].to_vec()).expect("text"));
+            }
+            searched = unread.len().saturating_sub(1);
+            if !self.more() {
+                assert_eq!(self.buffered(), 0, "the stream ended within a line");
+                return None;
+            }
+        }
+    }
+
+    /// The head of an answer.
+    #[track_caller]
+    pub fn head(&mut self) -> Head {
+        let status_line = self.line().expect("an answer");
+        let status = status_line.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3));
+        let status = status.and_then(|code| code.parse().ok());
+        let mut headers = Vec::new();
+        loop {
+            let line = self.line().expect("a head ends with an empty line");
+            if line.is_empty() {
+                break;
+            }
+            let (name, value) = line.split_once(": ").expect("a header");
+            headers.push((name.to_owned(), value.to_owned()));
+        }
+        Head { status: status.unwrap_or_else(|| panic!("{status_line}")), headers }
+    }
+
+    /// The rest, until the end of the stream.
+    #[track_caller]
+    pub fn rest(&mut self) -> Vec<u8> {
+        while self.more() {}
+        self.exactly(self.buffered())
+    }
+
+    /// A whole answer, to the end of the connection, with as much body as its head says.
+    #[track_caller]
+    pub fn answer(&mut self) -> Answer {
+        let (head, body) = (self.head(), self.rest());
+        let length = head.get("Content-Length").expect("an answer says its length");
+        assert_eq!(length, body.len().to_string());
+        Answer { head, body }
+    }
+}
+
+/// Sends a request on a connection of its own, and gives the whole answer.
+#[track_caller]
+pub fn ask(address: SocketAddr, head: &str) -> Answer {
+    Wire::request(address, &format!("{head}Connection: close\r\n")).answer()
+}
+
+/// The head of a request that opens a WebSocket, without the empty line at its end.
+pub fn upgrade(path: &str) -> String {
+    format!(
+        "GET {path} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+    )
+}
