@@ -541,15 +541,18 @@ impl<K: Kernel> Shard<K> {
     }
 
     fn park(&mut self, now: Now) -> std::io::Result<()> {
-        let parking = Arc::clone(&self.setup.parking);
-        parking.park();
-        let inbox = self.setup.mesh.inbox(self.setup.id);
-        let idle = inbox.is_empty()
+        let waited = if self.lie_down() { self.kernel.wait(self.patience(now)) } else { Ok(()) };
+        self.setup.parking.unpark();
+        waited
+    }
+
+    /// Says that this shard sleeps, then looks for what others left before they could know. Says
+    /// whether it may sleep.
+    fn lie_down(&self) -> bool {
+        self.setup.parking.park();
+        self.setup.mesh.inbox(self.setup.id).is_empty()
             && self.ingress().waiting() == 0
-            && (self.draining_since.is_some() || !self.setup.drain.has_begun());
-        let result = if idle { self.kernel.wait(self.patience(now)) } else { Ok(()) };
-        parking.unpark();
-        result
+            && (self.draining_since.is_some() || !self.setup.drain.has_begun())
     }
 
     /// How long to sleep if nothing happens.
