@@ -245,15 +245,22 @@ impl<K: Kernel> Shard<K> {
     /// Stops or starts accepting, and begins to drain, as the whole server does.
     fn follow_signals(&mut self) {
         let exhausted = self.connections + 1 + self.kernel.slots() / 100 >= self.kernel.slots();
-        self.setup.admission.tell_exhausted(self.setup.id, exhausted);
+        if self.setup.admission.tell_exhausted(self.setup.id, exhausted) {
+            let mesh = &self.setup.mesh;
+            (0..mesh.shards()).for_each(|shard| mesh.inbox(ShardId(shard)).wake());
+        }
         if self.draining_since.is_none() && self.setup.drain.has_begun() {
             self.begin_drain();
         }
-        let accepting = self.draining_since.is_none() && !self.setup.admission.is_exhausted();
+        let accepting = self.may_accept();
         if accepting != self.accepting {
             self.accepting = accepting;
             self.kernel.set_accepting(accepting);
         }
+    }
+
+    fn may_accept(&self) -> bool {
+        self.draining_since.is_none() && !self.setup.admission.is_exhausted()
     }
 
     /// Spreads the ends of all connections over the drain's window.
@@ -553,6 +560,7 @@ impl<K: Kernel> Shard<K> {
         self.setup.mesh.inbox(self.setup.id).is_empty()
             && self.ingress().waiting() == 0
             && (self.draining_since.is_some() || !self.setup.drain.has_begun())
+            && self.accepting == self.may_accept()
     }
 
     /// How long to sleep if nothing happens.
