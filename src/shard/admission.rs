@@ -40,6 +40,11 @@ impl Admission {
         self.connections.fetch_sub(1, Ordering::Relaxed);
     }
 
+    /// Whether nobody who was admitted is left.
+    pub fn is_empty(&self) -> bool {
+        self.connections.load(Ordering::Relaxed) == 0
+    }
+
     /// A shard says whether its table is nearly full. Returns whether that is news, for which
     /// shards that sleep must be woken.
     pub fn tell_exhausted(&self, shard: ShardId, exhausted: bool) -> bool {

@@ -227,11 +227,18 @@ impl<K: Kernel> Shard<K> {
         worked
     }
 
-    /// Whether the server stops and nothing is left here.
+    /// Whether the server stops and nothing is left to do here. A home stays as long as anybody
+    /// anywhere may be owed what was published.
     pub fn is_drained(&self) -> bool {
         let Some(since) = self.draining_since else { return false };
         let longest = self.setup.drain.window() + Duration::from_secs(CLOSING_SECONDS_MAX + 1);
-        self.connections == 0 || self.now.tick() >= since.after(longest)
+        let is_done = self.is_deserted() && self.ingress().waiting() == 0;
+        is_done || self.now.tick() >= since.after(longest)
+    }
+
+    /// Whether no connection is left, here or elsewhere.
+    fn is_deserted(&self) -> bool {
+        self.connections == 0 && self.setup.admission.is_empty()
     }
 
     fn counters(&self) -> &Counters {
@@ -567,8 +574,13 @@ impl<K: Kernel> Shard<K> {
     fn patience(&self, now: Now) -> Option<Duration> {
         /// After an inbox was found full its owner is busy emptying it.
         const RETRY: Duration = Duration::from_millis(1);
+        /// In a drain, until others are done, too.
+        const LOOK_AROUND: Duration = Duration::from_millis(TICK_MS);
         if self.home.owes() || self.views.owes() {
             return Some(RETRY);
+        }
+        if self.draining_since.is_some() && self.connections == 0 {
+            return Some(LOOK_AROUND);
         }
         let next = self.wheel.next()?;
         let due_us = u64::from(next.0) * TICK_MS * 1000;
