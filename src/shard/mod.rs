@@ -242,14 +242,15 @@ impl<K: Kernel> Shard<K> {
         &self.setup.ingresses[usize::from(self.setup.id.0)]
     }
 
-    /// Stops or starts accepting, and begins to drain, as the whole server does.
+    /// Stops or starts accepting, and begins to drain, as the whole server does. Who comes during a
+    /// drain is accepted all the same, to be told so: the backlog would keep it waiting in silence.
     fn follow_signals(&mut self) {
         let exhausted = self.connections + 1 + self.kernel.slots() / 100 >= self.kernel.slots();
         self.setup.admission.tell_exhausted(self.setup.id, exhausted);
         if self.draining_since.is_none() && self.setup.drain.has_begun() {
             self.begin_drain();
         }
-        let accepting = self.draining_since.is_none() && !self.setup.admission.is_exhausted();
+        let accepting = !self.setup.admission.is_exhausted();
         if accepting != self.accepting {
             self.accepting = accepting;
             self.kernel.set_accepting(accepting);
@@ -308,11 +309,11 @@ impl<K: Kernel> Shard<K> {
             return;
         }
         self.counters().refused.add(1);
-        let mut out = std::mem::take(&mut self.scratch.out);
-        let step = self.sessions[slot.index()].refuse_full(now, &self.setup.rules, &mut out);
-        self.act(slot, step, &out);
-        out.clear();
-        self.scratch.out = out;
+        let draining = self.draining_since.is_some();
+        self.end(
+            slot,
+            if draining { CloseReason::ServerDraining } else { CloseReason::Overloaded },
+        );
     }
 
     fn on_closed(&mut self, slot: Slot) {
@@ -472,6 +473,9 @@ impl<K: Kernel> Shard<K> {
         self.send_private(slot, out);
         match step {
             Step::Wait => self.schedule(slot),
+            Step::Subscribe { .. } if self.draining_since.is_some() => {
+                self.end(slot, CloseReason::ServerDraining);
+            }
             Step::Subscribe { channel, format } => {
                 self.schedule(slot);
                 if self.views.join(slot, &channel, format) == Joined::Live {
