@@ -230,7 +230,7 @@ impl<K: Kernel> Shard<K> {
     /// Whether the server stops and nothing is left here.
     pub fn is_drained(&self) -> bool {
         let Some(since) = self.draining_since else { return false };
-        let longest = self.setup.drain.window() + Duration::from_secs(CLOSING_SECONDS_MAX + 1);
+        let longest = self.setup.drain.window() + Duration::from_secs(2 * CLOSING_SECONDS_MAX + 1);
         self.connections == 0 || self.now.tick() >= since.after(longest)
     }
 
@@ -273,6 +273,16 @@ impl<K: Kernel> Shard<K> {
         let window = since.after(self.setup.drain.window()).0 - since.0;
         let share = u64::from(slot.0.wrapping_mul(0x9e37_79b9));
         Tick(since.0 + ((share * u64::from(window)) >> 32) as u32)
+    }
+
+    /// Whether a drain ends this connection now. Who has yet to be sent something gets a little
+    /// longer: nothing more is published, so all but readers that have stopped soon have everything.
+    fn is_drain_due(&self, slot: Slot) -> bool {
+        let (now, drain) = (self.now.tick(), &self.setup.drain);
+        self.draining_since.is_some_and(|since| {
+            let last = since.after(drain.window() + Duration::from_secs(CLOSING_SECONDS_MAX));
+            now >= last || (now >= self.drain_tick(since, slot) && !self.views.is_behind(slot))
+        })
     }
 
     fn take_events(&mut self) -> bool {
@@ -428,9 +438,7 @@ impl<K: Kernel> Shard<K> {
 
     fn on_deadline(&mut self, slot: Slot) {
         let now = self.now.tick();
-        if let Some(since) = self.draining_since
-            && now >= self.drain_tick(since, slot)
-        {
+        if self.is_drain_due(slot) {
             self.end(slot, CloseReason::ServerDraining);
         }
         let mut out = std::mem::take(&mut self.scratch.out);
@@ -500,7 +508,8 @@ impl<K: Kernel> Shard<K> {
         let session = &self.sessions[slot.index()];
         let mut due = session.deadline(&self.setup.rules);
         if let Some(since) = self.draining_since.filter(|_| !session.is_closing()) {
-            due = due.min(self.drain_tick(since, slot));
+            // Not at once: what was published before the drain may be on its way here.
+            due = due.min(self.drain_tick(since, slot).max(Tick(self.now.tick().0 + 1)));
         }
         if self.wheel.deadline(slot).is_none_or(|set| due < set) {
             self.wheel.set(slot, due);

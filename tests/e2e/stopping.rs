@@ -28,7 +28,7 @@ on_both_kernels!(
 fn subscribers_are_told_that_the_server_goes(io: Io) {
     for (signal, drain) in [(Signal::TERM, "1s"), (Signal::INT, "0s")] {
         let server = Server::start(io, &["--drain", drain]);
-        let mut subscribers: Vec<Subscriber> = (0..200)
+        let mut subscribers: Vec<Subscriber> = (0..1200)
             .map(|index| Subscriber::join(server.subscribers, Kind::BOTH[index % 2], "news"))
             .collect();
         let mut publisher = Publisher::of(&server);
