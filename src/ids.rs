@@ -23,7 +23,7 @@ impl Slot {
     }
 }
 
-/// A moment, counted in ticks of [`TICK_MS`](crate::limits::TICK_MS) milliseconds since the server
+/// A moment, counted in ticks of [`TICK_MS`] milliseconds since the server
 /// started. 32 bits of 100 ms are thirteen years.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Tick(pub u32);

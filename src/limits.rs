@@ -39,7 +39,7 @@ pub const EPOLL_RESERVED_FILES: u64 = 200;
 pub const KERNEL_SEND_BYTES_MAX: usize = 1 << 30;
 
 /// Sends of broadcasts that a shard makes per turn, over all channels, before it looks at its
-/// inbox and its completions again: about 1 ms of kernel work.
+/// inbox and its completions again: about 1 ms of kernel work. As many again may be private.
 pub const SENDS_PER_TURN_MAX: usize = 256;
 
 /// Publications that a home shard takes from outside per turn; the rest wait for the next.

@@ -67,6 +67,7 @@ pub enum ServerError {
 
 /// A server that is serving.
 pub struct Server {
+    config: Config,
     plan: Plan,
     subscribers: SocketAddr,
     control: SocketAddr,
@@ -156,7 +157,7 @@ impl Server {
         let (draining, is_draining) = watch::channel(false);
         let stop_control = Arc::new(Notify::new());
         let control = Control {
-            settings: control_settings(config, &plan, subscribers),
+            settings: control_settings(config, subscribers),
             ingresses: Arc::clone(&shared.ingresses),
             counters: Arc::clone(&shared.counters),
             answered,
@@ -166,6 +167,7 @@ impl Server {
         let control_thread =
             Some(spawn_control(control, control_listener, Arc::clone(&stop_control))?);
         Ok(Server {
+            config: config.clone(),
             plan,
             subscribers,
             control: control_address,
@@ -346,8 +348,7 @@ fn rules(config: &Config) -> Rules {
     }
 }
 
-fn control_settings(config: &Config, plan: &Plan, subscribers: SocketAddr) -> control::Settings {
-    let _ = plan;
+fn control_settings(config: &Config, subscribers: SocketAddr) -> control::Settings {
     control::Settings {
         publication_max: config.publication_max.bytes(),
         retry_after: config.retry_after,

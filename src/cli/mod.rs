@@ -9,7 +9,7 @@ mod publish;
 mod settings;
 mod subscribe;
 
-use std::{ffi::OsString, process::ExitCode};
+use std::{ffi::OsString, io::IsTerminal, process::ExitCode};
 
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, value_parser};
 use stentor::{
@@ -66,7 +66,8 @@ fn configuration(matches: &ArgMatches) -> Result<Config, Failure> {
 /// Serves until the process is told to stop.
 fn serve(config: Config) -> Result<(), Failure> {
     let filter = EnvFilter::new(config.log.as_str());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    log.with_ansi(std::io::stderr().is_terminal()).init();
     stentor::server::run(&config).map_err(Failure::failed)
 }
 

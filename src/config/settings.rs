@@ -49,7 +49,7 @@ settings! {
         /// Subscribers at one time, over all shards; one more is answered 503. With auto 100,000,
         /// or what the kernel can hold if that is less.
         max_connections: Auto<u32> = "auto", "1" to "16777216";
-        /// Channels at one time; subscribing or publishing to one more is refused.
+        /// Channels with subscribers at one time; subscribing to one more is answered 503.
         channels_max: u32 = "1000000", "1" to "100000000";
         /// Bytes in the head of a subscriber's HTTP request; a longer one is answered 431.
         head_max: Size = "8KiB", "512" to "64KiB";
@@ -73,8 +73,8 @@ settings! {
         ping_interval: Duration = "55s", "1s" to "1h";
         /// How long the answer to a ping may take before the subscriber counts as gone.
         pong_timeout: Duration = "20s", "1s" to "1h";
-        /// How long a subscriber with publications waiting may take none of their bytes before it
-        /// is disconnected, without a close frame, for which its socket has no room.
+        /// How long a subscriber with publications waiting may take none of their bytes before its
+        /// connection is dropped.
         stall_timeout: Duration = "30s", "1s" to "1h";
     }
     "Stopping" {

@@ -21,15 +21,17 @@ pub(super) fn release(machine: &Machine, wish: &Wish) -> Check {
     }
 }
 
-/// The seam to the engine's own probe, which [`Machine::read`] has asked.
+/// What the engine's own probe has found.
 pub(super) fn io_uring_check(machine: &Machine, wish: &Wish) -> Check {
     let name = "io_uring";
     match (&machine.uring, wish.io) {
         (_, IoChoice::Epoll) => Check::ok(name, "not asked for"),
-        (Uring::Usable, _) => Check::ok(name, "a ring can be made"),
-        (Uring::Refused { why, remedy }, IoChoice::Uring) => Check::fail(name, why, remedy),
-        (Uring::Refused { why, remedy }, IoChoice::Auto) => {
-            Check::warn(name, format!("{why}; epoll takes its place"), remedy)
+        (Uring::Usable { found }, _) => Check::ok(name, format!("works as needed: {found}")),
+        (Uring::Refused { problem }, IoChoice::Uring) => {
+            Check::fail(name, problem.to_string(), "or serve with --io epoll")
+        }
+        (Uring::Refused { problem }, IoChoice::Auto) => {
+            Check::warn(name, problem.to_string(), "until then epoll takes its place")
         }
     }
 }

@@ -3,11 +3,16 @@
 //! A file that is missing, unreadable or in an unknown form is `None`; containers hide many.
 #![forbid(unsafe_code)]
 
-use std::{fs, io, path::PathBuf, str::FromStr, thread};
+use std::{fs, path::PathBuf, str::FromStr, thread};
 
 use rustix::{
     param::page_size,
     process::{Resource, getrlimit},
+};
+
+use crate::io::{
+    probe::{Problem, probe},
+    uring::Setup,
 };
 
 /// What the checks look at.
@@ -59,21 +64,22 @@ pub struct Conntrack {
 /// What came of trying io_uring.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Uring {
-    /// A ring could be made.
-    Usable,
-    /// It could not.
+    /// Rings can be had, and behave.
+    Usable {
+        /// What they can do.
+        found: String,
+    },
+    /// They cannot.
     Refused {
-        /// What the kernel said.
-        why: String,
-        /// What to change so that it can be.
-        remedy: String,
+        /// Why, and what to type.
+        problem: Problem,
     },
 }
 
 impl Uring {
-    /// Whether a ring could be made.
+    /// Whether rings can be had.
     pub fn is_usable(&self) -> bool {
-        *self == Uring::Usable
+        matches!(self, Uring::Usable { .. })
     }
 }
 
@@ -82,7 +88,7 @@ impl Machine {
     pub fn read() -> Self {
         let proc = Proc { root: "/proc".into() };
         let mut machine = Machine::read_from(&proc);
-        machine.uring = try_uring(&proc);
+        machine.uring = try_uring(machine.nofile);
         machine
     }
 
@@ -90,7 +96,7 @@ impl Machine {
         let limit = |resource| getrlimit(resource).current.unwrap_or(u64::MAX);
         Machine {
             release: proc.text("sys/kernel/osrelease"),
-            uring: Uring::Usable,
+            uring: Uring::Usable { found: String::new() },
             cores: thread::available_parallelism().map_or(1, |cores| cores.get() as u64),
             page: page_size() as u64,
             nofile: limit(Resource::Nofile),
@@ -164,32 +170,16 @@ impl Proc {
     }
 }
 
-/// Tries the smallest ring there is and explains a refusal. The one place that asks the kernel
-/// for io_uring: a probe that also tries operations and sizes belongs behind this function.
-fn try_uring(proc: &Proc) -> Uring {
-    match io_uring::IoUring::new(8) {
-        Ok(_) => Uring::Usable,
-        Err(error) => explain(&error, proc),
+/// Opens a small shard's rings and proves that they behave, as the server does at its start.
+fn try_uring(nofile: u64) -> Uring {
+    match probe(&Setup::new(PROBED_SLOTS, nofile)) {
+        Ok(found) => Uring::Usable { found: found.features.to_string() },
+        Err(problem) => Uring::Refused { problem },
     }
 }
 
-fn explain(error: &io::Error, proc: &Proc) -> Uring {
-    let disabled: u64 = proc.number("sys/kernel/io_uring_disabled").unwrap_or(0);
-    let filtered = proc.field("self/status", "Seccomp").is_some_and(|mode| mode != "0");
-    let (why, remedy) = match (disabled, filtered) {
-        (1.., _) => (
-            format!("kernel.io_uring_disabled is {disabled}"),
-            "sysctl -w kernel.io_uring_disabled=0, or start with --io epoll",
-        ),
-        (_, true) => (
-            format!("{error}; a seccomp profile is on, as containers have by default"),
-            "allow io_uring_setup, io_uring_enter and io_uring_register (docker: --security-opt \
-             seccomp=FILE; Kubernetes: a Localhost profile), or start with --io epoll",
-        ),
-        _ => (error.to_string(), "start with --io epoll"),
-    };
-    Uring::Refused { why, remedy: remedy.to_owned() }
-}
+/// Enough to see whether tables can be had; how large they may be is for other checks.
+const PROBED_SLOTS: u32 = 64;
 
 /// Bit 14 of a set of capabilities.
 const CAP_IPC_LOCK: u64 = 1 << 14;
@@ -226,7 +216,7 @@ mod tests {
         let root = std::env::temp_dir().join(format!("stentor-doctor-{}", std::process::id()));
         for (path, text) in [
             ("sys/kernel/osrelease", "6.18.44\n"),
-            ("self/status", "Name:\tx\nCapEff:\t0000000000004000\nSeccomp:\t2\n"),
+            ("self/status", "Name:\tx\nCapEff:\t0000000000004000\n"),
             ("meminfo", "MemTotal:       24684000 kB\nMemAvailable:   24377000 kB\n"),
             ("sys/fs/file-nr", "1312\t0\t2466170\n"),
             ("sys/net/core/somaxconn", "4096\n"),
@@ -244,7 +234,6 @@ mod tests {
         }
         let proc = Proc { root: root.clone() };
         let machine = Machine::read_from(&proc);
-        let refused = explain(&io::Error::from_raw_os_error(1), &proc);
         fs::remove_dir_all(root).unwrap();
 
         assert_eq!(machine.release.as_deref(), Some("6.18.44"));
@@ -257,7 +246,5 @@ mod tests {
         assert_eq!(machine.hash_buckets, Some(262_144));
         assert_eq!(machine.conntrack, Some(Conntrack { count: 7, max: 262_144 }));
         assert_eq!(machine.migrates, Some(true));
-        let Uring::Refused { why, remedy } = refused else { panic!("it was refused") };
-        assert!(why.contains("seccomp") && remedy.contains("--security-opt"), "{why}; {remedy}");
     }
 }

@@ -1,12 +1,13 @@
 //! Each check, both ways.
 
 use super::{Verdict::*, *};
+use crate::io::probe::Problem;
 
 /// A machine on which nothing is to be found fault with, for a million connections.
 fn fine() -> Machine {
     Machine {
         release: Some("6.18.44".to_owned()),
-        uring: Uring::Usable,
+        uring: Uring::Usable { found: "1 ring".into() },
         cores: 2,
         page: 4096,
         nofile: 2_000_000,
@@ -98,13 +99,12 @@ fn the_kernel_is_recent_enough() {
 #[test]
 fn io_uring_is_to_be_had() {
     let refused = |machine: &mut Machine| {
-        let (why, remedy) = ("EPERM".to_owned(), "allow it".to_owned());
-        machine.uring = Uring::Refused { why, remedy };
+        machine.uring = Uring::Refused { problem: Problem::Disabled { value: 2 } };
     };
     broken("io_uring", &wish(1, IoChoice::Uring), Fail, refused);
     broken("io_uring", &wish(1, IoChoice::Epoll), Ok, refused);
     let check = broken("io_uring", &wish(1, IoChoice::Auto), Warn, refused);
-    assert_eq!(check.finding, "EPERM; epoll takes its place");
+    assert!(check.finding.contains("kernel.io_uring_disabled=2"), "{}", check.finding);
     broken("nofile", &wish(MILLION, IoChoice::Auto), Fail, |machine| {
         refused(machine);
         machine.nofile = 20_000;

@@ -385,6 +385,8 @@ fn who_falls_too_far_behind_is_taken_out_at_a_frame_boundary() {
             }
         }
         for shard in &world.shards {
+            let kept = shard.views.table_memory();
+            assert_eq!(shard.views.memory(), kept, "the account is exact");
             // Each view may keep its newest segment beside the bound.
             assert!(shard.views.memory() <= shard.views.len() * (3000 + 4096));
         }

@@ -2,14 +2,10 @@
 
 use std::{
     fmt,
-    net::{Ipv4Addr, SocketAddr, SocketAddrV4},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4},
 };
 
 use super::Server;
-
-/// Where `stentor subscribe` looks without being told.
-const DEFAULT_SUBSCRIBERS: SocketAddr =
-    SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 8080));
 
 /// The start-up message of a server.
 pub struct Banner<'a>(&'a Server);
@@ -26,7 +22,7 @@ impl fmt::Display for Banner<'_> {
         let Banner(server) = self;
         let plan = &server.plan;
         let (subscribers, control) = (server.subscribers, server.control);
-        let slots = plan.rings.slots;
+        let (config, slots) = (&server.config, plan.rings.slots);
         writeln!(f, "Stentor {}", env!("CARGO_PKG_VERSION"))?;
         writeln!(
             f,
@@ -37,10 +33,16 @@ impl fmt::Display for Banner<'_> {
         writeln!(f, "  shards       {}, each with a table of {slots} slots", plan.shards)?;
         writeln!(
             f,
-            "  limits       {} connections, {} open files",
-            plan.connections_max, plan.nofile
+            "  limits       {} connections ({} open files), {} channels, publications of {}, \
+             lag of {}",
+            plan.connections_max,
+            plan.nofile,
+            config.channels_max,
+            config.publication_max,
+            config.lag_max,
         )?;
         writeln!(f, "Try:")?;
+        let (subscribers, control) = (reachable(subscribers), reachable(control));
         writeln!(f, "  curl -N {subscribers}/sse/news")?;
         writeln!(f, "  curl -d hello {control}/publish/news")?;
         match subscribers == DEFAULT_SUBSCRIBERS {
@@ -48,4 +50,17 @@ impl fmt::Display for Banner<'_> {
             false => writeln!(f, "  stentor subscribe news --url ws://{subscribers}"),
         }
     }
+}
+
+/// Where the client looks unless it is told.
+const DEFAULT_SUBSCRIBERS: SocketAddr =
+    SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 8080));
+
+/// An address to connect to from this machine: a wildcard is no such thing.
+fn reachable(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        let v4 = address.is_ipv4();
+        address.set_ip(if v4 { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() });
+    }
+    address
 }

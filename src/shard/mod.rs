@@ -549,6 +549,7 @@ impl<K: Kernel> Shard<K> {
         counters.connections.set(u64::from(self.connections));
         counters.blocked.set(u64::from(self.views.blocked()));
         counters.views.set(self.views.len() as u64);
+        counters.log_bytes.set(self.views.memory() as u64);
         counters.channels.set(self.home.channels() as u64);
         counters.inbox.set(self.setup.mesh.inbox(self.setup.id).len() as u64);
     }

@@ -58,9 +58,10 @@ impl<K: Kernel> Shard<K> {
         }
     }
 
-    /// Sends private bytes and the rests of cut frames, one send per connection.
+    /// Sends private bytes and the rests of cut frames, one send per connection, up to a turn's
+    /// budget.
     pub(super) fn flush_ready(&mut self) -> bool {
-        let mut left = self.ready.len();
+        let mut left = self.ready.len().min(SENDS_PER_TURN_MAX);
         let worked = left > 0;
         let mut slots = Vec::with_capacity(left.min(SEND_BATCH));
         while left > 0 {

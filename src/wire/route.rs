@@ -4,7 +4,7 @@
 //! left alone. A browser sends the origin of the page with each request, and anyone's page can
 //! connect anywhere, so origins are checked here for WebSocket and SSE alike (RFC 6455 §10.2).
 
-use std::io::Write;
+use std::{io::Write, net::IpAddr};
 
 use percent_encoding::percent_decode_str;
 
@@ -156,14 +156,16 @@ impl Origins {
     /// Whether a page of `origin` may connect to the server that it calls `host`.
     ///
     /// Without an Origin header it is no browser that asks, and the header would prove nothing. The
-    /// server's own host may on any port, since the control page has another one.
+    /// server's own host may on any port, since the control page has another one, and the names
+    /// of the loopback are one host: whose page it is, it was served by this machine.
     pub fn allow(&self, origin: Option<&str>, host: &str) -> bool {
         let Some(origin) = origin else {
             return true;
         };
         let own = origin.split_once("://").is_some_and(|(_scheme, authority)| {
-            let name = host_name(authority);
-            !name.is_empty() && name.eq_ignore_ascii_case(host_name(host))
+            let (page, server) = (host_name(authority), host_name(host));
+            let same = !page.is_empty() && page.eq_ignore_ascii_case(server);
+            same || (is_loopback(page) && is_loopback(server))
         });
         own || self.any || self.listed.iter().any(|listed| listed.eq_ignore_ascii_case(origin))
     }
@@ -194,6 +196,12 @@ fn host_name(authority: &str) -> &str {
         Some(bracket) if authority.starts_with('[') => &authority[..=bracket],
         _ => authority.split(':').next().unwrap_or(authority),
     }
+}
+
+/// Whether a host name means this machine, whatever a resolver says (RFC 6761 §6.3).
+fn is_loopback(name: &str) -> bool {
+    let is_address = |text: &str| text.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+    name.eq_ignore_ascii_case("localhost") || is_address(name.trim_matches(['[', ']']))
 }
 
 #[cfg(test)]

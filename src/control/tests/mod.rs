@@ -19,7 +19,7 @@ use std::{
         mpsc,
     },
     thread::{self, JoinHandle},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::sync::{Notify, oneshot, watch};
@@ -220,16 +220,12 @@ impl Served {
 
     /// Returns when `count` publications wait at the first shard.
     fn until_waiting(&self, count: usize) {
-        while self.ingresses[0].waiting() != count {
-            thread::yield_now();
-        }
+        wait_until(|| self.ingresses[0].waiting() == count);
     }
 
     /// Returns when the shards were given `count` publications.
     fn until_published(&self, count: usize) {
-        while self.published.lock().unwrap().len() != count {
-            thread::yield_now();
-        }
+        wait_until(|| self.published.lock().unwrap().len() == count);
     }
 
     /// What was published to a channel, in order.
@@ -250,6 +246,15 @@ impl Drop for Served {
         }
         let failed = self.threads.drain(..).filter_map(|thread| thread.join().err()).count();
         assert!(failed == 0 || thread::panicking(), "{failed} threads panicked");
+    }
+}
+
+/// Waits for what will come if all is well. Gives up so late that only a bug can be the reason.
+fn wait_until(is_so: impl Fn() -> bool) {
+    let started = Instant::now();
+    while !is_so() {
+        assert!(started.elapsed() < Duration::from_secs(60), "it never came");
+        thread::yield_now();
     }
 }
 

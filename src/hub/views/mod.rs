@@ -36,6 +36,8 @@ pub struct Views {
     lag_bytes_max: usize,
     /// Sockets that are full now.
     blocked: u32,
+    /// Bytes of segments in all windows.
+    memory: usize,
     /// Kept between slices for its memory alone.
     aside: Vec<Slot>,
 }
@@ -144,6 +146,7 @@ impl Views {
             active: VecDeque::new(),
             lag_bytes_max,
             blocked: 0,
+            memory: 0,
             aside: Vec::new(),
         }
     }
@@ -163,8 +166,14 @@ impl Views {
         self.blocked
     }
 
-    /// Bytes of segments kept by all views. Walks them all: for metrics.
+    /// Bytes of segments kept by all views.
     pub fn memory(&self) -> usize {
+        self.memory
+    }
+
+    /// The same, counted anew.
+    #[cfg(test)]
+    pub(super) fn table_memory(&self) -> usize {
         self.table.iter().map(|view| view.window.memory()).sum()
     }
 
@@ -309,11 +318,20 @@ impl Views {
         };
         let floor = view.window.floor_with(&extent, lag_bytes_max);
         let lapped = if floor > view.window.floor() { self.lap(id.index, floor) } else { vec![] };
-        let view = &mut self.table[id.index as usize];
-        view.window.on_extent(extent);
-        view.window.limit(lag_bytes_max);
+        self.change_window(id.index, |window| {
+            window.on_extent(extent);
+            window.limit(lag_bytes_max);
+        });
         self.activate(id.index);
         if lapped.is_empty() { News::Nothing } else { News::Lapped(lapped) }
+    }
+
+    /// Changes what a view keeps, and the account of it.
+    fn change_window(&mut self, index: u32, change: impl FnOnce(&mut Window)) {
+        let window = &mut self.table[index as usize].window;
+        self.memory -= window.memory();
+        change(window);
+        self.memory += window.memory();
     }
 
     /// Takes out whoever stands below `floor`, while the frames that were cut there are still to
@@ -398,6 +416,7 @@ impl Views {
     }
 
     fn free_view(&mut self, index: u32) {
+        self.change_window(index, |window| *window = Window::at(Mark::default()));
         let view = &mut self.table[index as usize];
         if let Some(name) = view.name.take() {
             self.by_name.remove(&(name, view.format));

@@ -281,7 +281,8 @@ impl Views {
         }
         if view.window.is_behind() {
             let cursors = view.behind.iter().map(|slot| self.subscribers[slot.index()].cursor);
-            view.window.trim(cursors.fold(view.sweep.goal, u64::min));
+            let needed = cursors.fold(view.sweep.goal, u64::min);
+            self.change_window(index, |window| window.trim(needed));
         }
     }
 }

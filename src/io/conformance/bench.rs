@@ -124,6 +124,13 @@ impl<R: Rig> Bench<R> {
         assert_eq!(self.pending, [], "all should be quiet");
     }
 
+    /// Waits without an end, as far as a test dares to.
+    pub(super) fn wait_for_the_bell(&mut self) {
+        let deadline = Instant::now() + DEADLINE;
+        self.kernel.wait(Some(DEADLINE)).unwrap();
+        assert!(Instant::now() < deadline, "the bell was not heard");
+    }
+
     /// One turn: wait, and take in what happened.
     pub(super) fn pump(&mut self, timeout: Duration) {
         self.kernel.wait(Some(timeout)).unwrap();

@@ -136,7 +136,7 @@ fn a_half_closed_peer_does_not_look_writable<R: Rig>() {
     assert_eq!(bench.send(slot, b"more"), Some(Outcome::Broken));
 }
 
-/// A thread in an endless wait is woken by the bell, each time.
+/// A waiting thread is woken by the bell, each time.
 fn a_bell_wakes_a_waiting_thread<R: Rig>() {
     let mut bench = Bench::<R>::new(4);
     bench.expect_quiet();
@@ -146,7 +146,7 @@ fn a_bell_wakes_a_waiting_thread<R: Rig>() {
             thread::sleep(Duration::from_millis(2));
             bell.ring();
         });
-        bench.kernel.wait(None).unwrap();
+        bench.wait_for_the_bell();
         bench.expect_quiet();
         ringer.join().unwrap();
     }
@@ -163,7 +163,7 @@ fn a_bell_rung_before_the_wait_is_heard<R: Rig>() {
         assert_eq!(bench.send(slot, b"tick"), None);
         bench.kernel.events(&mut Vec::new());
         assert_eq!(bench.send(slot, b"tick"), None);
-        bench.kernel.wait(None).unwrap();
+        bench.wait_for_the_bell();
         read_exactly(&mut client, 8);
     }
 }
