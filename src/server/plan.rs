@@ -47,7 +47,7 @@ pub enum Engine {
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum PlanError {
     /// `--io uring` where it is not to be had.
-    #[error("{0}\n  Or start with --io epoll.")]
+    #[error("{0}")]
     NoUring(Problem),
     /// More connections than epoll has descriptors for.
     #[error(

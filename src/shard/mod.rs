@@ -231,7 +231,7 @@ impl<K: Kernel> Shard<K> {
     /// anywhere may be owed what was published.
     pub fn is_drained(&self) -> bool {
         let Some(since) = self.draining_since else { return false };
-        let longest = self.setup.drain.window() + Duration::from_secs(CLOSING_SECONDS_MAX + 1);
+        let longest = self.setup.drain.window() + Duration::from_secs(2 * CLOSING_SECONDS_MAX + 1);
         let is_done = self.is_deserted() && self.ingress().waiting() == 0;
         is_done || self.now.tick() >= since.after(longest)
     }
@@ -249,7 +249,8 @@ impl<K: Kernel> Shard<K> {
         &self.setup.ingresses[usize::from(self.setup.id.0)]
     }
 
-    /// Stops or starts accepting, and begins to drain, as the whole server does.
+    /// Stops or starts accepting, and begins to drain, as the whole server does. Who comes during a
+    /// drain is accepted all the same, to be told so: the backlog would keep it waiting in silence.
     fn follow_signals(&mut self) {
         let exhausted = self.connections + 1 + self.kernel.slots() / 100 >= self.kernel.slots();
         if self.setup.admission.tell_exhausted(self.setup.id, exhausted) {
@@ -267,7 +268,7 @@ impl<K: Kernel> Shard<K> {
     }
 
     fn may_accept(&self) -> bool {
-        self.draining_since.is_none() && !self.setup.admission.is_exhausted()
+        !self.setup.admission.is_exhausted()
     }
 
     /// Spreads the ends of all connections over the drain's window.
@@ -286,6 +287,16 @@ impl<K: Kernel> Shard<K> {
         let window = since.after(self.setup.drain.window()).0 - since.0;
         let share = u64::from(slot.0.wrapping_mul(0x9e37_79b9));
         Tick(since.0 + ((share * u64::from(window)) >> 32) as u32)
+    }
+
+    /// Whether a drain ends this connection now. Who has yet to be sent something gets a little
+    /// longer: nothing more is published, so all but readers that have stopped soon have everything.
+    fn is_drain_due(&self, slot: Slot) -> bool {
+        let (now, drain) = (self.now.tick(), &self.setup.drain);
+        self.draining_since.is_some_and(|since| {
+            let last = since.after(drain.window() + Duration::from_secs(CLOSING_SECONDS_MAX));
+            now >= last || (now >= self.drain_tick(since, slot) && !self.views.is_behind(slot))
+        })
     }
 
     fn take_events(&mut self) -> bool {
@@ -322,11 +333,11 @@ impl<K: Kernel> Shard<K> {
             return;
         }
         self.counters().refused.add(1);
-        let mut out = std::mem::take(&mut self.scratch.out);
-        let step = self.sessions[slot.index()].refuse_full(now, &self.setup.rules, &mut out);
-        self.act(slot, step, &out);
-        out.clear();
-        self.scratch.out = out;
+        let draining = self.draining_since.is_some();
+        self.end(
+            slot,
+            if draining { CloseReason::ServerDraining } else { CloseReason::Overloaded },
+        );
     }
 
     fn on_closed(&mut self, slot: Slot) {
@@ -441,9 +452,7 @@ impl<K: Kernel> Shard<K> {
 
     fn on_deadline(&mut self, slot: Slot) {
         let now = self.now.tick();
-        if let Some(since) = self.draining_since
-            && now >= self.drain_tick(since, slot)
-        {
+        if self.is_drain_due(slot) {
             self.end(slot, CloseReason::ServerDraining);
         }
         let mut out = std::mem::take(&mut self.scratch.out);
@@ -486,6 +495,9 @@ impl<K: Kernel> Shard<K> {
         self.send_private(slot, out);
         match step {
             Step::Wait => self.schedule(slot),
+            Step::Subscribe { .. } if self.draining_since.is_some() => {
+                self.end(slot, CloseReason::ServerDraining);
+            }
             Step::Subscribe { channel, format } => {
                 self.schedule(slot);
                 if self.views.join(slot, &channel, format) == Joined::Live {
@@ -510,7 +522,8 @@ impl<K: Kernel> Shard<K> {
         let session = &self.sessions[slot.index()];
         let mut due = session.deadline(&self.setup.rules);
         if let Some(since) = self.draining_since.filter(|_| !session.is_closing()) {
-            due = due.min(self.drain_tick(since, slot));
+            // Not at once: what was published before the drain may be on its way here.
+            due = due.min(self.drain_tick(since, slot).max(Tick(self.now.tick().0 + 1)));
         }
         if self.wheel.deadline(slot).is_none_or(|set| due < set) {
             self.wheel.set(slot, due);

@@ -3,7 +3,7 @@
 use super::{Shard, State};
 use crate::{
     close::CloseReason,
-    hub::Trouble,
+    hub::{Batch, Trouble},
     ids::Slot,
     io::{Interest, Kernel, Outcome, Send},
     limits::{SEND_BATCH, SENDS_PER_TURN_MAX},
@@ -162,7 +162,7 @@ impl<K: Kernel> Shard<K> {
         worked
     }
 
-    fn send_swept(&mut self, batch: &crate::hub::Batch) {
+    fn send_swept(&mut self, batch: &Batch) {
         let counters = &self.setup.counters[usize::from(self.setup.id.0)];
         let (exceptions, troubles) = (&mut self.scratch.exceptions, &mut self.scratch.troubles);
         let mut sends = [NO_SEND; SEND_BATCH];

@@ -227,6 +227,13 @@ impl Views {
         self.subscribers[slot.index()].view != NO_VIEW
     }
 
+    /// Whether a connection has yet to be sent something of what it reads.
+    pub fn is_behind(&self, slot: Slot) -> bool {
+        let subscriber = &self.subscribers[slot.index()];
+        let view = self.table.get(subscriber.view as usize);
+        view.is_some_and(|view| subscriber.cursor < view.window.head().byte)
+    }
+
     /// Private bytes of this connection go first from now on, between two frames.
     pub fn hold(&mut self, slot: Slot) {
         self.subscribers[slot.index()].flags |= HELD;

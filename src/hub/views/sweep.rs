@@ -17,6 +17,7 @@ use crate::{
     io::{Exception, Outcome},
     limits::SEND_BATCH,
     log::Mark,
+    wire,
 };
 
 /// Where a view's sweep stands.
@@ -233,7 +234,7 @@ impl Views {
         let after = &bytes[written + cut..];
         let (mut frames_missed, mut at) = (u64::from(cut > 0), 0);
         while at < after.len() {
-            at += crate::wire::frame_len(view.format, &after[at..]);
+            at += wire::frame_len(view.format, &after[at..]);
             frames_missed += 1;
         }
         let subscriber = &mut self.subscribers[entry.slot.index()];

@@ -7,10 +7,10 @@ mod tools;
 mod wire;
 
 pub use publisher::{Publisher, post};
-pub use server::{Io, Server, refused_start, stentor};
+pub use server::{Io, Server, refused_start, stentor, through};
 pub use subscriber::{Kind, Received, Subscriber, masked};
 pub use tools::{Running, browser, kosoku, python, run, seccomp_launcher};
-pub use wire::{Answer, Head, Wire, ask, upgrade};
+pub use wire::{Answer, Wire, ask, upgrade};
 
 use std::time::{Duration, Instant};
 

@@ -146,6 +146,13 @@ pub fn stentor(arguments: &[&str]) -> Command {
     command
 }
 
+/// The same program and settings, by way of a program that becomes the one it is given.
+pub fn through(mut launcher: Command, program: &Command) -> Command {
+    launcher.arg(program.get_program()).args(program.get_args()).env_clear();
+    launcher.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    launcher
+}
+
 /// Runs a command that must end by itself, with exit code 1, before it serves; what it said.
 #[track_caller]
 pub fn refused_start(command: &mut Command) -> String {

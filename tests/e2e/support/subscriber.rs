@@ -40,6 +40,8 @@ pub struct Subscriber {
     kind: Kind,
     /// Pings and heartbeats seen.
     pub signs_of_life: usize,
+    /// Answers to our pings seen.
+    pub pongs: usize,
     /// Whether pings are answered.
     pub answers_pings: bool,
 }
@@ -60,7 +62,7 @@ impl Subscriber {
             Kind::Sse => format!("GET /sse/{channel} HTTP/1.1\r\nHost: localhost\r\n"),
         };
         let wire = Wire::request(address, &head);
-        Subscriber { wire, kind, signs_of_life: 0, answers_pings: true }
+        Subscriber { wire, kind, signs_of_life: 0, pongs: 0, answers_pings: true }
     }
 
     /// Reads the answer that grants the subscription.
@@ -137,6 +139,10 @@ impl Subscriber {
                 if self.answers_pings {
                     self.send_frame(0x8a, &payload);
                 }
+                None
+            }
+            0x8a => {
+                self.pongs += 1;
                 None
             }
             other => panic!("a server does not send frames of {other:#x}"),

@@ -81,11 +81,6 @@ impl Running {
         Running { child, stdout, stderr }
     }
 
-    /// What it has printed so far.
-    pub fn stdout(&self) -> String {
-        self.stdout.text()
-    }
-
     /// Waits for its end: what it printed, and its exit code.
     #[track_caller]
     pub fn end(&mut self) -> Output {

@@ -1,0 +1,171 @@
+#!/usr/bin/env bash
+# Installs what the tests need where it is missing, and runs them. See --help.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+readonly ALL=(fmt clippy doc test loom bench fuzz)
+readonly FUZZ_SECONDS="${STENTOR_FUZZ_SECONDS:-10}"
+
+help() {
+    cat <<'HELP'
+Usage: scripts/test.sh [STAGE]...
+
+Runs every test of the project, or the stages that are named. What they need and the machine lacks is
+installed first: Debian packages, and PyPI and npm packages into .venv and tests/browser/node_modules.
+
+Stages of a whole run, in this order:
+  fmt       the code is formatted
+  clippy    no lint has a complaint, in tests and benches neither
+  doc       the documentation can be built without a warning
+  test      unit tests, property tests, doc tests, the command line, everything end to end, tidiness
+  loom      every order of threads that the memory model allows, where threads share memory
+  bench     each bench runs once
+  fuzz      each parser of a peer's bytes, for $STENTOR_FUZZ_SECONDS (10)
+
+Parts of `test`:
+  unit      only what needs no server
+  e2e       only what runs the program, end to end
+  autobahn  only the conformance suite, on io_uring and on epoll
+  browser   only what Chromium sees
+  setup     installs, and runs nothing
+HELP
+}
+
+main() {
+    for argument in "$@"; do
+        case "$argument" in
+        -h | --help) help && exit 0 ;;
+        esac
+        if ! declare -F "stage_$argument" >/dev/null; then
+            echo "test.sh: there is no stage '$argument'; --help lists them" >&2
+            exit 2
+        fi
+    done
+    local stages=("$@")
+    if [ $# -eq 0 ]; then stages=("${ALL[@]}"); fi
+    set_up_rust
+    for stage in "${stages[@]}"; do run_stage "$stage"; done
+    echo "== all passed: ${stages[*]} (${SECONDS} s)"
+}
+
+stage_fmt() { cargo fmt --check; }
+stage_clippy() { cargo clippy --locked --all-targets -- -D warnings; }
+stage_doc() { RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps; }
+stage_test() { set_up_tools && cargo test --locked; }
+stage_unit() { cargo test --locked --lib --bins --test cli --test tidy; }
+stage_e2e() { set_up_tools && cargo test --locked --test e2e; }
+stage_autobahn() { set_up_tools && cargo test --locked --test e2e -- autobahn; }
+stage_browser() { set_up_tools && cargo test --locked --test e2e -- live_page every_client; }
+stage_loom() { cargo test --locked --release --manifest-path verify/loom/Cargo.toml; }
+# Without `--bench` in its arguments a bench runs each of its parts once, and says nothing of time.
+stage_bench() { cargo test --locked --bench '*'; }
+stage_setup() { set_up_tools; }
+
+stage_fuzz() {
+    cd fuzz
+    cargo build --locked --release
+    local target
+    for target in fuzz_targets/*.rs; do
+        target="$(basename "$target" .rs)"
+        mkdir -p artifacts "corpus/$target"
+        echo "-- $target, $FUZZ_SECONDS s"
+        cargo run --locked --release --quiet --bin "$target" -- -verbosity=0 -print_final_stats=1 \
+            "-max_total_time=$FUZZ_SECONDS" -artifact_prefix=artifacts/ "corpus/$target"
+    done
+}
+
+# Runs a stage as a process group of its own, so that its end is the end of all that it started.
+run_stage() {
+    local began=$SECONDS status=0
+    echo "== $1"
+    set -m
+    ( "stage_$1" ) </dev/null &
+    running=$!
+    set +m
+    wait "$running" || status=$?
+    local left
+    left="$(pgrep -l -g "$running" || true)"
+    end_running
+    if [ "$status" -ne 0 ]; then
+        echo "== $1 FAILED after $((SECONDS - began)) s (again: scripts/test.sh $1)" >&2
+        exit 1
+    fi
+    if [ -n "$left" ]; then
+        echo "== $1 FAILED: it left processes running: $left" >&2
+        exit 1
+    fi
+    echo "== $1 passed ($((SECONDS - began)) s)"
+}
+
+running=
+end_running() {
+    if [ -n "$running" ]; then kill -KILL -- "-$running" 2>/dev/null || true; fi
+    running=
+}
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+# A linker, and the C and C++ compilers that the allocator and libFuzzer are built with.
+set_up_rust() {
+    if ! command -v cargo >/dev/null; then
+        echo "test.sh: there is no cargo; install Rust from https://rustup.rs" >&2
+        exit 1
+    fi
+    install_packages c++:build-essential pgrep:procps
+    local component
+    for component in fmt:rustfmt clippy:clippy; do
+        if ! cargo "${component%:*}" --version >/dev/null 2>&1; then
+            rustup component add "${component#*:}"
+        fi
+    done
+}
+
+# What the end-to-end tests drive. They find it by these variables.
+set_up_tools() {
+    install_packages curl:curl python3:python3 node:nodejs npm:npm
+    # Without any font Chromium does not start.
+    if ! command -v chromium >/dev/null; then install_packages :chromium :fonts-liberation; fi
+    if ! python3 -c 'import ensurepip, venv' 2>/dev/null; then install_packages :python3-venv; fi
+    local wanted=tests/e2e/python/requirements.txt
+    if ! cmp -s "$wanted" .venv/installed.txt; then
+        python3 -m venv --clear .venv
+        .venv/bin/pip install --quiet --disable-pip-version-check --requirement "$wanted"
+        cp "$wanted" .venv/installed.txt
+    fi
+    local browser=tests/browser
+    if ! cmp -s "$browser/package-lock.json" "$browser/node_modules/installed.json"; then
+        npm ci --prefix "$browser" --no-audit --no-fund --loglevel=error
+        cp "$browser/package-lock.json" "$browser/node_modules/installed.json"
+    fi
+    STENTOR_TEST_PYTHON="$PWD/.venv/bin/python"
+    STENTOR_TEST_KOSOKU="$PWD/.venv/bin/kosoku"
+    STENTOR_TEST_NODE="$(command -v node)"
+    STENTOR_TEST_CHROMIUM="$(command -v chromium)"
+    export STENTOR_TEST_PYTHON STENTOR_TEST_KOSOKU STENTOR_TEST_NODE STENTOR_TEST_CHROMIUM
+}
+
+# Installs the Debian packages of the commands that are missing: COMMAND:PACKAGE, or :PACKAGE.
+install_packages() {
+    local pair missing=()
+    for pair in "$@"; do
+        if [ -z "${pair%%:*}" ] || ! command -v "${pair%%:*}" >/dev/null; then
+            missing+=("${pair#*:}")
+        fi
+    done
+    if [ ${#missing[@]} -eq 0 ]; then return; fi
+    echo "-- installing ${missing[*]}"
+    local as_root=()
+    if [ "$(id -u)" -ne 0 ]; then as_root=(sudo); fi
+    as_root+=(env DEBIAN_FRONTEND=noninteractive)
+    if [ ! -e "$updated" ]; then
+        "${as_root[@]}" apt-get update -qq
+        : >"$updated"
+    fi
+    "${as_root[@]}" apt-get install -qq --yes --no-install-recommends "${missing[@]}" >/dev/null
+}
+
+# Stages are processes of their own: that the package lists are fresh is remembered in a file.
+updated="$(mktemp -u)"
+trap 'end_running; rm -f "$updated"' EXIT
+
+main "$@"
