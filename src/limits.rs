@@ -45,6 +45,12 @@ pub const SENDS_PER_TURN_MAX: usize = 256;
 /// Publications that a home shard takes from outside per turn; the rest wait for the next.
 pub const PUBLICATIONS_PER_TURN_MAX: usize = 256;
 
+/// Payload bytes of publications taken per turn; the one that reaches it is the turn's last.
+pub const PUBLICATION_BYTES_PER_TURN_MAX: usize = 1024 * 1024;
+
+/// Connections told of their deadline per turn.
+pub const DEADLINES_PER_TURN_MAX: usize = 1024;
+
 /// Messages from other shards handled per turn; the rest wait for the next.
 pub const MESSAGES_PER_TURN_MAX: usize = 1024;
 

@@ -33,6 +33,23 @@ pub struct Published {
     pub encodings: u32,
 }
 
+/// What a reading shard says of its view.
+#[derive(Clone, Copy, Debug)]
+pub struct Said {
+    /// The shard that reads.
+    pub from: ShardId,
+    /// Its view.
+    pub view: ViewId,
+    /// The format that the view reads.
+    pub format: Format,
+    /// Subscribers now; none at all ends the interest.
+    pub subscribers: u32,
+    /// Whether publications come faster than they can be sent there.
+    pub congested: bool,
+    /// Whether this is the first that the home hears of the view.
+    pub first: bool,
+}
+
 /// A channel that somebody reads.
 #[derive(Default)]
 struct Channel {
@@ -46,6 +63,7 @@ struct Interest {
     view: ViewId,
     format: Format,
     subscribers: u32,
+    congested: bool,
     /// Whether the view was told that it is live.
     live: bool,
     /// The place up to which it was told.
@@ -93,6 +111,7 @@ impl Home {
             if let Some(log) = log {
                 let len = wire::encoded_len(format, &publication);
                 log.append(len, |out| wire::encode(format, &publication, out));
+                log.limit(self.lag_bytes_max);
                 published.encodings += 1;
             }
         }
@@ -103,27 +122,29 @@ impl Home {
         published
     }
 
+    /// Whether some shard cannot send the channel's publications as fast as they come. They are
+    /// to be held back until it can: its subscribers are not to blame.
+    pub fn is_congested(&self, name: &ChannelName) -> bool {
+        let channel = self.channels.get(name);
+        channel.is_some_and(|channel| channel.interests.iter().any(|reader| reader.congested))
+    }
+
     /// Takes what a reading shard says of its view.
-    pub fn on_interest(
-        &mut self,
-        (from, view): (ShardId, ViewId),
-        name: &ChannelName,
-        format: Format,
-        subscribers: u32,
-        first: bool,
-    ) {
-        if first {
-            return self.add_interest((from, view), name, format, subscribers);
+    pub fn on_interest(&mut self, name: &ChannelName, said: Said) {
+        if said.first {
+            return self.add_interest(name, said);
         }
         let Some(channel) = self.channels.get_mut(name) else {
             return;
         };
+        let Said { from, view, format, subscribers, congested, .. } = said;
         let of_view = |interest: &Interest| (interest.from, interest.view) == (from, view);
         let Some(place) = channel.interests.iter().position(of_view) else {
             return;
         };
         if subscribers > 0 {
-            channel.interests[place].subscribers = subscribers;
+            let interest = &mut channel.interests[place];
+            (interest.subscribers, interest.congested) = (subscribers, congested);
             return;
         }
         channel.interests.swap_remove(place);
@@ -135,13 +156,8 @@ impl Home {
         }
     }
 
-    fn add_interest(
-        &mut self,
-        (from, view): (ShardId, ViewId),
-        name: &ChannelName,
-        format: Format,
-        subscribers: u32,
-    ) {
+    fn add_interest(&mut self, name: &ChannelName, said: Said) {
+        let Said { from, view, format, subscribers, congested, .. } = said;
         if self.channels.len() >= self.channels_max && !self.channels.contains_key(name) {
             self.owed[usize::from(from.0)].push_back(Owed::Refusal { view });
             return;
@@ -149,7 +165,7 @@ impl Home {
         let channel = self.channels.entry(name.clone()).or_default();
         let told = channel.logs[format.index()].get_or_insert_default().head();
         let mut interest =
-            Interest { from, view, format, subscribers, live: false, told, owed: false };
+            Interest { from, view, format, subscribers, congested, live: false, told, owed: false };
         interest.owe(name, &mut self.owed);
         channel.interests.push(interest);
     }

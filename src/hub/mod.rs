@@ -13,13 +13,12 @@ mod home;
 mod slots;
 mod views;
 
-pub use home::{Home, Published};
+pub use home::{Home, Published, Said};
 pub use slots::SlotSet;
-pub use views::{Batch, Joined, Lapped, News, Trouble, Views};
+pub use views::{Batch, Joined, Lapped, News, Notice, Rest, Views};
 
 use crate::{
-    frame::Format,
-    ids::{ChannelName, ShardId},
+    ids::ChannelName,
     log::{Extent, Mark},
 };
 
@@ -39,18 +38,10 @@ pub enum Message {
     /// To a channel's home: so many subscribers here read it now. The first asks to be told of
     /// everything from then on; none at all ends that.
     Interest {
-        /// The shard that reads.
-        from: ShardId,
-        /// Its view, to be named in the answers.
-        view: ViewId,
         /// The channel.
         channel: ChannelName,
-        /// The format that the view reads.
-        format: Format,
-        /// Subscribers now.
-        subscribers: u32,
-        /// Whether this is the first that the home hears of the view.
-        first: bool,
+        /// How it is read.
+        said: Said,
     },
     /// From the home: the view is live. Everything behind `head` will be told.
     Live {

@@ -5,7 +5,8 @@ use std::collections::{HashSet, VecDeque};
 use super::*;
 use crate::{
     counters::Counters,
-    ids::{Epoch, Slot},
+    frame::Format,
+    ids::{Epoch, ShardId, Slot},
     io::{Exception, Outcome},
 };
 
@@ -95,8 +96,8 @@ impl World {
         let slot = Slot(self.dice.roll(u64::from(SLOTS)) as u32);
         let Shard { views, peers, .. } = &mut self.shards[shard];
         if views.reads(slot) {
-            let rest = views.leave(slot);
-            peers[slot.index()].received.extend(rest);
+            let rest = views.leave(slot, usize::MAX);
+            peers[slot.index()].take_rest(rest);
             views.forget(slot);
             peers[slot.index()].check(&self.book, false);
             peers[slot.index()] = Peer::default();
@@ -136,10 +137,10 @@ impl World {
     fn receive(&mut self, shard: usize) {
         let Some(message) = self.shards[shard].inbox.pop_front() else { return };
         let Shard { home, views, peers, .. } = &mut self.shards[shard];
-        if let Message::Interest { from, view, channel, format, subscribers, first } = message {
-            return home.on_interest((from, view), &channel, format, subscribers, first);
+        if let Message::Interest { channel, said } = message {
+            return home.on_interest(&channel, said);
         }
-        match views.on_message(message) {
+        match views.on_message(message, usize::MAX) {
             News::Nothing => (),
             News::Live(slots) => slots.iter().for_each(|slot| {
                 let peer = &mut peers[slot.index()];
@@ -148,7 +149,7 @@ impl World {
             News::Refused(_) => panic!("there is room for all channels"),
             News::Lapped(lapped) => {
                 for Lapped { slot, rest } in lapped {
-                    peers[slot.index()].received.extend(rest);
+                    peers[slot.index()].take_rest(rest);
                     views.forget(slot);
                     peers[slot.index()].check(&self.book, false);
                     peers[slot.index()] = Peer::default();
@@ -160,7 +161,7 @@ impl World {
     /// One batch, in which sockets take what the dice say.
     fn sweep(&mut self, shard: usize) {
         let Shard { views, peers, .. } = &mut self.shards[shard];
-        let (mut batch, mut exceptions, mut troubles) = (Batch::new(), Vec::new(), Vec::new());
+        let (mut batch, mut exceptions, mut notices) = (Batch::new(), Vec::new(), Vec::new());
         views.fill(&mut batch, 0, &self.counters);
         let mut served = HashSet::new();
         for (index, (slot, bytes)) in views.sends(&batch).enumerate() {
@@ -177,8 +178,9 @@ impl World {
                 exceptions.push(Exception { index, outcome: Outcome::Short(take) });
             }
         }
-        views.settle(&batch, &exceptions, &mut troubles, &self.counters);
-        assert_eq!(troubles.len(), exceptions.len());
+        views.settle(&batch, &exceptions, &mut notices, &self.counters);
+        let blocked = notices.iter().filter(|notice| matches!(notice, Notice::Blocked(_)));
+        assert_eq!(blocked.count(), exceptions.len());
     }
 
     /// A full socket has room again: first the rest of a cut frame, then back into the sweeps.
@@ -257,6 +259,15 @@ fn push(inbox: &mut VecDeque<Message>, capacity: usize, message: Message) -> Res
 }
 
 impl Peer {
+    /// A frame that was cut is made whole.
+    fn take_rest(&mut self, rest: Rest) {
+        match rest {
+            Rest::None => (),
+            Rest::Kept(rest) => self.received.extend(rest),
+            Rest::TooMuch => panic!("there was room"),
+        }
+    }
+
     /// The numbers in what it received; the last frame must be whole.
     fn numbers(&self) -> Vec<u64> {
         let format = self.format.expect("it reads something");
@@ -388,7 +399,7 @@ fn who_falls_too_far_behind_is_taken_out_at_a_frame_boundary() {
             let kept = shard.views.table_memory();
             assert_eq!(shard.views.memory(), kept, "the account is exact");
             // Each view may keep its newest segment beside the bound.
-            assert!(shard.views.memory() <= shard.views.len() * (3000 + 4096));
+            assert!(shard.views.memory() <= shard.views.len() * (2 * 3000 + 8192));
         }
     }
     assert!(lapped > 1000, "the bound was reached only {lapped} times");
@@ -397,7 +408,6 @@ fn who_falls_too_far_behind_is_taken_out_at_a_frame_boundary() {
 /// Above the limit a new channel is refused, a known one is not, and a freed place is free.
 #[test]
 fn channels_are_limited() {
-    let counters = Counters::default();
     let mut home = Home::new(Epoch(1), 1, 1, 1000);
     let mut views = Views::new(10, 1000);
     let exchange = |home: &mut Home, views: &mut Views| {
@@ -407,15 +417,15 @@ fn channels_are_limited() {
             Ok(())
         });
         for message in to_home {
-            if let Message::Interest { from, view, channel, format, subscribers, first } = message {
-                home.on_interest((from, view), &channel, format, subscribers, first);
+            if let Message::Interest { channel, said } = message {
+                home.on_interest(&channel, said);
             }
         }
         home.tell(ShardId(0), |message| {
             to_views.push(message);
             Ok(())
         });
-        to_views.into_iter().map(|message| views.on_message(message)).collect::<Vec<_>>()
+        to_views.into_iter().map(|message| views.on_message(message, 0)).collect::<Vec<_>>()
     };
     let only = |slot| {
         let mut slots = SlotSet::default();
@@ -435,5 +445,92 @@ fn channels_are_limited() {
     exchange(&mut home, &mut views);
     views.join(Slot(2), &b, Format::Sse);
     assert_eq!(exchange(&mut home, &mut views), [News::Live(only(Slot(2)))]);
-    assert_eq!(counters.deliveries.get(), 0);
+}
+
+/// Publications that come faster than they are sent make the channel congested, nobody who had no
+/// chance to be served is taken out, and a round that ends lifts it.
+#[test]
+fn the_unserved_are_spared_and_publishers_wait() {
+    const LAG: usize = 10_000;
+    let counters = Counters::default();
+    let mut home = Home::new(Epoch(1), 1, 10, LAG);
+    let mut views = Views::new(10, LAG);
+    let name = ChannelName::new("a").unwrap();
+    (0..10).for_each(|slot| {
+        views.join(Slot(slot), &name, Format::WebSocket);
+    });
+    let exchange = |home: &mut Home, views: &mut Views| {
+        views.tell(ShardId(0), |message| {
+            let Message::Interest { channel, said } = message else { panic!("only interests") };
+            home.on_interest(&channel, said);
+            Ok(())
+        });
+        let mut news = Vec::new();
+        home.tell(ShardId(0), |message| {
+            news.push(views.on_message(message, 0));
+            Ok(())
+        });
+        news
+    };
+    exchange(&mut home, &mut views);
+    let mut published = 0;
+    while !home.is_congested(&name) {
+        home.publish(&name, &[b'x'; 500]);
+        published += 1;
+        let news = exchange(&mut home, &mut views);
+        assert!(news.iter().all(|news| *news == News::Nothing), "nobody is taken out");
+        views.tell(ShardId(0), |message| {
+            let Message::Interest { channel, said } = message else { panic!("only interests") };
+            home.on_interest(&channel, said);
+            Ok(())
+        });
+    }
+    assert!((LAG / 2..LAG / 2 + 1100).contains(&(published * 504)), "{published}");
+    let mut batch = Batch::new();
+    while views.has_work() {
+        views.fill(&mut batch, 0, &counters);
+        views.settle(&batch, &[], &mut Vec::new(), &counters);
+    }
+    exchange(&mut home, &mut views);
+    assert!(!home.is_congested(&name));
+    assert_eq!(counters.deliveries.get(), 10 * published as u64);
+}
+
+/// Frames that are cut where a window is shortened are kept up to the room there is, and no more.
+#[test]
+fn rests_are_kept_within_the_room() {
+    let counters = Counters::default();
+    let mut home = Home::new(Epoch(1), 1, 10, 10_000);
+    let mut views = Views::new(10, 10_000);
+    let name = ChannelName::new("a").unwrap();
+    (0..3).for_each(|slot| {
+        views.join(Slot(slot), &name, Format::WebSocket);
+    });
+    let mut lapped = Vec::new();
+    for _ in 0..100 {
+        home.publish(&name, &[b'x'; 4000]);
+        views.tell(ShardId(0), |message| {
+            let Message::Interest { channel, said } = message else { panic!("only interests") };
+            home.on_interest(&channel, said);
+            Ok(())
+        });
+        home.tell(ShardId(0), |message| {
+            if let News::Lapped(them) = views.on_message(message, 7000) {
+                lapped.extend(them);
+            }
+            Ok(())
+        });
+        let (mut batch, mut exceptions) = (Batch::new(), Vec::new());
+        views.fill(&mut batch, 0, &counters);
+        for index in 0..batch.len() {
+            exceptions.push(Exception { index, outcome: Outcome::Short(1000) });
+        }
+        views.settle(&batch, &exceptions, &mut Vec::new(), &counters);
+    }
+    let kept = |lapped: &Lapped| match &lapped.rest {
+        Rest::Kept(bytes) => Some(bytes.len()),
+        Rest::TooMuch => None,
+        Rest::None => panic!("every frame was cut"),
+    };
+    assert_eq!(lapped.iter().map(kept).collect::<Vec<_>>(), [Some(3004), Some(3004), None]);
 }

@@ -50,6 +50,8 @@ impl Extent {
 pub struct Log {
     /// Full segments that some reader may not have been told of, oldest first.
     sealed: VecDeque<Extent>,
+    /// Bytes in those.
+    sealed_bytes: usize,
     writer: Option<Writer>,
     head: Mark,
 }
@@ -57,7 +59,7 @@ pub struct Log {
 impl Log {
     /// An empty log. It allocates when the first frame comes.
     pub fn new() -> Self {
-        Log { sealed: VecDeque::new(), writer: None, head: Mark::default() }
+        Log { sealed: VecDeque::new(), sealed_bytes: 0, writer: None, head: Mark::default() }
     }
 
     /// The end of the stream.
@@ -86,14 +88,20 @@ impl Log {
     /// Forgets full segments that end at or before `byte`: every reader has them.
     pub fn forget(&mut self, byte: u64) {
         while self.sealed.front().is_some_and(|oldest| oldest.end.byte <= byte) {
-            self.sealed.pop_front();
+            self.drop_oldest();
         }
     }
 
     /// Forgets the oldest full segments while there are more than `bytes_max` bytes in them.
     pub fn limit(&mut self, bytes_max: usize) {
-        while self.sealed.iter().map(|extent| extent.bytes.len()).sum::<usize>() > bytes_max {
-            self.sealed.pop_front();
+        while self.sealed_bytes > bytes_max {
+            self.drop_oldest();
+        }
+    }
+
+    fn drop_oldest(&mut self) {
+        if let Some(oldest) = self.sealed.pop_front() {
+            self.sealed_bytes -= oldest.bytes.len();
         }
     }
 
@@ -103,6 +111,7 @@ impl Log {
         let last = self.writer.take();
         let doubled = last.as_ref().map_or(SEGMENT_BYTES_MIN, |writer| 2 * writer.capacity());
         if let Some(writer) = last.filter(|writer| !writer.is_empty()) {
+            self.sealed_bytes += writer.len();
             self.sealed.push_back(Extent { bytes: writer.publish(), end: self.head });
         }
         self.writer = Some(Writer::new(doubled.min(SEGMENT_BYTES_MAX).max(len)));

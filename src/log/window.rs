@@ -11,6 +11,8 @@ pub struct Window {
     extents: VecDeque<Extent>,
     floor: u64,
     head: Mark,
+    /// Bytes of memory that the segments occupy.
+    memory: usize,
 }
 
 /// What a subscriber is owed next: one slice, to the end of a segment.
@@ -25,7 +27,7 @@ pub struct Due<'a> {
 impl Window {
     /// An empty window at a place in the stream: nothing before it will ever be read.
     pub fn at(head: Mark) -> Self {
-        Window { extents: VecDeque::new(), floor: head.byte, head }
+        Window { extents: VecDeque::new(), floor: head.byte, head, memory: 0 }
     }
 
     /// The end of what is known.
@@ -40,7 +42,7 @@ impl Window {
 
     /// Bytes of memory that the window's segments occupy.
     pub fn memory(&self) -> usize {
-        self.extents.iter().map(|extent| extent.bytes.capacity()).sum()
+        self.memory
     }
 
     /// Whether more than the newest segment is kept.
@@ -57,12 +59,15 @@ impl Window {
         let start = extent.start();
         if start > self.head.byte {
             self.extents.clear();
-            self.floor = start;
+            (self.floor, self.memory) = (start, 0);
         }
         self.head = extent.end;
         match self.extents.back_mut() {
             Some(newest) if newest.bytes.same_segment(&extent.bytes) => *newest = extent,
-            _ => self.extents.push_back(extent),
+            _ => {
+                self.memory += extent.bytes.capacity();
+                self.extents.push_back(extent);
+            }
         }
     }
 
@@ -93,18 +98,18 @@ impl Window {
         }
     }
 
-    /// Drops the oldest segments, needed or not, until at most `bytes_max` bytes of memory or the
-    /// newest segment alone are left. Says whether any was dropped.
-    pub fn limit(&mut self, bytes_max: usize) -> bool {
-        let floor = self.floor;
-        while self.extents.len() > 1 && self.memory() > bytes_max {
+    /// Drops the oldest segments until at most `bytes_max` bytes of memory or the newest segment
+    /// alone are left. What ends above `spared` is given up only beyond twice as many bytes.
+    pub fn limit(&mut self, bytes_max: usize, spared: u64) {
+        while self.extents.len() > 1
+            && is_too_much(self.memory, &self.extents[0], bytes_max, spared)
+        {
             self.drop_oldest();
         }
-        self.floor > floor
     }
 
     /// The floor that there would be after `extent` was taken and the window limited.
-    pub fn floor_with(&self, extent: &Extent, bytes_max: usize) -> u64 {
+    pub fn floor_with(&self, extent: &Extent, bytes_max: usize, spared: u64) -> u64 {
         if extent.end.byte <= self.head.byte {
             return self.floor;
         }
@@ -116,10 +121,10 @@ impl Window {
             Some(newest) if same(newest) => 0,
             _ => extent.bytes.capacity(),
         };
-        let (mut memory, mut floor) = (self.memory() + added, self.floor);
+        let (mut memory, mut floor) = (self.memory + added, self.floor);
         let droppable = self.extents.len() - usize::from(added == 0 && !self.extents.is_empty());
         for oldest in self.extents.iter().take(droppable) {
-            if memory <= bytes_max {
+            if !is_too_much(memory, oldest, bytes_max, spared) {
                 break;
             }
             (memory, floor) = (memory - oldest.bytes.capacity(), oldest.end.byte);
@@ -129,7 +134,13 @@ impl Window {
 
     fn drop_oldest(&mut self) {
         if let Some(oldest) = self.extents.pop_front() {
+            self.memory -= oldest.bytes.capacity();
             self.floor = oldest.end.byte;
         }
     }
+}
+
+/// Whether the oldest segment has to go where this much memory is taken.
+fn is_too_much(memory: usize, oldest: &Extent, bytes_max: usize, spared: u64) -> bool {
+    memory > bytes_max && (oldest.end.byte <= spared || memory > bytes_max.saturating_mul(2))
 }

@@ -16,6 +16,7 @@ mod admission;
 mod input;
 mod outbox;
 mod output;
+mod publications;
 
 pub use admission::{Admission, Drain};
 
@@ -29,16 +30,20 @@ use crate::{
     close::CloseReason,
     counters::Counters,
     frame::Format,
-    hub::{Batch, Home, Joined, Lapped, Message, News, Trouble, Views},
+    hub::{Batch, Home, Joined, Lapped, Message, News, Notice, Views},
     ids::{Epoch, ShardId, Slot, Tick},
     io::{Event, Exception, Interest, Kernel},
-    limits::{CLOSING_SECONDS_MAX, MESSAGES_PER_TURN_MAX, PUBLICATIONS_PER_TURN_MAX, TICK_MS},
-    mesh::{Answer, Ingress, Mesh, Parking, Publish},
+    limits::{
+        CLOSING_SECONDS_MAX, CUT_FRAME_BYTES_MAX, DEADLINES_PER_TURN_MAX, MESSAGES_PER_TURN_MAX,
+        TICK_MS,
+    },
+    mesh::{Ingress, Mesh, Parking},
     session::{Rules, Session, Step},
     timers::Wheel,
 };
 
 use outbox::Outboxes;
+use publications::Held;
 
 /// What a shard is given at its start.
 pub struct Setup {
@@ -80,6 +85,9 @@ pub struct Shard<K> {
     ready: VecDeque<Slot>,
     /// Connections with something to read.
     readable: VecDeque<Slot>,
+    /// Connections whose deadline has come.
+    expired: VecDeque<Slot>,
+    held: Held,
     connections: u32,
     draining_since: Option<Tick>,
     accepting: bool,
@@ -107,7 +115,7 @@ struct Scratch {
     slots: Vec<Slot>,
     out: Vec<u8>,
     exceptions: Vec<Exception>,
-    troubles: Vec<Trouble>,
+    notices: Vec<Notice>,
     local: Vec<Message>,
     batch: Batch,
 }
@@ -173,6 +181,8 @@ impl<K: Kernel> Shard<K> {
             outboxes: Outboxes::default(),
             ready: VecDeque::new(),
             readable: VecDeque::new(),
+            expired: VecDeque::new(),
+            held: Held::default(),
             connections: 0,
             draining_since: None,
             accepting: false,
@@ -232,7 +242,7 @@ impl<K: Kernel> Shard<K> {
     pub fn is_drained(&self) -> bool {
         let Some(since) = self.draining_since else { return false };
         let longest = self.setup.drain.window() + Duration::from_secs(2 * CLOSING_SECONDS_MAX + 1);
-        let is_done = self.is_deserted() && self.ingress().waiting() == 0;
+        let is_done = self.is_deserted() && self.ingress().waiting() == 0 && self.held.is_empty();
         is_done || self.now.tick() >= since.after(longest)
     }
 
@@ -359,10 +369,10 @@ impl<K: Kernel> Shard<K> {
     }
 
     fn on_message(&mut self, message: Message) {
-        if let Message::Interest { from, view, channel, format, subscribers, first } = message {
-            return self.home.on_interest((from, view), &channel, format, subscribers, first);
+        if let Message::Interest { channel, said } = message {
+            return self.home.on_interest(&channel, said);
         }
-        match self.views.on_message(message) {
+        match self.views.on_message(message, self.outboxes.room()) {
             News::Nothing => (),
             News::Live(slots) => slots.iter().for_each(|slot| self.go_live(slot)),
             News::Refused(slots) => {
@@ -375,27 +385,6 @@ impl<K: Kernel> Shard<K> {
     fn on_lapped(&mut self, Lapped { slot, rest }: Lapped) {
         self.keep_rest(slot, rest);
         self.end(slot, CloseReason::PeerTooSlow);
-    }
-
-    fn take_publications(&mut self) -> bool {
-        for taken in 0..PUBLICATIONS_PER_TURN_MAX {
-            let Some(publish) = self.ingress().take() else {
-                if taken > 0 {
-                    self.ingress().flush_answers();
-                }
-                return taken > 0;
-            };
-            let Publish { ticket, channel, payload } = publish;
-            let published = self.home.publish(&channel, &payload);
-            let counters = self.counters();
-            counters.publications.add(1);
-            counters.publication_bytes.add(payload.len() as u64);
-            counters.encodings.add(u64::from(published.encodings));
-            let (position, subscribers) = (published.position, published.subscribers);
-            self.ingress().answer(Answer { ticket, position, subscribers });
-        }
-        self.ingress().flush_answers();
-        true
     }
 
     /// Tells homes and views what they are owed, here and elsewhere; at most one wake-up each.
@@ -439,15 +428,19 @@ impl<K: Kernel> Shard<K> {
         }
     }
 
+    /// Tells sessions of their deadlines, up to a turn's budget.
     fn fire_deadlines(&mut self) -> bool {
-        let mut fired = std::mem::take(&mut self.scratch.slots);
-        self.wheel.advance(self.now.tick(), &mut fired);
-        let worked = !fired.is_empty();
-        for slot in fired.drain(..) {
-            self.on_deadline(slot);
+        self.wheel.advance(self.now.tick(), &mut self.scratch.slots);
+        self.expired.extend(self.scratch.slots.drain(..));
+        let count = self.expired.len().min(DEADLINES_PER_TURN_MAX);
+        for _ in 0..count {
+            let Some(slot) = self.expired.pop_front() else { break };
+            // Since it expired the connection may have ended, and the slot even have another.
+            if self.states[slot.index()].is_open() {
+                self.on_deadline(slot);
+            }
         }
-        self.scratch.slots = fired;
-        worked
+        count > 0
     }
 
     fn on_deadline(&mut self, slot: Slot) {
@@ -507,8 +500,12 @@ impl<K: Kernel> Shard<K> {
             Step::Finish(reason) => {
                 self.count_end(slot, reason);
                 self.states[slot.index()].set(State::FINISH);
-                let rest = self.views.leave(slot);
+                let room = self.outboxes.room().min(CUT_FRAME_BYTES_MAX);
+                let rest = self.views.leave(slot, room);
                 self.keep_rest(slot, rest);
+                if !self.states[slot.index()].is_open() {
+                    return;
+                }
                 self.schedule(slot);
                 self.make_ready(slot);
             }

@@ -2,10 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::{
-    ids::Slot,
-    limits::{CUT_FRAME_BYTES_MAX, CUT_FRAME_BYTES_PER_SHARD_MAX},
-};
+use crate::{ids::Slot, limits::CUT_FRAME_BYTES_PER_SHARD_MAX};
 
 /// The outboxes that are not empty.
 #[derive(Default)]
@@ -29,22 +26,20 @@ impl Outboxes {
         self.by_slot.entry(slot).or_default().bytes.extend_from_slice(bytes);
     }
 
-    /// Puts the rest of a cut frame in front of everything else, or says that it is too much to
-    /// be kept. Nothing else can have been begun while a frame is cut.
-    pub fn put_rest(&mut self, slot: Slot, rest: Vec<u8>) -> bool {
-        if rest.is_empty() {
-            return true;
-        }
-        let kept = self.rests + rest.len();
-        if rest.len() > CUT_FRAME_BYTES_MAX || kept > CUT_FRAME_BYTES_PER_SHARD_MAX {
-            return false;
-        }
-        self.rests = kept;
+    /// How many bytes of cut frames can be kept beside those that are.
+    pub fn room(&self) -> usize {
+        CUT_FRAME_BYTES_PER_SHARD_MAX - self.rests
+    }
+
+    /// Puts the rest of a cut frame in front of everything else. It must fit into the room there
+    /// is. Nothing else can have been begun while a frame is cut.
+    pub fn put_rest(&mut self, slot: Slot, rest: Vec<u8>) {
+        assert!(rest.len() <= self.room(), "{} bytes in {}", rest.len(), self.room());
         let outbox = self.by_slot.entry(slot).or_default();
         debug_assert_eq!((outbox.sent, outbox.rest), (0, 0));
+        self.rests += rest.len();
         outbox.rest = rest.len();
         outbox.bytes.splice(0..0, rest);
-        true
     }
 
     /// What waits; empty if nothing does.
@@ -84,7 +79,7 @@ mod tests {
     fn the_rest_of_a_cut_frame_goes_first() {
         let (mut outboxes, slot) = (Outboxes::default(), Slot(3));
         outboxes.append(slot, b"close");
-        assert!(outboxes.put_rest(slot, b"rest ".to_vec()));
+        outboxes.put_rest(slot, b"rest ".to_vec());
         assert_eq!(outboxes.waiting(slot), b"rest close");
         outboxes.on_sent(slot, 3);
         outboxes.append(slot, b"!");
@@ -93,17 +88,15 @@ mod tests {
         assert!(!outboxes.has(slot) && outboxes.rests == 0);
     }
 
-    /// Rests are bounded, for one connection and for all together.
+    /// Room is taken by rests, and given back with the outbox that held them.
     #[test]
-    fn rests_are_bounded() {
+    fn rests_take_room() {
         let mut outboxes = Outboxes::default();
-        assert!(!outboxes.put_rest(Slot(0), vec![0; CUT_FRAME_BYTES_MAX + 1]));
-        let fit = (CUT_FRAME_BYTES_PER_SHARD_MAX / CUT_FRAME_BYTES_MAX) as u32;
-        for slot in (0..fit).map(Slot) {
-            assert!(outboxes.put_rest(slot, vec![0; CUT_FRAME_BYTES_MAX]));
-        }
-        assert!(!outboxes.put_rest(Slot(fit), vec![0; 1]));
+        outboxes.put_rest(Slot(0), vec![0; 100]);
+        outboxes.append(Slot(0), b"not counted");
+        outboxes.put_rest(Slot(1), vec![0; CUT_FRAME_BYTES_PER_SHARD_MAX - 100]);
+        assert_eq!(outboxes.room(), 0);
         outboxes.remove(Slot(0));
-        assert!(outboxes.put_rest(Slot(fit), vec![0; 1]));
+        assert_eq!(outboxes.room(), 100);
     }
 }

@@ -3,7 +3,7 @@
 use super::{Shard, State};
 use crate::{
     close::CloseReason,
-    hub::{Batch, Trouble},
+    hub::{Batch, Notice, Rest},
     ids::Slot,
     io::{Interest, Kernel, Outcome, Send},
     limits::{SEND_BATCH, SENDS_PER_TURN_MAX},
@@ -26,15 +26,15 @@ impl<K: Kernel> Shard<K> {
     }
 
     /// Keeps the rest of a frame that was cut on a connection which has left its channel. If that
-    /// is too much the connection is closed as it is, since nothing else may be sent on it.
-    pub(super) fn keep_rest(&mut self, slot: Slot, rest: Vec<u8>) {
-        if rest.is_empty() {
-            return;
-        }
-        if self.outboxes.put_rest(slot, rest) {
-            self.views.hold(slot);
-        } else {
-            self.close(slot, CloseReason::PeerTooSlow);
+    /// was too much the connection is closed as it is, since nothing else may be sent on it.
+    pub(super) fn keep_rest(&mut self, slot: Slot, rest: Rest) {
+        match rest {
+            Rest::None => (),
+            Rest::Kept(rest) => {
+                self.outboxes.put_rest(slot, rest);
+                self.views.hold(slot);
+            }
+            Rest::TooMuch => self.close(slot, CloseReason::PeerTooSlow),
         }
     }
 
@@ -51,8 +51,6 @@ impl<K: Kernel> Shard<K> {
             return;
         }
         self.views.unblock(slot);
-        self.sessions[slot.index()].on_progress(self.now.tick());
-        self.schedule(slot);
         if self.outboxes.has(slot) || !self.views.cut_rest(slot).is_empty() {
             self.make_ready(slot);
         }
@@ -115,6 +113,9 @@ impl<K: Kernel> Shard<K> {
             let counters = &self.setup.counters[usize::from(self.setup.id.0)];
             self.views.on_cut_sent(slot, bytes, counters);
         }
+        if bytes > 0 {
+            self.on_moved(slot);
+        }
         match outcome {
             None => self.on_flushed(slot),
             Some(Outcome::Broken) => self.close(slot, CloseReason::PeerLeft),
@@ -136,6 +137,12 @@ impl<K: Kernel> Shard<K> {
             self.kernel.shutdown(slot);
         }
         self.listen(slot, false);
+    }
+
+    /// A peer whose socket may have been full has taken something.
+    fn on_moved(&mut self, slot: Slot) {
+        self.sessions[slot.index()].on_progress(self.now.tick());
+        self.schedule(slot);
     }
 
     fn on_blocked(&mut self, slot: Slot) {
@@ -164,23 +171,23 @@ impl<K: Kernel> Shard<K> {
 
     fn send_swept(&mut self, batch: &Batch) {
         let counters = &self.setup.counters[usize::from(self.setup.id.0)];
-        let (exceptions, troubles) = (&mut self.scratch.exceptions, &mut self.scratch.troubles);
+        let (exceptions, notices) = (&mut self.scratch.exceptions, &mut self.scratch.notices);
         let mut sends = [NO_SEND; SEND_BATCH];
         for (send, (slot, bytes)) in sends.iter_mut().zip(self.views.sends(batch)) {
             *send = Send { slot, bytes };
         }
         self.kernel.send_batch(&sends[..batch.len()], exceptions);
-        self.views.settle(batch, exceptions, troubles, counters);
+        self.views.settle(batch, exceptions, notices, counters);
         exceptions.clear();
-        let tick = self.now.tick();
-        batch.slots().for_each(|slot| self.sessions[slot.index()].on_delivered(tick));
-        let mut troubles = std::mem::take(&mut self.scratch.troubles);
-        for trouble in troubles.drain(..) {
-            match trouble {
-                Trouble::Blocked(slot) => self.on_blocked(slot),
-                Trouble::Broken(slot) => self.close(slot, CloseReason::PeerLeft),
+        let mut notices = std::mem::take(&mut self.scratch.notices);
+        for notice in notices.drain(..) {
+            match notice {
+                Notice::Moved(slot) => self.on_moved(slot),
+                Notice::Blocked(slot) => self.on_blocked(slot),
+                Notice::Broken(slot) => self.close(slot, CloseReason::PeerLeft),
+                Notice::Fed(slot) => self.sessions[slot.index()].on_delivered(self.now.tick()),
             }
         }
-        self.scratch.troubles = troubles;
+        self.scratch.notices = notices;
     }
 }

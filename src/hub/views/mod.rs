@@ -10,15 +10,16 @@
 
 mod sweep;
 
-pub use sweep::{Batch, Trouble};
+pub use sweep::{Batch, Notice};
 
 use std::collections::{HashMap, VecDeque};
 
 use self::sweep::Sweep;
-use super::{Message, SlotSet, ViewId};
+use super::{Message, Said, SlotSet, ViewId};
 use crate::{
     frame::Format,
     ids::{ChannelName, ShardId, Slot},
+    limits::CUT_FRAME_BYTES_MAX,
     log::{Extent, Mark, Window},
     wire,
 };
@@ -69,8 +70,19 @@ pub enum News {
 pub struct Lapped {
     /// The connection.
     pub slot: Slot,
-    /// What is missing from a frame that was cut: these bytes must go out before any others.
-    pub rest: Vec<u8>,
+    /// What is missing from a frame that was cut.
+    pub rest: Rest,
+}
+
+/// What is missing from a frame that was cut on a connection which reads no longer.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Rest {
+    /// Nothing: the connection stands between two frames.
+    None,
+    /// These bytes must go out before any others.
+    Kept(Vec<u8>),
+    /// More than may be kept: nothing can be sent on this connection any more.
+    TooMuch,
 }
 
 /// One channel in one format, as this shard's subscribers read it.
@@ -84,6 +96,8 @@ struct View {
     asked: bool,
     owed: bool,
     active: bool,
+    /// Publications come faster than rounds can carry them away; the home holds them back.
+    congested: bool,
     members: SlotSet,
     /// Members that may stand below the last round's goal.
     behind: SlotSet,
@@ -108,6 +122,10 @@ struct Subscriber {
 
 const NO_VIEW: u32 = u32::MAX;
 
+/// Messages that inboxes may give back before telling stops for this turn: other homes' inboxes
+/// may have room, but a storm of owed views must not be walked through in every turn.
+const REFUSALS_MAX: usize = 64;
+
 /// The socket is full; the kernel will say when it is not.
 const BLOCKED: u8 = 1;
 /// Private bytes go first.
@@ -116,6 +134,8 @@ const HELD: u8 = 2;
 const BEHIND: u8 = 4;
 /// In the view's `late` set.
 const LATE: u8 = 8;
+/// The socket was full when last something was sent to it, and has taken nothing since.
+const STUCK: u8 = 16;
 
 const _: () = assert!(size_of::<Subscriber>() == 24);
 
@@ -124,7 +144,7 @@ impl Subscriber {
 
     /// The same connection, reading nothing.
     fn without_view(&self) -> Subscriber {
-        Subscriber { flags: self.flags & (BLOCKED | HELD), ..Subscriber::NONE }
+        Subscriber { flags: self.flags & (BLOCKED | HELD | STUCK), ..Subscriber::NONE }
     }
 
     /// Whether the next bytes of the connection may be the next bytes of the stream.
@@ -199,10 +219,14 @@ impl Views {
         joined
     }
 
-    /// Takes a connection out of what it reads. Returns what is missing from a frame that was cut:
-    /// these bytes must go out before any others.
-    pub fn leave(&mut self, slot: Slot) -> Vec<u8> {
-        let rest = self.cut_rest(slot).to_vec();
+    /// Takes a connection out of what it reads. Of a frame that was cut at most `room` bytes may
+    /// be kept.
+    pub fn leave(&mut self, slot: Slot, room: usize) -> Rest {
+        let rest = match self.cut_rest(slot) {
+            [] => Rest::None,
+            rest if rest.len() > room => Rest::TooMuch,
+            rest => Rest::Kept(rest.to_vec()),
+        };
         let subscriber = &mut self.subscribers[slot.index()];
         let index = std::mem::replace(subscriber, subscriber.without_view()).view;
         if index != NO_VIEW {
@@ -217,7 +241,7 @@ impl Views {
 
     /// The connection is gone, and with it whatever was known of it.
     pub fn forget(&mut self, slot: Slot) {
-        self.leave(slot);
+        self.leave(slot, 0);
         self.unblock(slot);
         self.subscribers[slot.index()] = Subscriber::NONE;
     }
@@ -273,13 +297,14 @@ impl Views {
         }
     }
 
-    /// Takes a message from a home.
-    pub fn on_message(&mut self, message: Message) -> News {
+    /// Takes a message from a home. Of frames that are cut where a window is shortened at most
+    /// `room` bytes may be kept, over all connections.
+    pub fn on_message(&mut self, message: Message, room: usize) -> News {
         match message {
             Message::Interest { .. } => News::Nothing,
             Message::Live { view, head } => self.on_live(view, head),
             Message::Refused { view } => self.on_refused(view),
-            Message::Head { view, extent } => self.on_extent(view, extent),
+            Message::Head { view, extent } => self.on_extent(view, extent, room),
         }
     }
 
@@ -289,7 +314,7 @@ impl Views {
         };
         view.live = true;
         view.window = Window::at(head);
-        view.sweep.goal = head.byte;
+        (view.sweep.goal, view.sweep.served) = (head.byte, head.byte);
         let members = view.members.clone();
         for slot in members.iter() {
             let subscriber = &mut self.subscribers[slot.index()];
@@ -311,17 +336,22 @@ impl Views {
         News::Refused(members)
     }
 
-    fn on_extent(&mut self, id: ViewId, extent: Extent) -> News {
+    fn on_extent(&mut self, id: ViewId, extent: Extent, room: usize) -> News {
         let lag_bytes_max = self.lag_bytes_max;
         let Some(view) = self.view(id) else {
             return News::Nothing;
         };
-        let floor = view.window.floor_with(&extent, lag_bytes_max);
-        let lapped = if floor > view.window.floor() { self.lap(id.index, floor) } else { vec![] };
+        let served = view.sweep.served;
+        let floor = view.window.floor_with(&extent, lag_bytes_max, served);
+        let is_lapping = floor > view.window.floor();
+        let lapped = if is_lapping { self.lap(id.index, floor, room) } else { vec![] };
         self.change_window(id.index, |window| {
             window.on_extent(extent);
-            window.limit(lag_bytes_max);
+            window.limit(lag_bytes_max, served);
         });
+        let view = &mut self.table[id.index as usize];
+        view.sweep.served = served.max(view.window.floor());
+        self.weigh(id.index);
         self.activate(id.index);
         if lapped.is_empty() { News::Nothing } else { News::Lapped(lapped) }
     }
@@ -336,11 +366,16 @@ impl Views {
 
     /// Takes out whoever stands below `floor`, while the frames that were cut there are still to
     /// be had. Walks all members, which is rare.
-    fn lap(&mut self, index: u32, floor: u64) -> Vec<Lapped> {
+    fn lap(&mut self, index: u32, floor: u64, mut room: usize) -> Vec<Lapped> {
         let is_lapped = |slot: &Slot| self.subscribers[slot.index()].cursor < floor;
         let slots: Vec<Slot> =
             self.table[index as usize].members.iter().filter(is_lapped).collect();
-        slots.into_iter().map(|slot| Lapped { slot, rest: self.leave(slot) }).collect()
+        let mut leave = |slot| {
+            let rest = self.leave(slot, room.min(CUT_FRAME_BYTES_MAX));
+            room -= if let Rest::Kept(bytes) = &rest { bytes.len() } else { 0 };
+            Lapped { slot, rest }
+        };
+        slots.into_iter().map(&mut leave).collect()
     }
 
     /// Whether some home is owed a word.
@@ -351,7 +386,11 @@ impl Views {
     /// Tells homes how many subscribers the views have, oldest debt first, until `push` gives a
     /// message back. A view that was left by all is gone once its home knows.
     pub fn tell(&mut self, from: ShardId, mut push: impl FnMut(Message) -> Result<(), Message>) {
+        let mut refused = 0;
         for _ in 0..self.owed.len() {
+            if refused == REFUSALS_MAX {
+                break;
+            }
             let Some(index) = self.owed.pop_front() else { break };
             let view = &mut self.table[index as usize];
             let Some(channel) = view.name.clone() else {
@@ -361,18 +400,20 @@ impl Views {
             };
             let subscribers = view.members.len();
             let id = ViewId { index, generation: view.generation };
-            let interest = Message::Interest {
+            let said = Said {
                 from,
                 view: id,
-                channel,
                 format: view.format,
                 subscribers,
+                congested: view.congested,
                 first: !view.asked,
             };
+            let interest = Message::Interest { channel, said };
             // A view that came and went before its home heard of it need not be mentioned.
             let silent = !view.asked && subscribers == 0;
             if !silent && push(interest).is_err() {
                 self.owed.push_back(index);
+                refused += 1;
                 continue;
             }
             (view.owed, view.asked) = (false, true);
@@ -456,6 +497,7 @@ impl View {
             asked: false,
             owed: false,
             active: false,
+            congested: false,
             members: SlotSet::default(),
             behind: SlotSet::default(),
             late: SlotSet::default(),

@@ -10,14 +10,14 @@
 //! or its round is over, and puts it at the back, so a small channel is done in its first slice
 //! beside a huge one.
 
-use super::{BEHIND, LATE, View, Views};
+use super::{BEHIND, BLOCKED, LATE, STUCK, View, Views};
 use crate::{
     counters::Counters,
+    frame::Format,
     ids::Slot,
     io::{Exception, Outcome},
     limits::SEND_BATCH,
     log::Mark,
-    wire,
 };
 
 /// Where a view's sweep stands.
@@ -28,6 +28,8 @@ pub(super) struct Sweep {
     next: u32,
     /// The head when the last full round began.
     pub(super) goal: u64,
+    /// The goal of the last full round that ended: every clean member stands there or above.
+    pub(super) served: u64,
     /// When the round began, in microseconds.
     began_us: u64,
 }
@@ -35,7 +37,8 @@ pub(super) struct Sweep {
 /// The `next` of a round that has visited everybody. It ends when its last batch is settled.
 const OVER: u32 = u32::MAX;
 
-/// Subscribers visited in one slice, so that one over many who are owed nothing is bounded, too.
+/// Views and subscribers visited for one batch, so that one over many who are owed nothing, or
+/// cannot be served, is bounded, too.
 const VISITS_MAX: usize = 8 * SEND_BATCH;
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -58,16 +61,21 @@ struct Entry {
     slot: Slot,
     view: u32,
     from: u64,
+    from_frames: u32,
     end: Mark,
 }
 
-/// What became of a send that did not take all its bytes, for the shard to act on.
+/// What became of a send, where the shard must act on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trouble {
+pub enum Notice {
+    /// A socket that had been full has taken something. May be followed by `Blocked`.
+    Moved(Slot),
     /// The socket is full. Poll it for room.
     Blocked(Slot),
     /// The connection is broken.
     Broken(Slot),
+    /// An event stream was sent something, so no heartbeat is due on it.
+    Fed(Slot),
 }
 
 impl Batch {
@@ -85,11 +93,6 @@ impl Batch {
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
-
-    /// The connections, in order.
-    pub fn slots(&self) -> impl Iterator<Item = Slot> {
-        self.entries.iter().map(|entry| entry.slot)
-    }
 }
 
 impl Views {
@@ -102,16 +105,17 @@ impl Views {
     /// followed by [`Views::settle`] before anything else.
     pub fn fill(&mut self, batch: &mut Batch, now_us: u64, counters: &Counters) {
         batch.entries.clear();
+        let mut visits = VISITS_MAX;
         for _ in 0..self.active.len() {
             let Some(index) = self.active.pop_front() else { break };
-            let more = self.fill_from(index, batch, now_us, counters);
+            let more = self.fill_from(index, batch, &mut visits, now_us, counters);
             if more {
                 self.active.push_back(index);
             } else {
                 self.table[index as usize].active = false;
                 self.free_if_unqueued(index);
             }
-            if batch.len() == SEND_BATCH {
+            if batch.len() == SEND_BATCH || visits == 0 {
                 break;
             }
         }
@@ -122,9 +126,11 @@ impl Views {
         &mut self,
         index: u32,
         batch: &mut Batch,
+        visits: &mut usize,
         now_us: u64,
         counters: &Counters,
     ) -> bool {
+        *visits = visits.saturating_sub(1);
         if self.table[index as usize].sweep.next == OVER {
             self.end_round(index, now_us, counters);
         }
@@ -136,16 +142,17 @@ impl Views {
         let mut aside = std::mem::take(&mut self.aside);
         let mut next = OVER;
         let visited = if view.sweep.round == Round::Full { &view.members } else { &view.late };
-        for (visits, slot) in visited.from(Slot(view.sweep.next)).enumerate() {
-            if batch.len() == SEND_BATCH || visits == VISITS_MAX {
+        for slot in visited.from(Slot(view.sweep.next)) {
+            if batch.len() == SEND_BATCH || *visits == 0 {
                 next = slot.0;
                 break;
             }
+            *visits -= 1;
             let subscriber = &self.subscribers[slot.index()];
             if subscriber.cursor < head && subscriber.is_clean() {
                 let due = view.window.due(subscriber.cursor).expect("there is more to the head");
-                let from = subscriber.cursor;
-                batch.entries.push(Entry { slot, view: index, from, end: due.end });
+                let (from, from_frames) = (subscriber.cursor, subscriber.frames);
+                batch.entries.push(Entry { slot, view: index, from, from_frames, end: due.end });
             } else if subscriber.cursor < head || subscriber.flags & (BEHIND | LATE) != 0 {
                 aside.push(slot);
             }
@@ -170,7 +177,7 @@ impl Views {
         &mut self,
         batch: &Batch,
         exceptions: &[Exception],
-        troubles: &mut Vec<Trouble>,
+        notices: &mut Vec<Notice>,
         counters: &Counters,
     ) {
         let (mut bytes, mut frames) = (0, 0);
@@ -179,8 +186,11 @@ impl Views {
             bytes += entry.end.byte - entry.from;
             frames += u64::from((entry.end.frames as u32).wrapping_sub(subscriber.frames));
             (subscriber.cursor, subscriber.frames) = (entry.end.byte, entry.end.frames as u32);
-            let sweep_goal = self.table[entry.view as usize].sweep.goal;
-            if subscriber.flags & (BEHIND | LATE) != 0 || entry.end.byte < sweep_goal {
+            let view = &self.table[entry.view as usize];
+            if view.format == Format::Sse {
+                notices.push(Notice::Fed(entry.slot));
+            }
+            if subscriber.flags & (BEHIND | LATE) != 0 || entry.end.byte < view.sweep.goal {
                 self.file(entry.slot, entry.view);
             }
         }
@@ -189,10 +199,24 @@ impl Views {
             let (bytes_missed, frames_missed) = self.take_back(entry, exception.outcome);
             bytes -= bytes_missed;
             frames -= frames_missed;
-            troubles.push(match exception.outcome {
-                Outcome::Short(_) => Trouble::Blocked(entry.slot),
-                Outcome::Broken => Trouble::Broken(entry.slot),
+        }
+        // Stuck ones that took something come before those that are stuck now: a socket may be both.
+        let stuck = |entry: &&Entry| self.subscribers[entry.slot.index()].flags & STUCK != 0;
+        for entry in batch.entries.iter().filter(stuck) {
+            if self.subscribers[entry.slot.index()].cursor > entry.from {
+                notices.push(Notice::Moved(entry.slot));
+            }
+        }
+        for exception in exceptions {
+            let slot = batch.entries[exception.index].slot;
+            notices.push(match exception.outcome {
+                Outcome::Short(_) => Notice::Blocked(slot),
+                Outcome::Broken => Notice::Broken(slot),
             });
+        }
+        for entry in &batch.entries {
+            let flags = &mut self.subscribers[entry.slot.index()].flags;
+            *flags = if *flags & BLOCKED != 0 { *flags | STUCK } else { *flags & !STUCK };
         }
         counters.deliveries.add(frames);
         counters.delivered_bytes.add(bytes);
@@ -229,21 +253,18 @@ impl Views {
         };
         let view = &self.table[entry.view as usize];
         let len = (entry.end.byte - entry.from) as usize;
+        // Only what was written is parsed: a socket with little room in it must not cost a walk
+        // over all that it is owed.
         let bytes = view.window.bytes(entry.from, len);
-        let (_, cut) = Views::frame_around(view.format, bytes, written);
-        let after = &bytes[written + cut..];
-        let (mut frames_missed, mut at) = (u64::from(cut > 0), 0);
-        while at < after.len() {
-            at += wire::frame_len(view.format, &after[at..]);
-            frames_missed += 1;
-        }
+        let (frames, cut) = Views::frame_around(view.format, bytes, written);
+        let frames_missed = (entry.end.frames as u32).wrapping_sub(entry.from_frames) - frames;
         let subscriber = &mut self.subscribers[entry.slot.index()];
         subscriber.cursor = entry.from + written as u64;
-        subscriber.frames = subscriber.frames.wrapping_sub(frames_missed as u32);
+        subscriber.frames = subscriber.frames.wrapping_sub(frames_missed);
         subscriber.cut = cut as u32;
         self.block(entry.slot);
         self.file(entry.slot, entry.view);
-        (len as u64 - written as u64, frames_missed)
+        (len as u64 - written as u64, u64::from(frames_missed))
     }
 
     /// What is missing from the frame that was cut on this connection, if it is.
@@ -272,18 +293,36 @@ impl Views {
         }
     }
 
-    /// A round is over: whatever no member needs any more is dropped.
+    /// A round is over: whatever no member needs any more is dropped, and publishers who had to
+    /// wait for it may go on.
     fn end_round(&mut self, index: u32, now_us: u64, counters: &Counters) {
         let view = &mut self.table[index as usize];
         let round = std::mem::take(&mut view.sweep.round);
         view.sweep.next = 0;
         if round == Round::Full {
+            view.sweep.served = view.sweep.goal;
             counters.on_sweep(now_us.saturating_sub(view.sweep.began_us));
         }
         if view.window.is_behind() {
             let cursors = view.behind.iter().map(|slot| self.subscribers[slot.index()].cursor);
-            let needed = cursors.fold(view.sweep.goal, u64::min);
+            let needed = cursors.fold(view.sweep.served, u64::min);
             self.change_window(index, |window| window.trim(needed));
+        }
+        self.weigh(index);
+    }
+
+    /// Finds out whether the channel's publishers are faster than we can send, and owes its home
+    /// a word if that has changed. Between the two bounds it stays as it was.
+    pub(super) fn weigh(&mut self, index: u32) {
+        let view = &mut self.table[index as usize];
+        let unserved = (view.window.head().byte - view.sweep.served) as usize;
+        let congested = match view.congested {
+            true => unserved > self.lag_bytes_max / 4,
+            false => unserved > self.lag_bytes_max / 2,
+        };
+        if congested != view.congested {
+            view.congested = congested;
+            self.owe(index);
         }
     }
 }
@@ -302,7 +341,8 @@ impl View {
         } else {
             return false;
         };
-        self.sweep = Sweep { round, next: 0, goal: head, began_us: now_us };
+        self.sweep =
+            Sweep { round, next: 0, goal: head, served: self.sweep.served, began_us: now_us };
         true
     }
 }
