@@ -495,10 +495,11 @@ impl<K: Kernel> Shard<K> {
             Step::Finish(reason) => {
                 self.count_end(slot, reason);
                 self.states[slot.index()].set(State::FINISH);
-                let rest = self.views.leave(slot);
-                self.keep_rest(slot, rest);
                 self.schedule(slot);
                 self.make_ready(slot);
+                // Last, since it closes the connection if the rest is too much.
+                let rest = self.views.leave(slot);
+                self.keep_rest(slot, rest);
             }
             Step::Drop(reason) => self.close(slot, reason),
         }
