@@ -83,8 +83,8 @@ pub struct Node {
     parking: Arc<Parking>,
     bell: Arc<SimBell>,
     sleep: Option<Sleep>,
-    /// Whether its last turn did something.
-    busy: bool,
+    /// Its last turn did nothing. Others may do something before it lies down.
+    drowsy: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -180,7 +180,7 @@ impl World {
                 parking,
                 bell,
                 sleep: None,
-                busy: true,
+                drowsy: false,
             });
         }
         world
@@ -304,17 +304,18 @@ impl World {
         if node.over || node.stuck || !node.is_due(now_us) {
             return false;
         }
+        if node.drowsy {
+            node.lie_down(now_us);
+            return true;
+        }
         node.sleep = None;
         node.parking.unpark();
-        node.busy = node.shard.turn(Now { us: now_us });
-        if node.shard.is_drained() {
-            node.over = true;
-        } else if sleepy && !node.busy && node.shard.lie_down() {
-            let patience = node.shard.patience(Now { us: now_us });
-            let until_us = patience.map(|patience| now_us + patience.as_micros() as u64);
-            node.sleep = Some(Sleep { until_us, rings: node.bell.rings() });
+        let worked = node.shard.turn(Now { us: now_us });
+        node.over = node.shard.is_drained();
+        node.drowsy = sleepy && !worked && !node.over;
+        if node.drowsy && self.dice.one_in(2) {
+            node.lie_down(now_us);
         }
-        let worked = node.busy;
         self.place_publications(index);
         worked || sleepy
     }
@@ -382,6 +383,15 @@ impl World {
 }
 
 impl Node {
+    fn lie_down(&mut self, now_us: u64) {
+        self.drowsy = false;
+        if self.shard.lie_down() {
+            let patience = self.shard.patience(Now { us: now_us });
+            let until_us = patience.map(|patience| now_us + patience.as_micros() as u64);
+            self.sleep = Some(Sleep { until_us, rings: self.bell.rings() });
+        }
+    }
+
     fn is_due(&mut self, now_us: u64) -> bool {
         let Some(Sleep { until_us, rings }) = self.sleep else { return true };
         self.bell.rings() > rings || until_us.is_some_and(|until| until <= now_us) || self.hears()
