@@ -500,14 +500,12 @@ impl<K: Kernel> Shard<K> {
             Step::Finish(reason) => {
                 self.count_end(slot, reason);
                 self.states[slot.index()].set(State::FINISH);
+                self.schedule(slot);
+                self.make_ready(slot);
+                // Last, since it closes the connection if the rest is too much.
                 let room = self.outboxes.room().min(CUT_FRAME_BYTES_MAX);
                 let rest = self.views.leave(slot, room);
                 self.keep_rest(slot, rest);
-                if !self.states[slot.index()].is_open() {
-                    return;
-                }
-                self.schedule(slot);
-                self.make_ready(slot);
             }
             Step::Drop(reason) => self.close(slot, reason),
         }

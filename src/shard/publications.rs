@@ -3,6 +3,8 @@
 use std::collections::{HashMap, VecDeque};
 
 use super::Shard;
+#[cfg(test)]
+use crate::mesh::Ticket;
 use crate::{
     ids::ChannelName,
     io::Kernel,
@@ -24,6 +26,12 @@ impl Held {
     /// Whether nothing is held.
     pub fn is_empty(&self) -> bool {
         self.by_channel.is_empty()
+    }
+
+    /// Whether the publication with this ticket is held.
+    #[cfg(test)]
+    pub fn has(&self, ticket: Ticket) -> bool {
+        self.by_channel.values().flatten().any(|publish| publish.ticket == ticket)
     }
 
     fn put(&mut self, publish: Publish) {

@@ -118,6 +118,22 @@ fn a_heartbeat_comes_only_into_silence() {
     world.check_rest();
 }
 
+/// Whoever leaves behind more input than one read takes is seen to leave at once, not when the
+/// next heartbeat has the shard look again.
+#[test]
+fn an_end_behind_much_input_is_seen() {
+    let mut world = calm();
+    let client = world.join(0, Format::Sse, 0);
+    world.settle();
+    world.with(client, |client, net| {
+        net.write(client.id, &[b'x'; 10_000]);
+        client.finish(net);
+    });
+    world.settle();
+    assert_eq!(world.connected(0), 0);
+    world.check_rest();
+}
+
 /// A client that stays after the server's goodbye is dropped two seconds later.
 #[test]
 fn a_goodbye_is_not_waited_for_long() {

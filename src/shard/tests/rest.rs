@@ -57,6 +57,10 @@ impl World {
         let open = shard.states.iter().filter(|state| state.is_open()).count();
         assert_eq!((open, shard.connections as usize), (connected, connected));
         assert_eq!(self.counters[index].connections.get(), connected as u64);
+        let gone = |slot: &Slot| !shard.states[slot.index()].is_open();
+        for slot in (0..self.plan.slots).map(Slot).filter(gone) {
+            assert!(shard.wheel.deadline(slot).is_none(), "a deadline of nobody");
+        }
         assert_eq!(self.counters[index].blocked.get(), 0);
         assert_eq!(self.counters[index].inbox.get(), 0);
         for format in Format::ALL {

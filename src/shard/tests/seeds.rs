@@ -91,6 +91,10 @@ impl Wild {
             11 if dice.one_in(20) && self.world.plan.jumpy => {
                 self.world.now_us += dice.below(4_000_000) as u64;
             }
+            11 if dice.one_in(3) => {
+                let node = dice.below(self.world.nodes.len());
+                self.world.nodes[node].stuck = dice.one_in(2);
+            }
             11 if dice.one_in(10) => self.world.now_us += dice.below(150_000) as u64,
             _ if !self.world.clients.is_empty() => {
                 let client = dice.below(self.world.clients.len());
@@ -172,6 +176,10 @@ impl Wild {
             match act {
                 _ if client.left => (),
                 0..12 if client.unsent() > 0 => client.ask(net, number),
+                0 if talks && number < 20 => {
+                    (0..150)
+                        .for_each(|n| client.ping(net, format!("flood of pings {n:020}").into()));
+                }
                 0..6 if talks => client.ping(net, format!("{forever}").into_bytes()),
                 6 if talks => client.close(net, (number > 100).then_some(1000 + number as u16 % 3)),
                 7 if talks => {
@@ -189,7 +197,8 @@ impl Wild {
                 12..16 => client.stall(net, true),
                 20 => client.mute = !client.mute,
                 21 if !talks && client.phase == Phase::Live && client.speaks() => {
-                    net.write(client.id, b"nobody listens to this");
+                    // More than one read, and no answer that would have it read again.
+                    net.write(client.id, &[b'x'; 5000]);
                 }
                 _ => (),
             }
@@ -202,6 +211,10 @@ impl Wild {
             if self.drains_at == Some(step) {
                 self.world.begin_drain();
             }
+            if step % 16 == 0 {
+                // Nobody hangs for long: time-outs are not to notice.
+                self.world.nodes.iter_mut().for_each(|node| node.stuck = false);
+            }
             let us = self.world.dice.of(&[50, 500, 2000, 9000]);
             self.world.step(us);
         }
@@ -209,6 +222,7 @@ impl Wild {
 
     /// Brings it to rest, looks, publishes once more, and sees everybody off.
     fn finish(mut self) -> usize {
+        self.world.nodes.iter_mut().for_each(|node| node.stuck = false);
         if self.world.drain.has_begun() {
             return self.finish_drain();
         }
@@ -229,7 +243,11 @@ impl Wild {
     /// All shards end in time, and nobody who is alive has missed anything before its last word.
     fn finish_drain(mut self) -> usize {
         self.world.come_to_rest();
-        self.world.clients.iter().for_each(|client| client.check_complete(&self.world.book));
+        // A clock that jumps over the whole window leaves no time for goodbyes.
+        let excused = self.world.plan.jumpy;
+        if !excused {
+            self.world.clients.iter().for_each(|client| client.check_complete(&self.world.book));
+        }
         let longest = self.world.plan.window + Duration::from_secs(4);
         self.world.pass(longest, 10_000, |world| world.nodes.iter().all(|node| node.over));
         assert!(self.world.nodes.iter().all(|node| node.over), "a shard does not end");
@@ -237,8 +255,6 @@ impl Wild {
         assert_eq!(self.world.unanswered(), 0, "publications without an answer");
         self.world.read();
         let forgotten: Vec<_> = self.world.live(|_| true).collect();
-        // A clock that jumps over the whole window leaves no time for goodbyes.
-        let excused = self.world.plan.jumpy;
         assert!(excused || forgotten.is_empty(), "nobody said goodbye to {forgotten:?}");
         self.frames()
     }

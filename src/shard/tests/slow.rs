@@ -67,6 +67,23 @@ fn too_long_a_rest_ends_without_a_word() {
     world.check_the_end();
 }
 
+/// So does one whose client says goodbye in the middle of such a frame, and nothing of it stays.
+#[test]
+fn a_goodbye_inside_too_long_a_frame_is_not_answered() {
+    let mut world = small_sockets(1000, 3 * CUT_FRAME_BYTES_MAX);
+    let client = world.join(0, Format::WebSocket, 0);
+    world.settle();
+    world.with(client, |client, net| client.stall(net, true));
+    publish(&mut world, 1, 2 * CUT_FRAME_BYTES_MAX);
+    world.with(client, |client, net| client.close(net, None));
+    world.settle();
+    assert!(world.nodes[0].shard.wheel.next().is_none(), "a deadline of nobody");
+    world.with(client, |client, net| client.stall(net, false));
+    world.settle();
+    assert_eq!((world.clients[client].said, world.clients[client].phase), (None, Phase::Over));
+    world.check_the_end();
+}
+
 /// A pong waits for the frame that is under way, however long its socket takes.
 #[test]
 fn private_bytes_wait_for_the_end_of_a_frame() {

@@ -67,6 +67,33 @@ fn one_exhausted_table_stops_all_shards() {
     world.check_the_end();
 }
 
+/// The same, while the others are awake and about to lie down.
+///
+/// Method: their clients keep them busy with pings now and then as the table becomes full and
+/// empty again, in sixty orders of turns.
+#[test]
+fn whoever_lies_down_looks_whether_to_accept() {
+    for seed in 0..60 {
+        println!("seed {seed}");
+        let mut world = tight(Plan { seed, shards: 2, slots: 20, ..Plan::default() });
+        let busy = world.join(0, Format::WebSocket, 0);
+        (0..20).for_each(|_| _ = world.join(1, Format::WebSocket, 0));
+        world.settle();
+        let waiting = world.join(0, Format::Sse, 0);
+        world.settle();
+        (1..10).for_each(|client| world.with(client, |client, net| client.go(net, true)));
+        for round in 0..1 + world.dice.below(6) as u8 {
+            if world.dice.one_in(2) {
+                world.with(busy, |client, net| client.ping(net, vec![round]));
+            }
+            world.step(100);
+        }
+        world.settle();
+        assert_eq!(world.clients[waiting].phase, Phase::Live, "it still waits");
+        world.check_rest();
+    }
+}
+
 /// A channel too many is answered 503; known channels go on, and a freed place is free.
 #[test]
 fn a_channel_too_many_is_refused() {

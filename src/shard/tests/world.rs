@@ -83,8 +83,8 @@ pub struct Node {
     parking: Arc<Parking>,
     bell: Arc<SimBell>,
     sleep: Option<Sleep>,
-    /// Whether its last turn did something.
-    busy: bool,
+    /// Its last turn did nothing. Others may do something before it lies down.
+    drowsy: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -97,8 +97,7 @@ struct Sleep {
 #[derive(Default)]
 pub struct Desk {
     pushed: Vec<Pushed>,
-    /// How many of those have their position, and how many were answered.
-    placed: usize,
+    /// How many of those were answered.
     pub answered: usize,
     has_answers: Arc<AtomicBool>,
 }
@@ -106,7 +105,9 @@ pub struct Desk {
 struct Pushed {
     channel: usize,
     payload: Vec<u8>,
-    page: usize,
+    /// Where it stands in the book, once it has its position.
+    page: Option<usize>,
+    is_answered: bool,
     subscribers: u64,
 }
 
@@ -180,7 +181,7 @@ impl World {
                 parking,
                 bell,
                 sleep: None,
-                busy: true,
+                drowsy: false,
             });
         }
         world
@@ -240,7 +241,8 @@ impl World {
         };
         let Err(back) = self.ingresses[home].publish(publish.clone()) else {
             let payload = payload.to_vec();
-            desk.pushed.push(Pushed { channel, payload, page: usize::MAX, subscribers: 0 });
+            let (page, is_answered) = (None, false);
+            desk.pushed.push(Pushed { channel, payload, page, is_answered, subscribers: 0 });
             return true;
         };
         assert_eq!(back, publish, "what is refused comes back as it was");
@@ -259,11 +261,14 @@ impl World {
         }
         while let Some(answer) = self.ingresses[home].take_answer() {
             let desk = &mut self.desks[home];
-            assert_eq!(answer.ticket, Ticket(desk.answered as u64), "answered once, in order");
-            let pushed = &mut desk.pushed[desk.answered];
-            assert!(desk.answered < desk.placed, "answered before it was counted");
-            self.book.check_position(pushed.channel, pushed.page, answer.position);
-            pushed.subscribers = answer.subscribers;
+            let (before, rest) = desk.pushed.split_at_mut(answer.ticket.0 as usize);
+            let pushed = &mut rest[0];
+            let mut elders = before.iter().filter(|elder| elder.channel == pushed.channel);
+            assert!(elders.all(|elder| elder.is_answered), "answered in its channel's order");
+            assert!(!pushed.is_answered, "answered once");
+            let page = pushed.page.expect("answered before it was counted");
+            self.book.check_position(pushed.channel, page, answer.position);
+            (pushed.is_answered, pushed.subscribers) = (true, answer.subscribers);
             desk.answered += 1;
         }
     }
@@ -304,29 +309,35 @@ impl World {
         if node.over || node.stuck || !node.is_due(now_us) {
             return false;
         }
+        if node.drowsy {
+            node.lie_down(now_us);
+            return true;
+        }
         node.sleep = None;
         node.parking.unpark();
-        node.busy = node.shard.turn(Now { us: now_us });
-        if node.shard.is_drained() {
-            node.over = true;
-        } else if sleepy && !node.busy && node.shard.lie_down() {
-            let patience = node.shard.patience(Now { us: now_us });
-            let until_us = patience.map(|patience| now_us + patience.as_micros() as u64);
-            node.sleep = Some(Sleep { until_us, rings: node.bell.rings() });
+        let worked = node.shard.turn(Now { us: now_us });
+        node.over = node.shard.is_drained();
+        node.drowsy = sleepy && !worked && !node.over;
+        if node.drowsy && self.dice.one_in(2) {
+            node.lie_down(now_us);
         }
-        let worked = node.busy;
         self.place_publications(index);
         worked || sleepy
     }
 
-    /// Writes down what was given a position in the turn of this home.
+    /// Writes down what was given a position in the turn of this home: what was taken and is not
+    /// held back.
     fn place_publications(&mut self, home: usize) {
         let desk = &mut self.desks[home];
-        let placed = self.counters[home].publications.get() as usize;
-        for pushed in &mut desk.pushed[desk.placed..placed] {
-            pushed.page = self.book.write(pushed.channel, pushed.payload.clone());
+        let taken = desk.pushed.len() - self.ingresses[home].waiting();
+        let held = &self.nodes[home].shard.held;
+        for (number, pushed) in desk.pushed[..taken].iter_mut().enumerate() {
+            if pushed.page.is_none() && !held.has(Ticket(number as u64)) {
+                pushed.page = Some(self.book.write(pushed.channel, pushed.payload.clone()));
+            }
         }
-        desk.placed = placed;
+        let placed = desk.pushed.iter().filter(|pushed| pushed.page.is_some()).count();
+        assert_eq!(self.counters[home].publications.get(), placed as u64);
     }
 
     /// Steps of a millisecond until nothing happens any more.
@@ -382,6 +393,15 @@ impl World {
 }
 
 impl Node {
+    fn lie_down(&mut self, now_us: u64) {
+        self.drowsy = false;
+        if self.shard.lie_down() {
+            let patience = self.shard.patience(Now { us: now_us });
+            let until_us = patience.map(|patience| now_us + patience.as_micros() as u64);
+            self.sleep = Some(Sleep { until_us, rings: self.bell.rings() });
+        }
+    }
+
     fn is_due(&mut self, now_us: u64) -> bool {
         let Some(Sleep { until_us, rings }) = self.sleep else { return true };
         self.bell.rings() > rings || until_us.is_some_and(|until| until <= now_us) || self.hears()
