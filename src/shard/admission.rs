@@ -40,12 +40,20 @@ impl Admission {
         self.connections.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// A shard says whether its table is nearly full.
-    pub fn tell_exhausted(&self, shard: ShardId, exhausted: bool) {
+    /// Whether nobody who was admitted is left.
+    pub fn is_empty(&self) -> bool {
+        self.connections.load(Ordering::Relaxed) == 0
+    }
+
+    /// A shard says whether its table is nearly full. Returns whether that is news, for which
+    /// shards that sleep must be woken.
+    pub fn tell_exhausted(&self, shard: ShardId, exhausted: bool) -> bool {
         let (word, bit) = (&self.exhausted[usize::from(shard.0 / 64)], 1 << (shard.0 % 64));
-        if (word.load(Ordering::Relaxed) & bit != 0) != exhausted {
+        let is_news = (word.load(Ordering::Relaxed) & bit != 0) != exhausted;
+        if is_news {
             word.fetch_xor(bit, Ordering::Relaxed);
         }
+        is_news
     }
 
     /// Whether any shard's table is nearly full.
@@ -102,10 +110,10 @@ mod tests {
     fn any_exhausted_shard_counts() {
         let admission = Admission::new(2);
         for shard in [0, 63, 64, 255].map(ShardId) {
-            admission.tell_exhausted(shard, true);
-            admission.tell_exhausted(shard, true);
+            assert!(admission.tell_exhausted(shard, true));
+            assert!(!admission.tell_exhausted(shard, true));
             assert!(admission.is_exhausted());
-            admission.tell_exhausted(shard, false);
+            assert!(admission.tell_exhausted(shard, false));
             assert!(!admission.is_exhausted());
         }
     }

@@ -227,11 +227,18 @@ impl<K: Kernel> Shard<K> {
         worked
     }
 
-    /// Whether the server stops and nothing is left here.
+    /// Whether the server stops and nothing is left to do here. A home stays as long as anybody
+    /// anywhere may be owed what was published.
     pub fn is_drained(&self) -> bool {
         let Some(since) = self.draining_since else { return false };
         let longest = self.setup.drain.window() + Duration::from_secs(2 * CLOSING_SECONDS_MAX + 1);
-        self.connections == 0 || self.now.tick() >= since.after(longest)
+        let is_done = self.is_deserted() && self.ingress().waiting() == 0;
+        is_done || self.now.tick() >= since.after(longest)
+    }
+
+    /// Whether no connection is left, here or elsewhere.
+    fn is_deserted(&self) -> bool {
+        self.connections == 0 && self.setup.admission.is_empty()
     }
 
     fn counters(&self) -> &Counters {
@@ -246,15 +253,22 @@ impl<K: Kernel> Shard<K> {
     /// drain is accepted all the same, to be told so: the backlog would keep it waiting in silence.
     fn follow_signals(&mut self) {
         let exhausted = self.connections + 1 + self.kernel.slots() / 100 >= self.kernel.slots();
-        self.setup.admission.tell_exhausted(self.setup.id, exhausted);
+        if self.setup.admission.tell_exhausted(self.setup.id, exhausted) {
+            let mesh = &self.setup.mesh;
+            (0..mesh.shards()).for_each(|shard| mesh.inbox(ShardId(shard)).wake());
+        }
         if self.draining_since.is_none() && self.setup.drain.has_begun() {
             self.begin_drain();
         }
-        let accepting = !self.setup.admission.is_exhausted();
+        let accepting = self.may_accept();
         if accepting != self.accepting {
             self.accepting = accepting;
             self.kernel.set_accepting(accepting);
         }
+    }
+
+    fn may_accept(&self) -> bool {
+        !self.setup.admission.is_exhausted()
     }
 
     /// Spreads the ends of all connections over the drain's window.
@@ -555,23 +569,32 @@ impl<K: Kernel> Shard<K> {
     }
 
     fn park(&mut self, now: Now) -> std::io::Result<()> {
-        let parking = Arc::clone(&self.setup.parking);
-        parking.park();
-        let inbox = self.setup.mesh.inbox(self.setup.id);
-        let idle = inbox.is_empty()
+        let waited = if self.lie_down() { self.kernel.wait(self.patience(now)) } else { Ok(()) };
+        self.setup.parking.unpark();
+        waited
+    }
+
+    /// Says that this shard sleeps, then looks for what others left before they could know. Says
+    /// whether it may sleep.
+    fn lie_down(&self) -> bool {
+        self.setup.parking.park();
+        self.setup.mesh.inbox(self.setup.id).is_empty()
             && self.ingress().waiting() == 0
-            && (self.draining_since.is_some() || !self.setup.drain.has_begun());
-        let result = if idle { self.kernel.wait(self.patience(now)) } else { Ok(()) };
-        parking.unpark();
-        result
+            && (self.draining_since.is_some() || !self.setup.drain.has_begun())
+            && self.accepting == self.may_accept()
     }
 
     /// How long to sleep if nothing happens.
     fn patience(&self, now: Now) -> Option<Duration> {
         /// After an inbox was found full its owner is busy emptying it.
         const RETRY: Duration = Duration::from_millis(1);
+        /// In a drain, until others are done, too.
+        const LOOK_AROUND: Duration = Duration::from_millis(TICK_MS);
         if self.home.owes() || self.views.owes() {
             return Some(RETRY);
+        }
+        if self.draining_since.is_some() && self.connections == 0 {
+            return Some(LOOK_AROUND);
         }
         let next = self.wheel.next()?;
         let due_us = u64::from(next.0) * TICK_MS * 1000;

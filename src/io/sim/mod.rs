@@ -78,6 +78,22 @@ impl Sim {
         (sim, SimNet { net })
     }
 
+    /// Whether a wait would return: [`Kernel::events`] has something to tell, be it late.
+    pub fn has_events(&self) -> bool {
+        let net = self.net.borrow();
+        let fires = |place: &Place| match place {
+            Place::Free => false,
+            Place::Closing => true,
+            Place::Open(connection) => {
+                let link = &net.links[connection.client.0 as usize];
+                connection.reading && link.is_readable()
+                    || connection.writing && link.will_be_writable(net.faults.socket_bytes)
+            }
+        };
+        self.accepting && !self.free.is_empty() && !net.backlog.is_empty()
+            || self.places.iter().any(fires)
+    }
+
     /// The connection in the slot, which must be open.
     fn connection(&mut self, slot: Slot) -> &mut Connection {
         match &mut self.places[slot.index()] {

@@ -181,6 +181,11 @@ impl Link {
         self.broken || self.to_client.len() * 2 <= socket_bytes
     }
 
+    /// The same, once the client has read what it can.
+    pub(super) fn will_be_writable(&self, socket_bytes: usize) -> bool {
+        !self.stalled || self.is_writable(socket_bytes)
+    }
+
     /// The server closes. With unread input that is a reset, which destroys what is under way.
     pub(super) fn close(&mut self) {
         (self.server_end, self.slot) = (true, None);
