@@ -2,7 +2,8 @@
 //!
 //! Health says that the process answers and no more: a probe that failed for less would have a
 //! busy server killed. Readiness proves that every shard turns: it rings each and watches for the
-//! turn that follows. A parked shard wakes for that, so a quiet server is ready.
+//! turn that follows. A parked shard wakes for that, so a quiet server is ready. A shard that was
+//! just about to park does not hear the bell, and finds nothing to do, so it is rung again.
 
 use std::{sync::Arc, time::Duration};
 
@@ -43,13 +44,13 @@ async fn stuck_shards(plane: &Plane) -> Vec<usize> {
     let turns = |shard: usize| plane.counters[shard].turns.get();
     let deadline = Instant::now() + plane.settings.ready_timeout;
     let mut unmoved: Vec<(usize, u64)> = (0..plane.counters.len()).map(|n| (n, turns(n))).collect();
-    plane.ingresses.iter().for_each(|ingress| ingress.wake());
     let mut pause = Duration::from_millis(1);
     loop {
         unmoved.retain(|&(shard, before)| turns(shard) == before);
         if unmoved.is_empty() || Instant::now() >= deadline {
             return unmoved.into_iter().map(|(shard, _)| shard).collect();
         }
+        unmoved.iter().for_each(|&(shard, _)| plane.ingresses[shard].wake());
         sleep(pause).await;
         pause = (pause * 2).min(Duration::from_millis(50));
     }

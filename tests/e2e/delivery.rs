@@ -37,7 +37,7 @@ fn everybody_gets_everything_since_the_handshake(io: Io) {
             crowd.act();
         }
         crowd.end(&server);
-        server.stop();
+        server.expect_clean_end();
     }
 }
 
