@@ -4,7 +4,8 @@
 //! pings. Then one publication goes to all of them, and each must get it. Server and subscribers
 //! are both within the limit of open files, since connections are direct descriptors.
 //!
-//! `cargo bench --bench idle -- [--subscribers 100000] [--idle 70] [--io uring|epoll]`
+//! `cargo bench --bench idle -- [--subscribers 100000] [--idle 70] [--ping-interval 55s]
+//! [--io uring|epoll]`
 
 mod support {
     pub mod args;
@@ -41,7 +42,9 @@ fn main() -> io::Result<ExitCode> {
     let engine = args::value("--io", String::from("uring"));
     let mut swarm = Swarm::new(subscribers, Format::WebSocket)?;
     let most = (subscribers + subscribers / 10 + 100).to_string();
-    let server = Server::start(&["--io".into(), engine, "--max-connections".into(), most])?;
+    let pings = args::value("--ping-interval", String::from("55s"));
+    let settings = ["--io", &engine, "--max-connections", &most, "--ping-interval", &pings];
+    let server = Server::start(&settings.map(String::from))?;
     println!("{subscribers} idle subscribers, engine {}", server.engine);
 
     let (empty, kernel_before, begun) = (server.resident()?, KernelMemory::now()?, Instant::now());
