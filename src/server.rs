@@ -9,7 +9,7 @@ mod listen;
 mod plan;
 
 use std::{
-    io,
+    io::{self, Write},
     net::SocketAddr,
     os::fd::OwnedFd,
     sync::{Arc, mpsc},
@@ -95,7 +95,8 @@ enum News {
 /// ends the process at once.
 pub fn run(config: &Config) -> Result<(), ServerError> {
     let server = Server::start(config)?;
-    print!("{}", server.banner());
+    // Whoever started us may have stopped reading. That is no reason not to serve.
+    let _ = write!(io::stdout(), "{}", server.banner());
     let tell = server.tell.clone();
     let mut signals = signal_hook::iterator::Signals::new([
         signal_hook::consts::SIGTERM,

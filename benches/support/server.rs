@@ -1,0 +1,100 @@
+//! The server as its users start it: the program itself, on ports that it chooses, in a process of
+//! its own that is watched through `/proc`.
+
+use std::{
+    fs,
+    io::{self, BufRead, BufReader, Read},
+    net::SocketAddr,
+    process::{Child, ChildStdout, Command, Stdio},
+    time::Duration,
+};
+
+use rustix::{
+    param::{clock_ticks_per_second, page_size},
+    process::{Pid, Signal, kill_process},
+};
+
+/// A running server. Ends when this is dropped.
+pub struct Server {
+    process: Child,
+    /// Kept open for whatever else it says.
+    _output: BufReader<ChildStdout>,
+    /// Where subscribers connect.
+    pub subscribers: SocketAddr,
+    /// Where publishers connect.
+    pub control: SocketAddr,
+    /// What it said of its engine.
+    pub engine: String,
+}
+
+impl Server {
+    /// Starts the server with these settings on top, and waits until it serves.
+    pub fn start(settings: &[String]) -> io::Result<Server> {
+        let mut process = Command::new(env!("CARGO_BIN_EXE_stentor"))
+            .args(["serve", "--listen", "127.0.0.1:0", "--control", "127.0.0.1:0"])
+            .args(["--drain", "0s"])
+            .args(settings)
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let mut output = BufReader::new(process.stdout.take().expect("it is piped"));
+        let (mut subscribers, mut control, mut engine) = (None, None, None);
+        for line in output.by_ref().lines() {
+            let line = line?;
+            let mut words = line.split_whitespace();
+            match (words.next(), words.next()) {
+                (Some("subscribers"), Some(url)) => subscribers = address(url),
+                (Some("control"), Some(url)) => control = address(url),
+                (Some("engine"), Some(word)) => {
+                    engine = Some(words.fold(word.to_owned(), |all, word| all + " " + word));
+                }
+                _ => {}
+            }
+            if let (Some(subscribers), Some(control), Some(engine)) =
+                (subscribers, control, &engine)
+            {
+                let engine = engine.clone();
+                return Ok(Server { process, _output: output, subscribers, control, engine });
+            }
+        }
+        let _ = process.kill();
+        Err(io::Error::other("the server ended before it said where it listens"))
+    }
+
+    /// Processor time that the server has used.
+    pub fn cpu(&self) -> io::Result<Duration> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.process.id()))?;
+        // The name, in brackets, may hold spaces.
+        let after_name = stat.rsplit(") ").next().unwrap_or_default();
+        let ticks = |field: usize| -> u64 {
+            let text = after_name.split(' ').nth(field);
+            text.and_then(|text| text.parse().ok()).unwrap_or(0)
+        };
+        let ticks = ticks(USER_TICKS) + ticks(SYSTEM_TICKS);
+        Ok(Duration::from_secs(ticks) / clock_ticks_per_second() as u32)
+    }
+
+    /// Bytes of its memory that are resident.
+    pub fn resident(&self) -> io::Result<u64> {
+        let statm = fs::read_to_string(format!("/proc/{}/statm", self.process.id()))?;
+        let pages = statm.split(' ').nth(1).and_then(|text| text.parse::<u64>().ok());
+        Ok(pages.unwrap_or(0) * page_size() as u64)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(pid) = Pid::from_raw(self.process.id() as i32) {
+            let _ = kill_process(pid, Signal::KILL);
+        }
+        let _ = self.process.wait();
+    }
+}
+
+/// The address in `http://address/...`.
+fn address(url: &str) -> Option<SocketAddr> {
+    url.strip_prefix("http://")?.split('/').next()?.parse().ok()
+}
+
+/// Where the fields of `/proc/PID/stat` are, counted from the one behind the name.
+const USER_TICKS: usize = 11;
+const SYSTEM_TICKS: usize = 12;
