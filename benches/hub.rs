@@ -40,11 +40,10 @@ impl Hub {
         }
         let home = &mut hub.home;
         hub.views.tell(ME, |message| {
-            let Message::Interest { from, view, channel, format, subscribers, first } = message
-            else {
+            let Message::Interest { channel, said } = message else {
                 unreachable!("views tell of nothing else")
             };
-            home.on_interest((from, view), &channel, format, subscribers, first);
+            home.on_interest(&channel, said);
             Ok(())
         });
         hub.exchange();
@@ -54,7 +53,7 @@ impl Hub {
     fn exchange(&mut self) {
         let Hub { home, views, .. } = self;
         home.tell(ME, |message| {
-            black_box(views.on_message(message));
+            black_box(views.on_message(message, 0));
             Ok(())
         });
     }
@@ -63,13 +62,13 @@ impl Hub {
     fn deliver(&mut self, payload: &[u8]) {
         black_box(self.home.publish(&self.channel, payload));
         self.exchange();
-        let mut troubles = Vec::new();
+        let mut notices = Vec::new();
         while self.views.has_work() {
             self.views.fill(&mut self.batch, 0, &self.counters);
             for send in self.views.sends(&self.batch) {
                 black_box(send);
             }
-            self.views.settle(&self.batch, &[], &mut troubles, &self.counters);
+            self.views.settle(&self.batch, &[], &mut notices, &self.counters);
         }
     }
 }

@@ -101,7 +101,14 @@ const _: () = assert!(RECEIVE_BATCH <= SUBMISSION_ENTRIES as usize);
 const _: () = assert!(SEND_BATCH <= u64::BITS as usize, "a batch's members are bits of a word");
 const _: () = assert!(RECEIVE_BATCH <= SEND_BATCH);
 const _: () = assert!(ACCEPTS_IN_FLIGHT <= SUBMISSION_ENTRIES);
+/// Payload bytes of the largest publication that a setting may allow.
+pub const PUBLICATION_BYTES_MAX: usize = 64 * 1024 * 1024;
+
 const _: () = assert!(KERNEL_SEND_BYTES_MAX <= i32::MAX as usize);
+const _: () = assert!(
+    7 * PUBLICATION_BYTES_MAX + 1024 <= KERNEL_SEND_BYTES_MAX,
+    "a text of nothing but line ends takes seven bytes for each as a server-sent event"
+);
 const _: () = assert!(SEND_BATCH.is_power_of_two() && SENDS_PER_TURN_MAX >= SEND_BATCH);
 const _: () = assert!(COMPLETION_ENTRIES as usize >= 16 * SEND_BATCH);
 const _: () = assert!(SEGMENT_BYTES_MIN <= SEGMENT_BYTES_MAX);

@@ -18,9 +18,9 @@ struct Segment {
     bytes: Box<[UnsafeCell<u8>]>,
 }
 
-// SAFETY: readers and the writer touch disjoint parts of `bytes` (see the module's account), and
-// a `Published` reaches another thread only by a channel or lock that orders the writes before
-// the reads.
+// SAFETY: readers and the writer touch disjoint parts of `bytes` (see the module's account). The
+// writes below a `Published`'s length happen before it is made, and safe code cannot move it to
+// another thread without an edge that orders what happened before on the one before the other.
 unsafe impl Sync for Segment {}
 
 impl Segment {
@@ -68,7 +68,7 @@ impl Writer {
         self.capacity() - self.len
     }
 
-    /// Appends `len` bytes that `fill` writes in place; they are zero when it gets them.
+    /// Appends `len` bytes, all of which `fill` must write in place.
     ///
     /// Panics if `len` is more than [`Writer::room`].
     pub fn append(&mut self, len: usize, fill: impl FnOnce(&mut [u8])) {

@@ -17,6 +17,10 @@ use std::{
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
+use signal_hook::{
+    consts::{SIGINT, SIGTERM},
+    iterator::Signals,
+};
 use tokio::sync::{Notify, watch};
 
 use crate::{
@@ -25,7 +29,13 @@ use crate::{
     counters::Counters,
     hub::Message,
     ids::{Epoch, ShardId},
-    io::{bell::EventBell, epoll::Epoll, uring::Uring},
+    io::{
+        Kernel,
+        bell::EventBell,
+        epoll::Epoll,
+        probe::{Machine, Problem},
+        uring::Uring,
+    },
     mesh::{Ingress, Mesh, Parking},
     session::Rules,
     shard::{Admission, Drain, Setup, Shard},
@@ -71,9 +81,7 @@ pub struct Server {
     plan: Plan,
     subscribers: SocketAddr,
     control: SocketAddr,
-    drain: Arc<Drain>,
-    parkings: Vec<Arc<Parking>>,
-    shards: Vec<JoinHandle<()>>,
+    shards: Shards,
     control_thread: Option<JoinHandle<()>>,
     draining: watch::Sender<bool>,
     stop_control: Arc<Notify>,
@@ -94,23 +102,25 @@ enum News {
 /// Starts a server, says what it listens on, and serves until SIGTERM or SIGINT. A second signal
 /// ends the process at once.
 pub fn run(config: &Config) -> Result<(), ServerError> {
+    // First of all: a signal that comes before would end the process without a word, or, where it
+    // is the first process of a container, never be heard.
+    let signals = Signals::new([SIGTERM, SIGINT])?;
     let server = Server::start(config)?;
+    let tell = server.tell.clone();
+    thread::Builder::new().name("signals".into()).spawn(move || hear(signals, &tell))?;
     // Whoever started us may have stopped reading. That is no reason not to serve.
     let _ = write!(io::stdout(), "{}", server.banner());
-    let tell = server.tell.clone();
-    let mut signals = signal_hook::iterator::Signals::new([
-        signal_hook::consts::SIGTERM,
-        signal_hook::consts::SIGINT,
-    ])?;
-    thread::Builder::new().name("signals".into()).spawn(move || {
-        for (count, _signal) in signals.forever().enumerate() {
-            if count > 0 {
-                std::process::exit(1);
-            }
-            let _ = tell.send(News::Signal);
-        }
-    })?;
     server.serve_until_told()
+}
+
+/// Tells of the first signal; the second ends the process at once.
+fn hear(mut signals: Signals, tell: &mpsc::Sender<News>) {
+    for (count, _signal) in signals.forever().enumerate() {
+        if count > 0 {
+            std::process::exit(1);
+        }
+        let _ = tell.send(News::Signal);
+    }
 }
 
 impl Server {
@@ -136,7 +146,7 @@ impl Server {
             epoch: epoch(),
             start: Instant::now(),
         };
-        let mut shards = Vec::new();
+        let mut shards = Shards::new(&shared.drain, &parkings);
         for (index, ((listener, bell), parking)) in
             listeners.into_iter().zip(bells).zip(&parkings).enumerate()
         {
@@ -145,7 +155,7 @@ impl Server {
             let spawned = thread::Builder::new()
                 .name(format!("shard-{index}"))
                 .spawn(move || run_shard(setup, &plan, listener, bell, start, &tell))?;
-            shards.push(spawned);
+            shards.threads.push(spawned);
         }
         for _ in 0..plan.shards {
             match news.recv() {
@@ -172,8 +182,6 @@ impl Server {
             plan,
             subscribers,
             control: control_address,
-            drain: shared.drain,
-            parkings,
             shards,
             control_thread,
             draining,
@@ -208,7 +216,7 @@ impl Server {
         loop {
             match self.news.recv() {
                 Ok(News::Signal) => {
-                    tracing::info!("told to stop: draining for {:?}", self.drain.window());
+                    tracing::info!("told to stop: draining for {:?}", self.shards.drain.window());
                     self.begin_drain();
                     return self.end();
                 }
@@ -223,17 +231,11 @@ impl Server {
 
     fn begin_drain(&mut self) {
         let _ = self.draining.send(true);
-        self.drain.begin();
-        self.parkings.iter().for_each(|parking| parking.wake());
+        self.shards.begin_drain();
     }
 
     fn end(&mut self) -> Result<(), ServerError> {
-        for (index, shard) in self.shards.drain(..).enumerate() {
-            shard.join().map_err(|_| ServerError::Shard {
-                shard: index as u16,
-                problem: "it panicked".into(),
-            })?;
-        }
+        self.shards.join();
         self.stop_control.notify_one();
         if let Some(control) = self.control_thread.take() {
             let _ = control.join();
@@ -243,6 +245,36 @@ impl Server {
             _ => None,
         });
         failed.map_or(Ok(()), Err)
+    }
+}
+
+/// The shards' threads. They are told to stop and waited for, also where starting fails half way.
+struct Shards {
+    drain: Arc<Drain>,
+    parkings: Vec<Arc<Parking>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Shards {
+    fn new(drain: &Arc<Drain>, parkings: &[Arc<Parking>]) -> Self {
+        Shards { drain: Arc::clone(drain), parkings: parkings.to_vec(), threads: Vec::new() }
+    }
+
+    fn begin_drain(&self) {
+        self.drain.begin();
+        self.parkings.iter().for_each(|parking| parking.wake());
+    }
+
+    /// A shard that panicked has told so by [`News::Ended`].
+    fn join(&mut self) {
+        self.threads.drain(..).for_each(|thread| drop(thread.join()));
+    }
+}
+
+impl Drop for Shards {
+    fn drop(&mut self) {
+        self.begin_drain();
+        self.join();
     }
 }
 
@@ -285,25 +317,39 @@ fn run_shard(
     start: Instant,
     tell: &mpsc::Sender<News>,
 ) {
-    let id = setup.id.0;
-    let ready = || {
-        let _ = tell.send(News::Ready);
-    };
-    let outcome = match &plan.engine {
+    let mut ended = Ended { shard: setup.id.0, outcome: Err("it panicked".into()), tell };
+    ended.outcome = match &plan.engine {
         Engine::Uring(_) => Uring::open(&plan.rings, Some(listener), bell)
-            .map_err(|error| error.to_string())
-            .and_then(|kernel| {
-                ready();
-                Shard::new(kernel, setup).run(start).map_err(|error| error.to_string())
-            }),
+            .map_err(|error| Problem::of(&error, &Machine::read(), &plan.rings).to_string())
+            .and_then(|kernel| serve(kernel, setup, start, tell)),
         Engine::Epoll { .. } => Epoll::open(plan.rings.slots, Some(listener), bell)
             .map_err(|error| error.to_string())
-            .and_then(|kernel| {
-                ready();
-                Shard::new(kernel, setup).run(start).map_err(|error| error.to_string())
-            }),
+            .and_then(|kernel| serve(kernel, setup, start, tell)),
     };
-    let _ = tell.send(News::Ended(id, outcome));
+}
+
+/// Says how a shard ended when its thread does, however that comes.
+struct Ended<'a> {
+    shard: u16,
+    outcome: Result<(), String>,
+    tell: &'a mpsc::Sender<News>,
+}
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        let outcome = std::mem::replace(&mut self.outcome, Ok(()));
+        let _ = self.tell.send(News::Ended(self.shard, outcome));
+    }
+}
+
+fn serve<K: Kernel>(
+    kernel: K,
+    setup: Setup,
+    start: Instant,
+    tell: &mpsc::Sender<News>,
+) -> Result<(), String> {
+    let _ = tell.send(News::Ready);
+    Shard::new(kernel, setup).run(start).map_err(|error| error.to_string())
 }
 
 fn spawn_control(
@@ -350,12 +396,15 @@ fn rules(config: &Config) -> Rules {
 }
 
 fn control_settings(config: &Config, subscribers: SocketAddr) -> control::Settings {
+    let defaults = control::Settings::default();
+    let publication_max = config.publication_max.bytes();
     control::Settings {
-        publication_max: config.publication_max.bytes(),
+        publication_max,
+        payload_memory_max: defaults.payload_memory_max.max(4 * publication_max),
         retry_after: config.retry_after,
         subscribers,
         hosts: config.control_host.0.clone(),
-        ..control::Settings::default()
+        ..defaults
     }
 }
 

@@ -59,7 +59,7 @@ settings! {
         /// one closes with 1009.
         message_max: Size = "64KiB", "125" to "64MiB";
         /// Bytes in one publication; a larger one is answered 413.
-        publication_max: Size = "1MiB", "1" to "1GiB";
+        publication_max: Size = "1MiB", "1" to "64MiB";
         /// Publications that may wait in front of one shard; one more is answered 503.
         publish_queue: u32 = "1024", "1" to "1048576";
         /// Encoded bytes that a subscriber may fall behind in a channel before it is closed with

@@ -378,3 +378,14 @@ fn the_reference_has_every_setting() {
     assert!(rows.clone().all(|row| row.matches(" | ").count() == 4), "{reference}");
     assert_eq!(rows.count(), SETTINGS.len());
 }
+
+/// The largest publication that can be set is the largest that every part can bear.
+#[test]
+fn publications_are_bounded_as_built() {
+    let setting = SETTINGS.iter().find(|setting| setting.name == "publication-max").unwrap();
+    let (_, most) = setting.range.unwrap();
+    assert_eq!(
+        values::Value::parse(most).map(|size: Size| size).unwrap().bytes(),
+        crate::limits::PUBLICATION_BYTES_MAX
+    );
+}

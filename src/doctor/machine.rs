@@ -172,7 +172,7 @@ impl Proc {
 
 /// Opens a small shard's rings and proves that they behave, as the server does at its start.
 fn try_uring(nofile: u64) -> Uring {
-    match probe(&Setup::new(PROBED_SLOTS, nofile)) {
+    match probe(&Setup::new(PROBED_SLOTS, nofile), 1) {
         Ok(found) => Uring::Usable { found: found.features.to_string() },
         Err(problem) => Uring::Refused { problem },
     }

@@ -185,18 +185,19 @@ impl Problem {
     }
 }
 
-/// Opens the rings of one shard as they will be, with their tables, on the calling thread, proves
-/// on a loopback connection that they behave, and closes them again.
-pub fn probe(setup: &Setup) -> Result<Probe, Problem> {
+/// Opens the rings of all shards as they will be, with their tables, on the calling thread, proves
+/// on a loopback connection that they behave, and closes them again. All at once, because they
+/// share limits such as that of locked memory.
+pub fn probe(setup: &Setup, shards: u16) -> Result<Probe, Problem> {
     let machine = Machine::read();
     if !is_new_enough(&machine.release) {
         return Err(Problem::TooOld { release: machine.release });
     }
-    let bell = EventBell::new().map_err(OpenError::Other);
-    let opened = bell.and_then(|bell| Uring::open(setup, None, Arc::new(bell)));
-    let mut uring = opened.map_err(|error| Problem::of(&error, &machine, setup))?;
-    let features = uring.features();
-    match self_test::run(&mut uring) {
+    let open = |_| Uring::open(setup, None, Arc::new(EventBell::new()?));
+    let opened = (0..shards.max(1)).map(open).collect::<Result<Vec<_>, OpenError>>();
+    let mut urings = opened.map_err(|error| Problem::of(&error, &machine, setup))?;
+    let features = urings[0].features();
+    match self_test::run(&mut urings[0]) {
         Ok(()) => Ok(Probe { machine, features }),
         Err(finding) => Err(Problem::Misbehaves { release: machine.release, finding }),
     }
@@ -300,7 +301,7 @@ mod tests {
     /// This machine passes the probe, and the banner says with what.
     #[test]
     fn the_probe_passes_here() {
-        let probe = probe(&Setup::new(100, 20_000)).expect("io_uring is needed for this test");
+        let probe = probe(&Setup::new(100, 20_000), 2).expect("io_uring is needed for this test");
         let text = probe.to_string();
         assert!(text.contains("1 ring 256/8192 DEFER_TASKRUN"), "{text}");
         assert!(text.contains("100 slots"), "{text}");

@@ -73,7 +73,7 @@ impl Plan {
         let shards = config.shards.or(u16::try_from(cores.min(256)).unwrap_or(256));
         let wanted = config.max_connections.or(CONNECTIONS_UNLESS_TOLD);
         let rings = uring::Setup::new(table_slots(wanted, shards), nofile);
-        let engine = choose(config.io, &rings)?;
+        let engine = choose(config.io, &rings, shards)?;
         let connections_max = match &engine {
             Engine::Uring(_) => wanted,
             Engine::Epoll { .. } => epoll_holds(config.max_connections, nofile)?,
@@ -82,11 +82,11 @@ impl Plan {
     }
 }
 
-fn choose(io: IoChoice, rings: &uring::Setup) -> Result<Engine, PlanError> {
+fn choose(io: IoChoice, rings: &uring::Setup, shards: u16) -> Result<Engine, PlanError> {
     if io == IoChoice::Epoll {
         return Ok(Engine::Epoll { instead: None });
     }
-    match probe::probe(rings) {
+    match probe::probe(rings, shards) {
         Ok(probe) => Ok(Engine::Uring(Box::new(probe))),
         Err(problem) if io == IoChoice::Uring => Err(PlanError::NoUring(problem)),
         Err(problem) => {

@@ -25,7 +25,7 @@ use crate::{
     close::CloseReason,
     frame::Format,
     ids::{ChannelName, Tick},
-    limits::{CLOSING_SECONDS_MAX, RECEIVE_BYTES},
+    limits::{CLOSING_SECONDS_MAX, RECEIVE_BYTES, TICK_MS},
     wire::{
         http::{self, HttpError},
         sse,
@@ -215,7 +215,7 @@ impl Session {
             (Phase::WebSocket { pinged: true, .. }, None) => self.since.after(rules.pong_timeout),
             (Phase::WebSocket { .. } | Phase::Sse, None) => {
                 let early = rules.ping_interval / 10 * u32::from(self.jitter) / (1 << 16);
-                self.since.after(rules.ping_interval - early)
+                together(self.since.after(rules.ping_interval - early), rules.ping_interval)
             }
         }
     }
@@ -384,6 +384,13 @@ impl Session {
 
 impl Pending {
     const EMPTY: Pending = Pending { format: Format::Sse, answer: Vec::new(), rest: Vec::new() };
+}
+
+/// Moves a ping to the second's beginning, so that those of one second leave, and their answers
+/// come, together: waking up for each few costs more than they do. Short intervals stay exact.
+fn together(due: Tick, interval: Duration) -> Tick {
+    const TICKS: u32 = (1000 / TICK_MS) as u32;
+    if interval < Duration::from_secs(10) { due } else { Tick(due.0 / TICKS * TICKS) }
 }
 
 /// What a peer whose request has not been answered is told, if there is anything to tell.
