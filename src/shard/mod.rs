@@ -445,8 +445,8 @@ impl<K: Kernel> Shard<K> {
         if self.draining_since.is_some() && self.connections == 0 {
             return Some(LOOK_AROUND);
         }
-        let next = self.wheel.next()?;
-        let due_us = u64::from(next.0) * TICK_MS * 1000;
+        let deadline_us = self.wheel.next().map(|next| u64::from(next.0) * TICK_MS * 1000);
+        let due_us = deadline_us.into_iter().chain(self.views.rest_ends()).min()?;
         Some(Duration::from_micros(due_us.saturating_sub(now.us)))
     }
 }

@@ -153,6 +153,7 @@ impl<K: Kernel> Shard<K> {
 
     /// Serves channels, a batch of sends at a time, up to a turn's budget.
     pub(super) fn sweep(&mut self) -> bool {
+        self.views.wake_rested(self.now.us);
         let worked = self.views.has_work();
         let (mut sent, mut empty) = (0, 0);
         let mut batch = std::mem::take(&mut self.scratch.batch);

@@ -43,6 +43,8 @@ pub struct Views {
     blocked: u32,
     /// Bytes of segments in all windows.
     memory: usize,
+    /// Views that have work but rest, and until when, in microseconds. They count as active.
+    resting: Vec<(u64, u32)>,
     /// When the full rounds began that have ended since they were counted, in microseconds.
     ended: Vec<u64>,
     /// Kept between slices for its memory alone.
@@ -131,6 +133,7 @@ impl Views {
             lag_bytes_max,
             blocked: 0,
             memory: 0,
+            resting: Vec::new(),
             ended: Vec::new(),
             aside: Vec::new(),
         }
