@@ -32,8 +32,21 @@ pub const PAUSE_MS: u64 = 100;
 /// `RLIMIT_NOFILE`.
 pub const SLOTS_PER_RING_MAX: u32 = 1 << 20;
 
-/// File descriptors that a shard on epoll leaves to the rest of the process.
-pub const EPOLL_RESERVED_FILES: u64 = 200;
+/// Open files kept for everything but subscribers and what their shards need.
+pub const FILES_KEPT: u64 = 200;
+
+/// The same, as a shard on epoll leaves them to the rest of the process.
+pub const EPOLL_RESERVED_FILES: u64 = FILES_KEPT;
+
+/// Descriptors of a shard on io_uring besides its rings: the listener, and the bell by which other
+/// threads wake it.
+pub const FILES_PER_SHARD: u64 = 2;
+
+/// Connections where the setting is `auto`.
+pub const CONNECTIONS_UNLESS_TOLD: u32 = 100_000;
+
+/// Connections that a setting may ask for.
+pub const CONNECTIONS_MAX: u32 = 16 << 20;
 
 /// Bytes in one send. The kernel cuts longer ones off without a word.
 pub const KERNEL_SEND_BYTES_MAX: usize = 1 << 30;

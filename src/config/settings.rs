@@ -11,7 +11,7 @@ use super::{
     error::ConfigError,
     sources::Given,
     table::{Setting, capitals, dashed, settings, text},
-    values::{Auto, IoChoice, LogFilter, Names, Size, Value},
+    values::{Auto, IoChoice, LogFilter, Names, Size, TOO_LITTLE, TOO_MUCH, Value},
 };
 use crate::wire::route::Origins;
 
@@ -110,7 +110,11 @@ fn read<T: Value>(setting: &Setting, given: &Given) -> Result<T, ConfigError> {
         problem,
         right,
     };
-    let value = T::parse(&given.text).map_err(|problem| refused(problem, setting.right()))?;
+    let value = T::parse(&given.text).map_err(|problem| {
+        let is_of_range = [TOO_LITTLE, TOO_MUCH].contains(&problem.as_str());
+        let right = if is_of_range { setting.right_range() } else { setting.right() };
+        refused(problem, right)
+    })?;
     match outside::<T>(setting, &value) {
         Some(problem) => Err(refused(problem.to_owned(), setting.right_range())),
         None => Ok(value),

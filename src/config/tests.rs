@@ -148,7 +148,7 @@ fn a_wrong_value_is_told_in_full() {
             "DRAIN",
             "99999999999999999h",
             "drain: '99999999999999999h' (from STENTOR_DRAIN) is too much; \
-            write a duration like 55s, 500ms or 2m",
+            write a duration from 0s to 1h",
         ),
         (
             "STALL_TIMEOUT",
@@ -183,14 +183,14 @@ fn a_wrong_value_is_told_in_full() {
         (
             "INBOX",
             "-1",
-            "inbox: '-1' (from STENTOR_INBOX) is not a whole number; \
-            write a whole number like 4096",
+            "inbox: '-1' (from STENTOR_INBOX) is too little; \
+            write a whole number from 16 to 1048576",
         ),
         (
             "INBOX",
             "99999999999",
             "inbox: '99999999999' (from STENTOR_INBOX) is too much; \
-            write a whole number like 4096",
+            write a whole number from 16 to 1048576",
         ),
         (
             "SHARDS",
@@ -317,8 +317,8 @@ fn a_wrong_file_is_told_by_line() {
         ),
         (
             "inbox = -4",
-            "inbox: '-4' (from stentor.toml:1) is not a whole number; \
-            write a whole number like 4096",
+            "inbox: '-4' (from stentor.toml:1) is too little; \
+            write a whole number from 16 to 1048576",
         ),
     ] {
         assert_eq!(file(text).unwrap_err().to_string(), told);

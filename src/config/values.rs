@@ -10,6 +10,11 @@ use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 use super::table::Shape;
 
+/// What is wrong with a number below the range, whether or not the type has room for it.
+pub(super) const TOO_LITTLE: &str = "is too little";
+/// What is wrong with a number above it.
+pub(super) const TOO_MUCH: &str = "is too much";
+
 /// A type that a setting can have.
 pub(super) trait Value: Sized + PartialOrd {
     /// The placeholder in `--help`.
@@ -30,9 +35,9 @@ pub(super) trait Value: Sized + PartialOrd {
     /// How the value misses the range from `low` to `high`, if it does.
     fn outside(&self, low: &Self, high: &Self) -> Option<&'static str> {
         if self < low {
-            return Some("is too little");
+            return Some(TOO_LITTLE);
         }
-        (self > high).then_some("is too much")
+        (self > high).then_some(TOO_MUCH)
     }
 }
 
@@ -202,8 +207,8 @@ impl<T: FromStr + fmt::Display + PartialOrd> Value for Auto<T> {
     fn outside(&self, low: &Self, high: &Self) -> Option<&'static str> {
         match self {
             Auto::Auto => None,
-            exactly if exactly < low => Some("is too little"),
-            exactly => (exactly > high).then_some("is too much"),
+            exactly if exactly < low => Some(TOO_LITTLE),
+            exactly => (exactly > high).then_some(TOO_MUCH),
         }
     }
 }
@@ -273,10 +278,14 @@ impl Value for LogFilter {
 
 /// Parses a number without a unit, digits only.
 fn whole_number<T: FromStr>(text: &str) -> Result<T, String> {
-    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if text.strip_prefix('-').is_some_and(is_number) {
+        return Err(TOO_LITTLE.to_owned());
+    }
+    if !is_number(text) {
         return Err("is not a whole number".to_owned());
     }
-    text.parse().map_err(|_| "is too much".to_owned())
+    text.parse().map_err(|_| TOO_MUCH.to_owned())
 }
 
 /// Splits a text into its leading digits and the unit behind them; `None` without digits.
@@ -291,7 +300,7 @@ fn with_unit(parts: Option<(&str, &str)>, units: Units, kind: &str) -> Result<u6
     let known = units.iter().find(|(spelling, _)| *spelling == unit);
     let (_, scale) = known.ok_or_else(|| format!("has the unknown unit '{unit}'"))?;
     let number: Option<u64> = digits.parse().ok();
-    number.and_then(|number| number.checked_mul(*scale)).ok_or_else(|| "is too much".to_owned())
+    number.and_then(|number| number.checked_mul(*scale)).ok_or_else(|| TOO_MUCH.to_owned())
 }
 
 /// The number with the largest unit that leaves no fraction.

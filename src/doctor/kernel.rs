@@ -3,7 +3,24 @@
 #![forbid(unsafe_code)]
 
 use super::{Check, Machine, Uring, Wish, bytes, counted, grouped};
-use crate::{config::IoChoice, limits::COMPLETION_ENTRIES};
+use crate::{
+    config::IoChoice,
+    io::probe::room::{self, Room},
+    limits::{COMPLETION_ENTRIES, CONNECTIONS_MAX},
+};
+
+/// Whether the server's setting may be so many.
+pub(super) fn connections(_: &Machine, wish: &Wish) -> Check {
+    let name = "connections";
+    let remedy = format!("write a whole number from 1 to {CONNECTIONS_MAX}");
+    match wish.connections {
+        0 => Check::fail(name, "0 is too little", remedy),
+        wished if wished > u64::from(CONNECTIONS_MAX) => {
+            Check::fail(name, format!("{wished} is too much"), remedy)
+        }
+        wished => Check::ok(name, grouped(wished)),
+    }
+}
 
 pub(super) fn release(machine: &Machine, wish: &Wish) -> Check {
     let name = "kernel";
@@ -37,27 +54,33 @@ pub(super) fn io_uring_check(machine: &Machine, wish: &Wish) -> Check {
 }
 
 /// With io_uring the limit holds for each ring's table, and a shard may have several rings; with
-/// epoll it holds for the process.
+/// epoll it holds for the process. The figures are those of the server's own plan.
 pub(super) fn nofile(machine: &Machine, wish: &Wish) -> Check {
     let name = "nofile";
-    let (needed, finding) = if wish.is_on_uring(machine) {
-        let rings = rings_per_shard(machine, wish);
+    let (connections, shards) = wish.in_range();
+    let (fits, needed, finding) = if wish.is_on_uring(machine) {
+        let room = Room::of(connections, shards, machine.nofile);
         let finding = format!(
-            "{}: {} for each of {}",
+            "{}: {} for each of {}, {} in all",
             limit(machine.nofile),
-            counted(rings, "ring"),
-            counted(wish.shards, "shard")
+            counted(u64::from(room.setup.rings()), "ring"),
+            counted(u64::from(shards), "shard"),
+            counted(room.files, "open file"),
         );
-        (rings.saturating_mul(wish.shards).saturating_mul(FILES_PER_RING), finding)
+        (room.fits(), room::files_needed(connections, shards), finding)
     } else {
-        (wish.connections, format!("{}: epoll needs one per connection", limit(machine.nofile)))
+        let needed = room::files_needed_on_epoll(connections);
+        let finding = format!(
+            "{}: epoll needs one per connection, {} in all",
+            limit(machine.nofile),
+            grouped(needed)
+        );
+        (connections <= room::most_on_epoll(machine.nofile), needed, finding)
     };
-    let needed = needed.saturating_add(FILES_KEPT);
-    if machine.nofile >= needed {
+    if fits {
         return Check::ok(name, finding);
     }
-    let remedy = format!("ulimit -n {needed}, or LimitNOFILE={needed} in the unit");
-    Check::fail(name, format!("{finding}, {} in all", grouped(needed)), remedy)
+    Check::fail(name, finding, format!("ulimit -n {needed}, or LimitNOFILE={needed} in the unit"))
 }
 
 /// Rings count as locked memory again since 6.14.
@@ -73,8 +96,10 @@ pub(super) fn memlock(machine: &Machine, wish: &Wish) -> Check {
     if machine.can_lock == Some(true) {
         return Check::ok(name, "no limit: CAP_IPC_LOCK is held");
     }
-    let rings = rings_per_shard(machine, wish).saturating_mul(wish.shards);
-    let needed = rings.saturating_mul(RING_BYTES);
+    let (connections, shards) = wish.in_range();
+    let room = Room::of(connections, shards, machine.nofile);
+    let rings = u64::from(room.setup.rings()) * u64::from(shards);
+    let needed = rings * RING_BYTES;
     let figures = |verb| {
         let limit =
             if machine.memlock == u64::MAX { limit(u64::MAX) } else { bytes(machine.memlock) };
@@ -86,14 +111,6 @@ pub(super) fn memlock(machine: &Machine, wish: &Wish) -> Check {
     let remedy = "LimitMEMLOCK=infinity or AmbientCapabilities=CAP_IPC_LOCK in the unit, \
                   or ulimit -l unlimited";
     Check::fail(name, figures("does not hold"), remedy)
-}
-
-/// Rings that a shard needs so that their tables together hold its share, and what the even
-/// spread of connections over listeners misses.
-fn rings_per_shard(machine: &Machine, wish: &Wish) -> u64 {
-    let share = wish.connections.div_ceil(wish.shards.max(1));
-    let share = if wish.shards > 1 { share.saturating_add(share / SPREAD) } else { share };
-    share.div_ceil(machine.nofile.clamp(1, RING_TABLE_MAX)).max(1)
 }
 
 fn limit(value: u64) -> String {
@@ -110,14 +127,6 @@ fn version(release: &str) -> Option<(u32, u32)> {
 const OLDEST: (u32, u32) = (6, 1);
 /// When the kernel began to count rings as locked memory again.
 const RINGS_ARE_LOCKED_SINCE: (u32, u32) = (6, 14);
-/// Entries in the largest file table that a ring takes.
-const RING_TABLE_MAX: u64 = 1 << 20;
 /// Locked memory of one ring at our sizes, measured.
 const RING_BYTES: u64 = 145 * 1024;
 const _: () = assert!(COMPLETION_ENTRIES == 8192, "the ring's bytes were measured at this size");
-/// A ring's own descriptor and its eventfd.
-const FILES_PER_RING: u64 = 2;
-/// Descriptors for everything that is not a subscriber.
-const FILES_KEPT: u64 = 200;
-/// One tenth: with SO_REUSEPORT shards were found 5 % off the mean at 8,000 connections.
-const SPREAD: u64 = 10;

@@ -11,7 +11,7 @@ use rustix::{
 };
 
 use crate::io::{
-    probe::{Problem, probe},
+    probe::{self, Problem, probe},
     uring::Setup,
 };
 
@@ -26,7 +26,8 @@ pub struct Machine {
     pub cores: u64,
     /// Bytes in a page.
     pub page: u64,
-    /// RLIMIT_NOFILE; `u64::MAX` is unlimited.
+    /// RLIMIT_NOFILE, raised as far as it goes, as the server does at its start; `u64::MAX` is
+    /// unlimited.
     pub nofile: u64,
     /// RLIMIT_MEMLOCK in bytes; `u64::MAX` is unlimited.
     pub memlock: u64,
@@ -88,6 +89,7 @@ impl Machine {
     pub fn read() -> Self {
         let proc = Proc { root: "/proc".into() };
         let mut machine = Machine::read_from(&proc);
+        machine.nofile = probe::nofile();
         machine.uring = try_uring(machine.nofile);
         machine
     }

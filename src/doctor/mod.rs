@@ -17,7 +17,10 @@ mod tests;
 
 use std::fmt;
 
-use crate::config::{Auto, Config, IoChoice};
+use crate::{
+    config::{Auto, Config, IoChoice},
+    limits::CONNECTIONS_MAX,
+};
 
 pub use machine::{Conntrack, Machine, Uring};
 
@@ -41,10 +44,17 @@ impl Wish {
     pub fn new(connections: u64, config: &Config, machine: &Machine) -> Self {
         let shards = match config.shards {
             Auto::Exactly(shards) => u64::from(shards),
-            Auto::Auto => machine.cores,
+            Auto::Auto => machine.cores.min(SHARDS_MAX),
         };
         let (io, backlog) = (config.io, u64::from(config.backlog));
         Wish { connections, io, shards, backlog, port: config.listen.port() }
+    }
+
+    /// The connections and shards, brought into the range of their settings.
+    fn in_range(&self) -> (u32, u16) {
+        let connections = u32::try_from(self.connections).unwrap_or(CONNECTIONS_MAX);
+        let shards = self.shards.clamp(1, SHARDS_MAX) as u16;
+        (connections.clamp(1, CONNECTIONS_MAX), shards)
     }
 
     /// Whether connections will be behind io_uring on this machine, as far as can be known.
@@ -56,6 +66,9 @@ impl Wish {
         }
     }
 }
+
+/// As many as the server starts at most.
+const SHARDS_MAX: u64 = 256;
 
 /// How a check came out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -104,6 +117,7 @@ impl Check {
 /// Every check, in the order to read them in.
 pub fn judge(machine: &Machine, wish: &Wish) -> Vec<Check> {
     let checks = [
+        kernel::connections,
         kernel::release,
         kernel::io_uring_check,
         kernel::nofile,

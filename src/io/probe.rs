@@ -14,6 +14,7 @@ use crate::io::{
     uring::{self, Features, OpenError, Setup, Uring},
 };
 
+pub mod room;
 mod self_test;
 
 /// What was found to work.
@@ -119,6 +120,19 @@ pub enum Problem {
         /// The limit.
         nofile: u64,
     },
+    /// The process has as many files open as it may, and a ring is one more.
+    #[error(
+        "no open file is left for the rings, which take {rings} per shard: {nofile} are allowed \
+         (RLIMIT_NOFILE). Type: ulimit -n {more}, or set LimitNOFILE={more} in the service, or \
+         lower --max-connections or --shards.",
+        more = nofile.saturating_mul(2)
+    )]
+    NoFileLeft {
+        /// Rings of one shard.
+        rings: u32,
+        /// The limit.
+        nofile: u64,
+    },
     /// Locked memory does not suffice: Linux 6.14 and later count rings against it.
     #[error(
         "not enough memory for the rings: they take about {needed} kB per shard, and this kernel \
@@ -173,9 +187,12 @@ impl Problem {
             Some(libc::EINVAL) if matches!(error, OpenError::Ring(_)) => {
                 Problem::TooOld { release }
             }
-            Some(libc::EMFILE) => {
-                Problem::TooFewFiles { slots: setup.slots_per_ring, nofile: machine.nofile }
-            }
+            Some(libc::EMFILE) => match error {
+                OpenError::Table { slots, .. } => {
+                    Problem::TooFewFiles { slots: *slots, nofile: machine.nofile }
+                }
+                _ => Problem::NoFileLeft { rings: setup.rings(), nofile: machine.nofile },
+            },
             Some(libc::ENOMEM) => Problem::TooLittleMemory {
                 needed: ring_bytes(setup).div_ceil(1024),
                 memlock: machine.memlock,
@@ -201,6 +218,11 @@ pub fn probe(setup: &Setup, shards: u16) -> Result<Probe, Problem> {
         Ok(()) => Ok(Probe { machine, features }),
         Err(finding) => Err(Problem::Misbehaves { release: machine.release, finding }),
     }
+}
+
+/// The limit of open files, raised as far as it goes.
+pub fn nofile() -> u64 {
+    raise_nofile().unwrap_or_else(|_| Machine::read().nofile)
 }
 
 /// Raises the soft limit of open files to the hard one and returns it.
@@ -257,7 +279,7 @@ mod tests {
         assert_eq!(verdict(libc::EPERM, &plain), Problem::NotPermitted);
         assert_eq!(verdict(libc::ENOSYS, &plain), Problem::Missing { release: release(&plain) });
         assert_eq!(verdict(libc::EINVAL, &old), Problem::TooOld { release: release(&old) });
-        let files = Problem::TooFewFiles { slots: 5000, nofile: 1024 };
+        let files = Problem::NoFileLeft { rings: 1, nofile: 1024 };
         assert_eq!(verdict(libc::EMFILE, &plain), files);
         let memory = Problem::TooLittleMemory { needed: 148, memlock: Some(8 << 20) };
         assert_eq!(verdict(libc::ENOMEM, &plain), memory);
@@ -293,6 +315,8 @@ mod tests {
         says(Problem::Missing { release: release() }, &["5.4.0", "CONFIG_IO_URING"]);
         says(Problem::TooOld { release: release() }, &["5.4.0", "6.1", "--io epoll"]);
         says(Problem::TooFewFiles { slots: 9, nofile: 8 }, &["ulimit -n 9", "LimitNOFILE=9"]);
+        let no_file = Problem::NoFileLeft { rings: 3, nofile: 512 };
+        says(no_file, &["3 per shard", "ulimit -n 1024", "LimitNOFILE=1024"]);
         let memory = |memlock| Problem::TooLittleMemory { needed: 148, memlock };
         says(memory(Some(65536)), &["148 kB", "(64 kB,", "LimitMEMLOCK", "CAP_IPC_LOCK"]);
         says(memory(None), &["(unlimited,"]);

@@ -33,9 +33,10 @@ impl fmt::Display for Banner<'_> {
         writeln!(f, "  shards       {}, each with a table of {slots} slots", plan.shards)?;
         writeln!(
             f,
-            "  limits       {} connections ({} open files), {} channels, publications of {}, \
+            "  limits       {} connections ({}{} open files), {} channels, publications of {}, \
              lag of {}",
             plan.connections_max,
+            if plan.is_lowered() { "all that fit into " } else { "" },
             plan.nofile,
             config.channels_max,
             config.publication_max,

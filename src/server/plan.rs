@@ -5,16 +5,13 @@ use std::{fmt, thread};
 use crate::{
     config::{Auto, Config, IoChoice},
     io::{
-        probe::{self, Probe, Problem},
+        probe::{
+            self, Probe, Problem,
+            room::{self, CONNECTIONS_UNLESS_TOLD, Room},
+        },
         uring,
     },
 };
-
-/// Connections where the setting is `auto`.
-const CONNECTIONS_UNLESS_TOLD: u32 = 100_000;
-
-/// Descriptors that epoll leaves for everything but connections.
-const EPOLL_SPARE: u64 = 200;
 
 /// What was decided at the start.
 #[derive(Clone, Debug)]
@@ -25,6 +22,8 @@ pub struct Plan {
     pub shards: u16,
     /// Connections over all shards.
     pub connections_max: u32,
+    /// Connections that would be served if the limit of open files had room for them.
+    pub connections_wanted: u32,
     /// The sizes of each shard's rings and tables.
     pub rings: uring::Setup,
     /// Open files that the process may have.
@@ -49,18 +48,38 @@ pub enum PlanError {
     /// `--io uring` where it is not to be had.
     #[error("{0}")]
     NoUring(Problem),
-    /// More connections than epoll has descriptors for.
+    /// More connections than the limit of open files has room for on epoll.
     #[error(
-        "--io epoll holds {held} connections here, {EPOLL_SPARE} less than the limit of open \
-         files, and --max-connections asks for {wanted}; raise the limit (ulimit -n {needed}; \
-         LimitNOFILE={needed}), or use --io uring, which does not need it"
+        "--io epoll holds {held} connections here, with a limit of {nofile} open files, and \
+         {wanted} are asked for; raise the limit (ulimit -n {needed}; LimitNOFILE={needed}), or \
+         use --io uring, which does not need one for each"
     )]
     TooFewFiles {
         /// Connections that can be held.
         held: u32,
         /// Connections that were asked for.
         wanted: u32,
-        /// The limit of open files that it would take.
+        /// The limit of open files.
+        nofile: u64,
+        /// The limit that it would take.
+        needed: u64,
+    },
+    /// More connections than the limit of open files has room for on io_uring.
+    #[error(
+        "io_uring holds {held} connections on {shards} shards here, with a limit of {nofile} open \
+         files, and {wanted} are asked for; raise the limit (ulimit -n {needed}; \
+         LimitNOFILE={needed})"
+    )]
+    TooFewFilesForRings {
+        /// Connections that can be held.
+        held: u32,
+        /// Connections that were asked for.
+        wanted: u32,
+        /// Threads that serve them.
+        shards: u16,
+        /// The limit of open files.
+        nofile: u64,
+        /// The limit that it would take.
         needed: u64,
     },
 }
@@ -68,24 +87,51 @@ pub enum PlanError {
 impl Plan {
     /// Decides, raising the limit of open files as far as it goes.
     pub fn new(config: &Config) -> Result<Plan, PlanError> {
-        let nofile = probe::raise_nofile().unwrap_or_else(|_| probe::Machine::read().nofile);
+        let nofile = probe::nofile();
         let cores = thread::available_parallelism().map_or(1, |cores| cores.get());
         let shards = config.shards.or(u16::try_from(cores.min(256)).unwrap_or(256));
-        let wanted = config.max_connections.or(CONNECTIONS_UNLESS_TOLD);
-        let rings = uring::Setup::new(table_slots(wanted, shards), nofile);
-        let engine = choose(config.io, &rings, shards)?;
-        let connections_max = match &engine {
-            Engine::Uring(_) => wanted,
-            Engine::Epoll { .. } => epoll_holds(config.max_connections, nofile)?,
+        let wanted = config.max_connections;
+        let engine = match config.io {
+            IoChoice::Epoll => Engine::Epoll { instead: None },
+            io => {
+                let held = rings_hold(wanted, shards, nofile)?;
+                choose(io, &Room::of(held, shards, nofile).setup, shards)?
+            }
         };
-        Ok(Plan { engine, shards, connections_max, rings, nofile })
+        let connections_max = match &engine {
+            Engine::Uring(_) => rings_hold(wanted, shards, nofile)?,
+            Engine::Epoll { .. } => epoll_holds(wanted, nofile)?,
+        };
+        let connections_wanted = wanted.or(CONNECTIONS_UNLESS_TOLD);
+        let rings = Room::of(connections_max, shards, nofile).setup;
+        let plan = Plan { engine, shards, connections_max, connections_wanted, rings, nofile };
+        plan.tell_what_is_lowered();
+        Ok(plan)
+    }
+
+    /// Whether the limit of open files allows fewer connections than were wanted.
+    pub fn is_lowered(&self) -> bool {
+        self.connections_max < self.connections_wanted
+    }
+
+    fn tell_what_is_lowered(&self) {
+        if !self.is_lowered() {
+            return;
+        }
+        let Plan { connections_max, connections_wanted, nofile, .. } = self;
+        let needed = match self.engine {
+            Engine::Uring(_) => room::files_needed(self.connections_wanted, self.shards),
+            Engine::Epoll { .. } => room::files_needed_on_epoll(self.connections_wanted),
+        };
+        tracing::warn!(
+            "serving {connections_max} connections at most, not {connections_wanted}: the limit \
+             of {nofile} open files has room for no more (ulimit -n {needed}; \
+             LimitNOFILE={needed})"
+        );
     }
 }
 
 fn choose(io: IoChoice, rings: &uring::Setup, shards: u16) -> Result<Engine, PlanError> {
-    if io == IoChoice::Epoll {
-        return Ok(Engine::Epoll { instead: None });
-    }
     match probe::probe(rings, shards) {
         Ok(probe) => Ok(Engine::Uring(Box::new(probe))),
         Err(problem) if io == IoChoice::Uring => Err(PlanError::NoUring(problem)),
@@ -97,25 +143,32 @@ fn choose(io: IoChoice, rings: &uring::Setup, shards: u16) -> Result<Engine, Pla
     }
 }
 
-fn epoll_holds(wanted: Auto<u32>, nofile: u64) -> Result<u32, PlanError> {
-    let held = u32::try_from(nofile.saturating_sub(EPOLL_SPARE)).unwrap_or(u32::MAX);
-    match wanted {
-        Auto::Auto => Ok(held.min(CONNECTIONS_UNLESS_TOLD)),
-        Auto::Exactly(wanted) if wanted > held => {
-            let needed = u64::from(wanted) + EPOLL_SPARE;
-            Err(PlanError::TooFewFiles { held, wanted, needed })
-        }
-        Auto::Exactly(wanted) => Ok(wanted),
-    }
+/// Connections to serve on io_uring.
+fn rings_hold(wanted: Auto<u32>, shards: u16, nofile: u64) -> Result<u32, PlanError> {
+    let held = room::most(shards, nofile);
+    held_of(wanted, held).ok_or_else(|| {
+        let wanted = wanted.or(CONNECTIONS_UNLESS_TOLD);
+        let needed = room::files_needed(wanted, shards);
+        PlanError::TooFewFilesForRings { held, wanted, shards, nofile, needed }
+    })
 }
 
-/// Slots of one shard's table: its share, room for an uneven spread (the kernel hashes; four
-/// standard deviations), and a fiftieth more in which to answer 503.
-fn table_slots(connections: u32, shards: u16) -> u32 {
-    let share = connections.div_ceil(u32::from(shards));
-    let spread = if shards == 1 { 0 } else { 4 * share.isqrt() + 16 };
-    let usable = connections.min(share + spread);
-    usable + usable / 48 + 16
+/// Connections to serve on epoll.
+fn epoll_holds(wanted: Auto<u32>, nofile: u64) -> Result<u32, PlanError> {
+    let held = room::most_on_epoll(nofile);
+    held_of(wanted, held).ok_or_else(|| {
+        let wanted = wanted.or(CONNECTIONS_UNLESS_TOLD);
+        let needed = room::files_needed_on_epoll(wanted);
+        PlanError::TooFewFiles { held, wanted, nofile, needed }
+    })
+}
+
+/// Connections to serve where `held` can be: fewer only if nobody has said how many, and not none.
+fn held_of(wanted: Auto<u32>, held: u32) -> Option<u32> {
+    match wanted {
+        Auto::Auto => (held > 0).then_some(held.min(CONNECTIONS_UNLESS_TOLD)),
+        Auto::Exactly(wanted) => (wanted <= held).then_some(wanted),
+    }
 }
 
 impl fmt::Display for Engine {
@@ -134,18 +187,6 @@ impl fmt::Display for Engine {
 mod tests {
     use super::*;
 
-    /// Every shard's table holds its share with room to spare, and 2 % more for refusals.
-    #[test]
-    fn tables_have_room_for_spread_and_refusals() {
-        for (connections, shards) in [(1, 1), (1, 2), (10, 2), (100_000, 2), (1_050_000, 64)] {
-            let slots = table_slots(connections, shards);
-            let usable = slots - slots / 50;
-            let share = connections.div_ceil(u32::from(shards));
-            assert!(usable >= share.min(connections) && slots / 50 + 1 < slots);
-            assert!(shards == 1 || usable >= connections.min(share + 4 * share.isqrt()));
-        }
-    }
-
     /// epoll takes what it can hold, and refuses more with the limit that it would take.
     #[test]
     fn epoll_is_bounded_by_open_files() {
@@ -154,5 +195,36 @@ mod tests {
         assert_eq!(epoll_holds(Auto::Exactly(824), 1024).unwrap(), 824);
         let refused = epoll_holds(Auto::Exactly(825), 1024).unwrap_err().to_string();
         assert!(refused.contains("holds 824 ") && refused.contains("ulimit -n 1025"), "{refused}");
+    }
+
+    /// At a low limit there are more rings, then fewer connections, and at last an error that says
+    /// what to type.
+    #[test]
+    fn rings_are_bounded_by_open_files() {
+        for (nofile, connections, rings) in [
+            (256, 11_860, 25),
+            (400, 74_418, 97),
+            (512, 100_000, 102),
+            (1024, 100_000, 51),
+            (20_000, 100_000, 3),
+        ] {
+            let held = rings_hold(Auto::Auto, 2, nofile).unwrap();
+            assert_eq!((held, Room::of(held, 2, nofile).setup.rings()), (connections, rings));
+            assert_eq!(rings_hold(Auto::Exactly(held), 2, nofile).unwrap(), held);
+        }
+        let refused = rings_hold(Auto::Exactly(100_000), 2, 256).unwrap_err().to_string();
+        assert!(refused.contains("100000 are asked for"), "{refused}");
+        assert!(refused.contains("ulimit -n 442"), "{refused}");
+    }
+
+    /// Where nothing can be held nothing starts, and the error says what to type.
+    #[test]
+    fn no_connections_are_no_plan() {
+        for nofile in [0, 64, 200] {
+            let refused = rings_hold(Auto::Auto, 2, nofile).unwrap_err().to_string();
+            assert!(refused.contains("holds 0 ") && refused.contains("ulimit -n "), "{refused}");
+            let refused = epoll_holds(Auto::Auto, nofile).unwrap_err().to_string();
+            assert!(refused.contains("ulimit -n 100200"), "{refused}");
+        }
     }
 }
