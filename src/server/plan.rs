@@ -7,7 +7,7 @@ use crate::{
     io::{
         probe::{
             self, Probe, Problem,
-            room::{self, CONNECTIONS_UNLESS_TOLD, Room},
+            room::{self, CONNECTIONS_UNLESS_TOLD, FILES_KEPT, Room},
         },
         uring,
     },
@@ -50,13 +50,24 @@ pub enum PlanError {
     NoUring(Problem),
     /// More connections than the limit of open files has room for on epoll.
     #[error(
-        "--io epoll holds {held} connections here, with a limit of {nofile} open files, and \
-         {wanted} are asked for; raise the limit (ulimit -n {needed}; LimitNOFILE={needed}), or \
-         use --io uring, which does not need one for each"
+        "--io epoll holds {held} connections here, {FILES_KEPT} less than the limit of open \
+         files, and --max-connections asks for {wanted}; raise the limit (ulimit -n {needed}; \
+         LimitNOFILE={needed}), or use --io uring, which does not need it"
     )]
     TooFewFiles {
         /// Connections that can be held.
         held: u32,
+        /// Connections that were asked for.
+        wanted: u32,
+        /// The limit that it would take.
+        needed: u64,
+    },
+    /// Open files for everything else, and none for connections.
+    #[error(
+        "no connection can be held with a limit of {nofile} open files; {wanted} take {needed} \
+         (ulimit -n {needed}; LimitNOFILE={needed})"
+    )]
+    NoRoom {
         /// Connections that were asked for.
         wanted: u32,
         /// The limit of open files.
@@ -67,7 +78,7 @@ pub enum PlanError {
     /// More connections than the limit of open files has room for on io_uring.
     #[error(
         "io_uring holds {held} connections on {shards} shards here, with a limit of {nofile} open \
-         files, and {wanted} are asked for; raise the limit (ulimit -n {needed}; \
+         files, and --max-connections asks for {wanted}; raise the limit (ulimit -n {needed}; \
          LimitNOFILE={needed})"
     )]
     TooFewFilesForRings {
@@ -149,7 +160,10 @@ fn rings_hold(wanted: Auto<u32>, shards: u16, nofile: u64) -> Result<u32, PlanEr
     held_of(wanted, held).ok_or_else(|| {
         let wanted = wanted.or(CONNECTIONS_UNLESS_TOLD);
         let needed = room::files_needed(wanted, shards);
-        PlanError::TooFewFilesForRings { held, wanted, shards, nofile, needed }
+        match held {
+            0 => PlanError::NoRoom { wanted, nofile, needed },
+            _ => PlanError::TooFewFilesForRings { held, wanted, shards, nofile, needed },
+        }
     })
 }
 
@@ -159,7 +173,10 @@ fn epoll_holds(wanted: Auto<u32>, nofile: u64) -> Result<u32, PlanError> {
     held_of(wanted, held).ok_or_else(|| {
         let wanted = wanted.or(CONNECTIONS_UNLESS_TOLD);
         let needed = room::files_needed_on_epoll(wanted);
-        PlanError::TooFewFiles { held, wanted, nofile, needed }
+        match held {
+            0 => PlanError::NoRoom { wanted, nofile, needed },
+            _ => PlanError::TooFewFiles { held, wanted, needed },
+        }
     })
 }
 
@@ -213,7 +230,7 @@ mod tests {
             assert_eq!(rings_hold(Auto::Exactly(held), 2, nofile).unwrap(), held);
         }
         let refused = rings_hold(Auto::Exactly(100_000), 2, 256).unwrap_err().to_string();
-        assert!(refused.contains("100000 are asked for"), "{refused}");
+        assert!(refused.contains("asks for 100000"), "{refused}");
         assert!(refused.contains("ulimit -n 442"), "{refused}");
     }
 
@@ -222,7 +239,10 @@ mod tests {
     fn no_connections_are_no_plan() {
         for nofile in [0, 64, 200] {
             let refused = rings_hold(Auto::Auto, 2, nofile).unwrap_err().to_string();
-            assert!(refused.contains("holds 0 ") && refused.contains("ulimit -n "), "{refused}");
+            assert!(
+                refused.starts_with("no connection ") && refused.contains("ulimit -n "),
+                "{refused}"
+            );
             let refused = epoll_holds(Auto::Auto, nofile).unwrap_err().to_string();
             assert!(refused.contains("ulimit -n 100200"), "{refused}");
         }

@@ -4,12 +4,9 @@
 //! On io_uring connections are no descriptors: what counts is each ring, whose table holds no more
 //! connections than the limit, and what a shard has besides. On epoll each connection is one.
 
-use crate::{
-    io::uring::Setup,
-    limits::{FILES_KEPT, FILES_PER_SHARD},
-};
+use crate::{io::uring::Setup, limits::FILES_PER_SHARD};
 
-pub use crate::limits::{CONNECTIONS_MAX, CONNECTIONS_UNLESS_TOLD};
+pub use crate::limits::{CONNECTIONS_MAX, CONNECTIONS_UNLESS_TOLD, FILES_KEPT};
 
 /// What connections need on io_uring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
