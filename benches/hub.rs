@@ -64,7 +64,7 @@ impl Hub {
         self.exchange();
         let mut notices = Vec::new();
         while self.views.has_work() {
-            self.views.fill(&mut self.batch, 0, &self.counters);
+            self.views.fill(&mut self.batch, 0);
             for send in self.views.sends(&self.batch) {
                 black_box(send);
             }

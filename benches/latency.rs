@@ -14,6 +14,7 @@
 
 mod support {
     pub mod args;
+    pub mod cpu;
     pub mod decoder;
     pub mod ledger;
     pub mod publisher;
@@ -34,7 +35,8 @@ use std::{
 };
 
 use support::{
-    args, decoder::Format, ledger::Ledger, publisher::Publisher, server::Server, swarm::Swarm,
+    args, cpu::process_cpu, decoder::Format, ledger::Ledger, publisher::Publisher, server::Server,
+    swarm::Swarm,
 };
 
 #[global_allocator]
@@ -78,10 +80,10 @@ fn main() -> io::Result<ExitCode> {
     let server =
         Server::start(&["--io".into(), engine, "--max-connections".into(), most.to_string()])?;
     swarm.connect(server.subscribers, &path, load.subscribers)?;
-    let (cpu, begun) = (server.cpu()?, Instant::now());
+    let (cpu, own, begun) = (server.cpu()?, process_cpu(), Instant::now());
     let mut ledger = Ledger::new(swarm.slots(), PUBLISHERS as usize);
     let refused = run(&load, server.control, &mut swarm, &mut ledger)?;
-    let (cpu, wall) = (server.cpu()? - cpu, begun.elapsed());
+    let (cpu, own, wall) = (server.cpu()? - cpu, process_cpu() - own, begun.elapsed());
 
     println!(
         "{} subscribers ({format:?}), {} publications/s of {} bytes for {} s, engine {}",
@@ -96,6 +98,7 @@ fn main() -> io::Result<ExitCode> {
         cpu.as_secs_f64() * 1e6 / ledger.delivered() as f64,
         server.resident()? as f64 / 1e6,
     );
+    println!("  subscribers and publishers: {:.2} s of CPU", own.as_secs_f64());
     Ok(if ledger.is_clean() && refused == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -136,9 +139,9 @@ fn run(
         .collect();
     let mut finished_at = None;
     loop {
-        swarm.turn(Duration::from_millis(20), |subscriber, payload| {
+        swarm.turn(Duration::from_millis(20), |subscriber, now, payload| {
             let (publisher, sequence, due) = parse_payload(payload);
-            let late = start.elapsed().saturating_sub(due);
+            let late = now.saturating_duration_since(start + due);
             ledger.on_publication(
                 subscriber,
                 publisher,

@@ -6,6 +6,8 @@
 
 use std::{fmt, str::FromStr, sync::Arc, time::Duration};
 
+use percent_encoding::percent_decode_str;
+
 use crate::limits::TICK_MS;
 
 /// One core's share of the server: a thread with its own connections, rings and timers.
@@ -94,14 +96,19 @@ pub const CHANNEL_NAME_MAX: usize = 255;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotAChannel {
     /// Nothing was given.
-    #[error("the channel name is empty; name one, like /ws/news")]
+    #[error("the channel name is empty; give one, like news")]
     Empty,
     /// More than [`CHANNEL_NAME_MAX`] bytes.
     #[error("the channel name is longer than {CHANNEL_NAME_MAX} bytes")]
     TooLong,
     /// A byte outside the allowed set.
-    #[error("a channel name is made of letters, digits and ._-:/ and has byte 0x{0:02x}")]
+    #[error(
+        "a channel name may have only letters, digits and ._-:/, and this one has byte 0x{0:02x}"
+    )]
     BadByte(u8),
+    /// In a path, a `%` without two hexadecimal digits behind it.
+    #[error("a % in a path must be followed by two hexadecimal digits, as in %3A")]
+    BadEscape,
 }
 
 impl ChannelName {
@@ -109,6 +116,20 @@ impl ChannelName {
     pub fn new(name: &str) -> Result<Self, NotAChannel> {
         Self::check(name.as_bytes())?;
         Ok(ChannelName(name.into()))
+    }
+
+    /// The name that a path has percent-encoded, decoded once.
+    pub fn decode(encoded: &str) -> Result<Self, NotAChannel> {
+        let is_escape = |rest: &str| {
+            rest.as_bytes().get(..2).is_some_and(|two| two.iter().all(u8::is_ascii_hexdigit))
+        };
+        if !encoded.split('%').skip(1).all(is_escape) {
+            return Err(NotAChannel::BadEscape);
+        }
+        let name: Vec<u8> = percent_decode_str(encoded).collect();
+        Self::check(&name)?;
+        // Only ASCII passes the check, so nothing is lost.
+        Self::new(&String::from_utf8_lossy(&name))
     }
 
     /// Says whether these bytes could be a channel's name.
@@ -193,6 +214,19 @@ mod tests {
         assert_eq!(ChannelName::check(b""), Err(NotAChannel::Empty));
         assert_eq!(ChannelName::check(&[b'a'; 255]), Ok(()));
         assert_eq!(ChannelName::check(&[b'a'; 256]), Err(NotAChannel::TooLong));
+    }
+
+    /// A path's name is decoded once, and an escape that is none is called that.
+    #[test]
+    fn a_name_in_a_path_is_decoded_once() {
+        let decode = |encoded| ChannelName::decode(encoded).map(|name| name.to_string());
+        assert_eq!(decode("a%2Fb%3ac"), Ok("a/b:c".into()));
+        for broken in ["%", "a%2", "a%zz", "a%2%41", "%%41"] {
+            assert_eq!(decode(broken), Err(NotAChannel::BadEscape), "{broken}");
+        }
+        assert_eq!(decode("a%2541"), Err(NotAChannel::BadByte(b'%')));
+        assert_eq!(decode("a%20"), Err(NotAChannel::BadByte(b' ')));
+        assert_eq!(decode(""), Err(NotAChannel::Empty));
     }
 
     /// Buckets are stable over releases (these numbers must never change) and spread evenly.

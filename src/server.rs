@@ -70,6 +70,9 @@ pub enum ServerError {
         /// Why.
         problem: String,
     },
+    /// The control plane failed.
+    #[error("the control plane ended, and nobody could publish any more; the log says why")]
+    Control,
     /// Threads or descriptors ran out at the start.
     #[error("starting failed: {0}")]
     Start(#[from] io::Error),
@@ -97,6 +100,19 @@ enum News {
     Ended(u16, Result<(), String>),
     /// The process was told to stop.
     Signal,
+    /// The control plane has ended, which it does by itself only if it fails.
+    ControlEnded,
+}
+
+/// Tells something when it goes, however that comes.
+struct Parting<'a>(&'a mpsc::Sender<News>, Option<News>);
+
+impl Drop for Parting<'_> {
+    fn drop(&mut self) {
+        if let Some(news) = self.1.take() {
+            let _ = self.0.send(news);
+        }
+    }
 }
 
 /// Starts a server, says what it listens on, and serves until SIGTERM or SIGINT. A second signal
@@ -175,8 +191,12 @@ impl Server {
             draining: is_draining,
         };
         let control_address = control_listener.local_addr()?;
-        let control_thread =
-            Some(spawn_control(control, control_listener, Arc::clone(&stop_control))?);
+        let control_thread = Some(spawn_control(
+            control,
+            control_listener,
+            Arc::clone(&stop_control),
+            tell.clone(),
+        )?);
         Ok(Server {
             config: config.clone(),
             plan,
@@ -224,6 +244,7 @@ impl Server {
                     let problem = outcome.err().unwrap_or_else(|| "it was not told to".into());
                     return Err(ServerError::Shard { shard, problem });
                 }
+                Ok(News::ControlEnded) => return Err(ServerError::Control),
                 Ok(News::Ready) | Err(mpsc::RecvError) => continue,
             }
         }
@@ -317,8 +338,9 @@ fn run_shard(
     start: Instant,
     tell: &mpsc::Sender<News>,
 ) {
-    let mut ended = Ended { shard: setup.id.0, outcome: Err("it panicked".into()), tell };
-    ended.outcome = match &plan.engine {
+    let id = setup.id.0;
+    let mut parting = Parting(tell, Some(News::Ended(id, Err("it panicked".into()))));
+    let outcome = match &plan.engine {
         Engine::Uring(_) => Uring::open(&plan.rings, Some(listener), bell)
             .map_err(|error| Problem::of(&error, &Machine::read(), &plan.rings).to_string())
             .and_then(|kernel| serve(kernel, setup, start, tell)),
@@ -326,20 +348,7 @@ fn run_shard(
             .map_err(|error| error.to_string())
             .and_then(|kernel| serve(kernel, setup, start, tell)),
     };
-}
-
-/// Says how a shard ended when its thread does, however that comes.
-struct Ended<'a> {
-    shard: u16,
-    outcome: Result<(), String>,
-    tell: &'a mpsc::Sender<News>,
-}
-
-impl Drop for Ended<'_> {
-    fn drop(&mut self) {
-        let outcome = std::mem::replace(&mut self.outcome, Ok(()));
-        let _ = self.tell.send(News::Ended(self.shard, outcome));
-    }
+    parting.1 = Some(News::Ended(id, outcome));
 }
 
 fn serve<K: Kernel>(
@@ -356,10 +365,12 @@ fn spawn_control(
     control: Control,
     listener: std::net::TcpListener,
     stop: Arc<Notify>,
+    tell: mpsc::Sender<News>,
 ) -> Result<JoinHandle<()>, ServerError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     listener.set_nonblocking(true)?;
     let serve = move || {
+        let _parting = Parting(&tell, Some(News::ControlEnded));
         runtime.block_on(async move {
             match tokio::net::TcpListener::from_std(listener) {
                 Ok(listener) => control.serve(listener, async move { stop.notified().await }).await,

@@ -165,8 +165,8 @@ fn the_reference_can_be_printed() {
 /// A channel's name is checked before anything is sent.
 #[test]
 fn a_wrong_channel_is_refused() {
-    let told = "stentor: channel: 'a b': a channel name is made of letters, digits and ._-:/ \
-        and has byte 0x20\n";
+    let told = "stentor: channel: 'a b': a channel name may have only letters, digits and \
+        ._-:/, and this one has byte 0x20\n";
     assert_ends(&run(&["subscribe", "a b"]), 2, "", told);
     assert_ends(&run(&["publish", "a b", "x"]), 2, "", told);
 }

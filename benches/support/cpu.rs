@@ -1,5 +1,7 @@
 //! What a piece of work cost its thread: processor time and wall time.
 
+#![allow(dead_code, reason = "no bench uses all of it")]
+
 use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
@@ -20,7 +22,16 @@ pub fn cost_of(work: impl FnOnce()) -> Cost {
     Cost { cpu: thread_cpu() - cpu, wall: wall.elapsed() }
 }
 
+/// Processor time of this process so far.
+pub fn process_cpu() -> Duration {
+    read(ClockId::ProcessCPUTime)
+}
+
 fn thread_cpu() -> Duration {
-    let now = clock_gettime(ClockId::ThreadCPUTime);
+    read(ClockId::ThreadCPUTime)
+}
+
+fn read(clock: ClockId) -> Duration {
+    let now = clock_gettime(clock);
     Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
 }

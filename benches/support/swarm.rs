@@ -98,18 +98,19 @@ impl Swarm {
                 if begun.elapsed() > PATIENCE {
                     return Err(io::Error::other(format!("{} subscribers and no more", self.live)));
                 }
-                self.turn(Duration::from_millis(100), |_, _| {})?;
+                self.turn(Duration::from_millis(100), |_, _, _| {})?;
             }
             left -= some;
         }
         Ok(())
     }
 
-    /// Waits for something to read, reads it, and tells of every publication: who, and what.
+    /// Waits for something to read, reads it, and tells of every publication: who got it, when,
+    /// and what.
     pub fn turn(
         &mut self,
         timeout: Duration,
-        mut told: impl FnMut(usize, &[u8]),
+        mut told: impl FnMut(usize, Instant, &[u8]),
     ) -> io::Result<()> {
         self.kernel.wait(Some(timeout))?;
         self.kernel.events(&mut self.events);
@@ -127,11 +128,12 @@ impl Swarm {
                     Received::Nothing => return,
                     Received::End | Received::Broken => panic!("subscriber {} was cut off", slot.0),
                 };
+                let now = Instant::now();
                 let bytes = if place.is_live { bytes } else { after_head(bytes) };
                 *live += u32::from(!place.is_live);
                 place.is_live = true;
                 place.decoder.feed(*format, bytes, |message| match message {
-                    Message::Payload(payload) => told(slot.index(), payload),
+                    Message::Payload(payload) => told(slot.index(), now, payload),
                     Message::Ping(payload) => {
                         *pings += 1;
                         pongs.push((slot, pong(payload)));

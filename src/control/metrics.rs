@@ -112,7 +112,7 @@ static LEVELS: LazyLock<[Summed; 4]> = LazyLock::new(|| {
         plain("subscribers_blocked", "Subscribers whose socket is full.", |shard| &shard.blocked),
         Summed {
             name: "log",
-            help: "Segments that are kept for subscribers.",
+            help: "Segments kept for subscribers, once per shard and format that reads them.",
             unit: Some(Unit::Bytes),
             of: |shard| &shard.log_bytes,
         },
@@ -235,19 +235,12 @@ impl ShardsCollector {
     }
 
     fn encode_utilisation(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {
-        let (counter, gauge) = (MetricType::Counter, MetricType::Gauge);
         let unit = Some(&Unit::Seconds);
-        let help = "Time that a shard spent in turns, not parked.";
-        let metric = encoder.encode_descriptor("shard_busy", help, unit, counter)?;
+        let help = "Time that a shard spent in turns, not parked; its rate is the utilisation.";
+        let metric = encoder.encode_descriptor("shard_busy", help, unit, MetricType::Counter)?;
         self.each_shard(metric, |n, mut metric| {
             let seconds = self.counters[n].busy_us.get() as f64 / 1e6;
             metric.encode_counter::<NoLabelSet, _, u64>(&seconds, None)
-        })?;
-        let help = "The part of its life that a shard spent in turns.";
-        let metric = encoder.encode_descriptor("shard_busy_ratio", help, None, gauge)?;
-        self.each_shard(metric, |n, mut metric| {
-            let shard = &self.counters[n];
-            metric.encode_gauge(&ratio(shard.busy_us.get(), shard.alive_us.get()))
         })
     }
 }

@@ -29,7 +29,7 @@ mod tests;
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use axum::{
@@ -47,12 +47,12 @@ use publisher::Publisher;
 /// What an operator may set of the control plane. [`Settings::default`] states the defaults.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Bytes in the largest payload. Default: 64 KiB.
+    /// Bytes in the largest payload. Default: 1 MiB.
     pub publication_max: usize,
     /// Bytes of payloads in memory, being read or awaiting their answer, over all single
     /// publications; one that would exceed it is refused with 503. Default: 64 MiB.
     pub payload_memory_max: usize,
-    /// What a refused publisher is told to wait. Rounded up to seconds. Default: 1 s.
+    /// What a refused publisher is told to wait. Rounded up to seconds. Default: 5 s.
     pub retry_after: Duration,
     /// Where subscribers connect, for the page. If it is a wildcard or a loopback address, the
     /// page uses the host that it was loaded from, with this port.
@@ -83,10 +83,10 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Settings {
-            publication_max: 64 * 1024,
+            publication_max: 1024 * 1024,
             payload_memory_max: 64 * 1024 * 1024,
-            retry_after: Duration::from_secs(1),
-            subscribers: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8000),
+            retry_after: Duration::from_secs(5),
+            subscribers: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080),
             hosts: Vec::new(),
             connections_max: 1024,
             line_streams_max: 64,
@@ -154,6 +154,8 @@ struct Plane {
     payload_memory: Arc<Semaphore>,
     /// Streams of lines that may still begin.
     line_streams: Semaphore,
+    /// When the plane began, and with it the server.
+    started: Instant,
     metrics: metrics::Metrics,
 }
 
@@ -164,6 +166,7 @@ impl Plane {
             publisher: Publisher::new(Arc::clone(&ingresses)),
             payload_memory: Arc::new(Semaphore::new(settings.payload_memory_max)),
             line_streams: Semaphore::new(settings.line_streams_max),
+            started: Instant::now(),
             metrics: metrics::Metrics::new(Arc::clone(&ingresses), Arc::clone(&counters)),
             settings,
             ingresses,

@@ -8,7 +8,6 @@ use axum::{
     http::{StatusCode, Uri, request::Parts},
     response::{IntoResponse, Response},
 };
-use percent_encoding::percent_decode_str;
 use serde::Serialize;
 use tokio::time::timeout;
 
@@ -56,13 +55,10 @@ fn admit(plane: &Plane, head: &Parts) -> Result<(ChannelName, Shape), Refusal> {
 fn channel_of(uri: &Uri) -> Result<ChannelName, Refusal> {
     let path = uri.path();
     let name = path.strip_prefix("/publish/").unwrap_or("");
-    let name: Vec<u8> = percent_decode_str(name).collect();
-    ChannelName::check(&name)
-        .and_then(|()| ChannelName::new(&String::from_utf8_lossy(&name)))
-        .map_err(|error| {
-            let reason = format!("{error} (the path is /publish/{{channel}}, as in /publish/news)");
-            Refusal::new(StatusCode::BAD_REQUEST, reason)
-        })
+    ChannelName::decode(name).map_err(|error| {
+        let reason = format!("{error} (the path is /publish/{{channel}}, as in /publish/news)");
+        Refusal::new(StatusCode::BAD_REQUEST, reason)
+    })
 }
 
 fn shape_of(uri: &Uri) -> Result<Shape, Refusal> {

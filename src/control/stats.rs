@@ -20,7 +20,7 @@ struct Stats {
     version: &'static str,
     shards: usize,
     draining: bool,
-    /// Of the shard that has turned last; rates are computed with the reader's own clock.
+    /// Of the control plane. Rates are better computed with the reader's own clock.
     uptime_seconds: f64,
     connections: Connections,
     accepted: u64,
@@ -57,12 +57,11 @@ pub(super) async fn show(State(plane): State<Arc<Plane>>) -> Response {
 fn stats(plane: &Plane) -> Stats {
     let counters = &plane.counters;
     let OwnUse { resident_bytes, cpu_seconds } = own_use();
-    let alive_us = counters.iter().map(|shard| shard.alive_us.get()).max().unwrap_or(0);
     Stats {
         version: env!("CARGO_PKG_VERSION"),
         shards: counters.len(),
         draining: plane.is_draining(),
-        uptime_seconds: alive_us as f64 / 1e6,
+        uptime_seconds: plane.started.elapsed().as_secs_f64(),
         connections: connections(counters),
         accepted: total(counters, |shard| &shard.accepted),
         refused: total(counters, |shard| &shard.refused),

@@ -1,5 +1,7 @@
 //! Homes and views of several shards against an oracle that forgets nothing.
 
+mod bounds;
+
 use std::collections::{HashSet, VecDeque};
 
 use super::*;
@@ -162,7 +164,7 @@ impl World {
     fn sweep(&mut self, shard: usize) {
         let Shard { views, peers, .. } = &mut self.shards[shard];
         let (mut batch, mut exceptions, mut notices) = (Batch::new(), Vec::new(), Vec::new());
-        views.fill(&mut batch, 0, &self.counters);
+        views.fill(&mut batch, 0);
         let mut served = HashSet::new();
         for (index, (slot, bytes)) in views.sends(&batch).enumerate() {
             assert!(served.insert(slot) && !bytes.is_empty());
@@ -403,134 +405,4 @@ fn who_falls_too_far_behind_is_taken_out_at_a_frame_boundary() {
         }
     }
     assert!(lapped > 1000, "the bound was reached only {lapped} times");
-}
-
-/// Above the limit a new channel is refused, a known one is not, and a freed place is free.
-#[test]
-fn channels_are_limited() {
-    let mut home = Home::new(Epoch(1), 1, 1, 1000);
-    let mut views = Views::new(10, 1000);
-    let exchange = |home: &mut Home, views: &mut Views| {
-        let (mut to_home, mut to_views) = (Vec::new(), Vec::new());
-        views.tell(ShardId(0), |message| {
-            to_home.push(message);
-            Ok(())
-        });
-        for message in to_home {
-            if let Message::Interest { channel, said } = message {
-                home.on_interest(&channel, said);
-            }
-        }
-        home.tell(ShardId(0), |message| {
-            to_views.push(message);
-            Ok(())
-        });
-        to_views.into_iter().map(|message| views.on_message(message, 0)).collect::<Vec<_>>()
-    };
-    let only = |slot| {
-        let mut slots = SlotSet::default();
-        slots.insert(slot);
-        slots
-    };
-    let [a, b] = ["a", "b"].map(|name| ChannelName::new(name).unwrap());
-    views.join(Slot(1), &a, Format::Sse);
-    assert_eq!(exchange(&mut home, &mut views), [News::Live(only(Slot(1)))]);
-    views.join(Slot(2), &b, Format::Sse);
-    assert_eq!(exchange(&mut home, &mut views), [News::Refused(only(Slot(2)))]);
-    assert_eq!(views.len(), 1, "a refused view is gone");
-    views.join(Slot(3), &a, Format::WebSocket);
-    assert_eq!(exchange(&mut home, &mut views), [News::Live(only(Slot(3)))]);
-    views.forget(Slot(1));
-    views.forget(Slot(3));
-    exchange(&mut home, &mut views);
-    views.join(Slot(2), &b, Format::Sse);
-    assert_eq!(exchange(&mut home, &mut views), [News::Live(only(Slot(2)))]);
-}
-
-/// Publications that come faster than they are sent make the channel congested, nobody who had no
-/// chance to be served is taken out, and a round that ends lifts it.
-#[test]
-fn the_unserved_are_spared_and_publishers_wait() {
-    const LAG: usize = 10_000;
-    let counters = Counters::default();
-    let mut home = Home::new(Epoch(1), 1, 10, LAG);
-    let mut views = Views::new(10, LAG);
-    let name = ChannelName::new("a").unwrap();
-    (0..10).for_each(|slot| {
-        views.join(Slot(slot), &name, Format::WebSocket);
-    });
-    let exchange = |home: &mut Home, views: &mut Views| {
-        views.tell(ShardId(0), |message| {
-            let Message::Interest { channel, said } = message else { panic!("only interests") };
-            home.on_interest(&channel, said);
-            Ok(())
-        });
-        let mut news = Vec::new();
-        home.tell(ShardId(0), |message| {
-            news.push(views.on_message(message, 0));
-            Ok(())
-        });
-        news
-    };
-    exchange(&mut home, &mut views);
-    let mut published = 0;
-    while !home.is_congested(&name) {
-        home.publish(&name, &[b'x'; 500]);
-        published += 1;
-        let news = exchange(&mut home, &mut views);
-        assert!(news.iter().all(|news| *news == News::Nothing), "nobody is taken out");
-        views.tell(ShardId(0), |message| {
-            let Message::Interest { channel, said } = message else { panic!("only interests") };
-            home.on_interest(&channel, said);
-            Ok(())
-        });
-    }
-    assert!((LAG / 2..LAG / 2 + 1100).contains(&(published * 504)), "{published}");
-    let mut batch = Batch::new();
-    while views.has_work() {
-        views.fill(&mut batch, 0, &counters);
-        views.settle(&batch, &[], &mut Vec::new(), &counters);
-    }
-    exchange(&mut home, &mut views);
-    assert!(!home.is_congested(&name));
-    assert_eq!(counters.deliveries.get(), 10 * published as u64);
-}
-
-/// Frames that are cut where a window is shortened are kept up to the room there is, and no more.
-#[test]
-fn rests_are_kept_within_the_room() {
-    let counters = Counters::default();
-    let mut home = Home::new(Epoch(1), 1, 10, 10_000);
-    let mut views = Views::new(10, 10_000);
-    let name = ChannelName::new("a").unwrap();
-    (0..3).for_each(|slot| {
-        views.join(Slot(slot), &name, Format::WebSocket);
-    });
-    let mut lapped = Vec::new();
-    for _ in 0..100 {
-        home.publish(&name, &[b'x'; 4000]);
-        views.tell(ShardId(0), |message| {
-            let Message::Interest { channel, said } = message else { panic!("only interests") };
-            home.on_interest(&channel, said);
-            Ok(())
-        });
-        home.tell(ShardId(0), |message| {
-            if let News::Lapped(them) = views.on_message(message, 7000) {
-                lapped.extend(them);
-            }
-            Ok(())
-        });
-        let (mut batch, mut exceptions) = (Batch::new(), Vec::new());
-        views.fill(&mut batch, 0, &counters);
-        for index in 0..batch.len() {
-            exceptions.push(Exception { index, outcome: Outcome::Short(1000) });
-        }
-        views.settle(&batch, &exceptions, &mut Vec::new(), &counters);
-    }
-    let kept = |lapped: &Lapped| match &lapped.rest {
-        Rest::Kept(bytes) => Some(bytes.len()),
-        Rest::TooMuch => None,
-        Rest::None => panic!("every frame was cut"),
-    };
-    assert_eq!(lapped.iter().map(kept).collect::<Vec<_>>(), [Some(3004), Some(3004), None]);
 }

@@ -198,7 +198,8 @@ impl Session {
     /// A socket that was full has taken something, so the peer lives. If it is full again, the
     /// shard says so again.
     pub fn on_progress(&mut self, now: Tick) {
-        if self.blocked_since.take().is_some() && self.is_live() {
+        let is_slow = matches!(self.phase, Phase::Closing(CloseReason::PeerTooSlow));
+        if self.blocked_since.take().is_some() && (self.is_live() || is_slow) {
             self.since = now;
         }
     }
@@ -210,6 +211,10 @@ impl Session {
     pub fn deadline(&self, rules: &Rules) -> Tick {
         match (&self.phase, self.blocked_since) {
             (Phase::Request(_) | Phase::Pending(_), _) => self.since.after(rules.handshake_timeout),
+            // Slow is what it is, and it is to hear why it ends.
+            (Phase::Closing(CloseReason::PeerTooSlow), Some(blocked_since)) => {
+                blocked_since.after(rules.stall_timeout)
+            }
             (Phase::Closing(_), _) => self.since.after(Duration::from_secs(CLOSING_SECONDS_MAX)),
             (_, Some(blocked_since)) => blocked_since.after(rules.stall_timeout),
             (Phase::WebSocket { pinged: true, .. }, None) => self.since.after(rules.pong_timeout),

@@ -400,12 +400,26 @@ fn a_stalled_peer_is_dropped() {
 fn a_slow_end_is_cut_short() {
     let mut bench = Bench::live(WS);
     bench.session.on_blocked(bench.now);
-    assert_eq!(bench.close(CloseReason::PeerTooSlow), Step::Finish(CloseReason::PeerTooSlow));
+    assert_eq!(bench.close(CloseReason::ServerDraining), Step::Finish(CloseReason::ServerDraining));
     bench.wait(1);
     bench.session.on_progress(bench.now);
     bench.session.on_blocked(bench.now);
     assert_eq!(bench.bytes([0]), Step::Wait);
     assert_eq!(bench.seconds_left(), 1.0);
+    assert_eq!(bench.deadline(), Step::Drop(CloseReason::ServerDraining));
+}
+
+/// Who is closed for being slow has as long to take its last bytes as it had before to take any.
+#[test]
+fn the_slow_hear_why_they_are_closed() {
+    let mut bench = Bench::live(WS);
+    bench.session.on_blocked(bench.now);
+    bench.wait(10);
+    assert_eq!(bench.close(CloseReason::PeerTooSlow), Step::Finish(CloseReason::PeerTooSlow));
+    assert_eq!(bench.seconds_left(), 20.0);
+    bench.wait(10);
+    bench.session.on_progress(bench.now);
+    assert_eq!(bench.seconds_left(), 2.0);
     assert_eq!(bench.deadline(), Step::Drop(CloseReason::PeerTooSlow));
 }
 

@@ -13,10 +13,12 @@
 #![forbid(unsafe_code)]
 
 mod admission;
+mod deadlines;
 mod input;
 mod outbox;
 mod output;
 mod publications;
+mod state;
 
 pub use admission::{Admission, Drain};
 
@@ -33,10 +35,7 @@ use crate::{
     hub::{Batch, Home, Joined, Lapped, Message, News, Notice, Views},
     ids::{Epoch, ShardId, Slot, Tick},
     io::{Event, Exception, Interest, Kernel},
-    limits::{
-        CLOSING_SECONDS_MAX, CUT_FRAME_BYTES_MAX, DEADLINES_PER_TURN_MAX, MESSAGES_PER_TURN_MAX,
-        TICK_MS,
-    },
+    limits::{CUT_FRAME_BYTES_MAX, MESSAGES_PER_TURN_MAX, TICK_MS},
     mesh::{Ingress, Mesh, Parking},
     session::{Rules, Session, Step},
     timers::Wheel,
@@ -44,6 +43,7 @@ use crate::{
 
 use outbox::Outboxes;
 use publications::Held;
+use state::State;
 
 /// What a shard is given at its start.
 pub struct Setup {
@@ -120,49 +120,6 @@ struct Scratch {
     batch: Batch,
 }
 
-/// What the shard knows of a slot beyond its session. Bits.
-#[derive(Clone, Copy, Default)]
-struct State(u16);
-
-impl State {
-    /// There is a connection.
-    const OPEN: u16 = 1;
-    /// It counts against the server's limit.
-    const ADMITTED: u16 = 2;
-    /// In the ready queue.
-    const READY: u16 = 4;
-    /// Its end was counted.
-    const ENDED: u16 = 8;
-    /// To be shut down once its private bytes are out.
-    const FINISH: u16 = 16;
-    /// Given back to the kernel; waits for [`Event::Closed`].
-    const CLOSING: u16 = 32;
-    /// Counted as a subscriber, of server-sent events if the second bit is set, too.
-    const LIVE: u16 = 64;
-    const LIVE_SSE: u16 = 128;
-    /// In the readable queue.
-    const READABLE: u16 = 256;
-    /// In some queue; outlives the connection, since queues are not searched at its end.
-    const QUEUED: u16 = State::READY | State::READABLE;
-
-    fn has(self, bit: u16) -> bool {
-        self.0 & bit != 0
-    }
-
-    fn set(&mut self, bit: u16) {
-        self.0 |= bit;
-    }
-
-    /// Whether there is a connection that is not being closed.
-    fn is_open(self) -> bool {
-        self.0 & (State::OPEN | State::CLOSING) == State::OPEN
-    }
-
-    fn clear(&mut self, bit: u16) {
-        self.0 &= !bit;
-    }
-}
-
 impl<K: Kernel> Shard<K> {
     /// A shard without connections.
     pub fn new(kernel: K, setup: Setup) -> Self {
@@ -205,6 +162,7 @@ impl<K: Kernel> Shard<K> {
                 return Ok(());
             }
             let after = clock();
+            self.count_sweeps(after);
             let counters = self.counters();
             counters.busy_us.add(after.us - now.us);
             counters.alive_us.set(after.us - began.us);
@@ -222,6 +180,7 @@ impl<K: Kernel> Shard<K> {
     /// One turn. Says whether anything was done, in which case another should follow at once.
     pub fn turn(&mut self, now: Now) -> bool {
         self.now = now;
+        self.count_sweeps(now);
         self.follow_signals();
         let mut worked = self.take_events();
         worked |= self.take_messages();
@@ -237,76 +196,12 @@ impl<K: Kernel> Shard<K> {
         worked
     }
 
-    /// Whether the server stops and nothing is left to do here. A home stays as long as anybody
-    /// anywhere may be owed what was published.
-    pub fn is_drained(&self) -> bool {
-        let Some(since) = self.draining_since else { return false };
-        let longest = self.setup.drain.window() + Duration::from_secs(2 * CLOSING_SECONDS_MAX + 1);
-        let is_done = self.is_deserted() && self.ingress().waiting() == 0 && self.held.is_empty();
-        is_done || self.now.tick() >= since.after(longest)
-    }
-
-    /// Whether no connection is left, here or elsewhere.
-    fn is_deserted(&self) -> bool {
-        self.connections == 0 && self.setup.admission.is_empty()
-    }
-
     fn counters(&self) -> &Counters {
         &self.setup.counters[usize::from(self.setup.id.0)]
     }
 
     fn ingress(&self) -> &Ingress {
         &self.setup.ingresses[usize::from(self.setup.id.0)]
-    }
-
-    /// Stops or starts accepting, and begins to drain, as the whole server does. Who comes during a
-    /// drain is accepted all the same, to be told so: the backlog would keep it waiting in silence.
-    fn follow_signals(&mut self) {
-        let exhausted = self.connections + 1 + self.kernel.slots() / 100 >= self.kernel.slots();
-        if self.setup.admission.tell_exhausted(self.setup.id, exhausted) {
-            let mesh = &self.setup.mesh;
-            (0..mesh.shards()).for_each(|shard| mesh.inbox(ShardId(shard)).wake());
-        }
-        if self.draining_since.is_none() && self.setup.drain.has_begun() {
-            self.begin_drain();
-        }
-        let accepting = self.may_accept();
-        if accepting != self.accepting {
-            self.accepting = accepting;
-            self.kernel.set_accepting(accepting);
-        }
-    }
-
-    fn may_accept(&self) -> bool {
-        !self.setup.admission.is_exhausted()
-    }
-
-    /// Spreads the ends of all connections over the drain's window.
-    fn begin_drain(&mut self) {
-        let now = self.now.tick();
-        self.draining_since = Some(now);
-        for slot in (0..self.kernel.slots()).map(Slot) {
-            if self.states[slot.index()].is_open() {
-                self.schedule(slot);
-            }
-        }
-    }
-
-    /// When this connection is closed in a drain: somewhere in the window, by a hash of its slot.
-    fn drain_tick(&self, since: Tick, slot: Slot) -> Tick {
-        let window = since.after(self.setup.drain.window()).0 - since.0;
-        let share = u64::from(slot.0.wrapping_mul(0x9e37_79b9));
-        Tick(since.0 + ((share * u64::from(window)) >> 32) as u32)
-    }
-
-    /// Whether a drain ends this connection now. Who has yet to be sent something gets a little
-    /// longer: nothing more is published, so all but readers that have stopped soon have everything.
-    fn is_drain_due(&self, slot: Slot) -> bool {
-        let (now, drain) = (self.now.tick(), &self.setup.drain);
-        self.draining_since.is_some_and(|since| {
-            let last = since.after(drain.window() + Duration::from_secs(CLOSING_SECONDS_MAX));
-            now >= last || (now >= self.drain_tick(since, slot) && !self.views.is_behind(slot))
-        })
     }
 
     fn take_events(&mut self) -> bool {
@@ -428,33 +323,6 @@ impl<K: Kernel> Shard<K> {
         }
     }
 
-    /// Tells sessions of their deadlines, up to a turn's budget.
-    fn fire_deadlines(&mut self) -> bool {
-        self.wheel.advance(self.now.tick(), &mut self.scratch.slots);
-        self.expired.extend(self.scratch.slots.drain(..));
-        let count = self.expired.len().min(DEADLINES_PER_TURN_MAX);
-        for _ in 0..count {
-            let Some(slot) = self.expired.pop_front() else { break };
-            // Since it expired the connection may have ended, and the slot even have another.
-            if self.states[slot.index()].is_open() {
-                self.on_deadline(slot);
-            }
-        }
-        count > 0
-    }
-
-    fn on_deadline(&mut self, slot: Slot) {
-        let now = self.now.tick();
-        if self.is_drain_due(slot) {
-            self.end(slot, CloseReason::ServerDraining);
-        }
-        let mut out = std::mem::take(&mut self.scratch.out);
-        let step = self.sessions[slot.index()].on_deadline(now, &self.setup.rules, &mut out);
-        self.act(slot, step, &out);
-        out.clear();
-        self.scratch.out = out;
-    }
-
     /// Ends a conversation in the words of its protocol.
     fn end(&mut self, slot: Slot, reason: CloseReason) {
         let mut out = Vec::new();
@@ -508,20 +376,6 @@ impl<K: Kernel> Shard<K> {
                 self.keep_rest(slot, rest);
             }
             Step::Drop(reason) => self.close(slot, reason),
-        }
-    }
-
-    /// Sees to it that the session hears of its deadline. A deadline that has moved away is left
-    /// where it was: the session finds it early and says when to come back.
-    fn schedule(&mut self, slot: Slot) {
-        let session = &self.sessions[slot.index()];
-        let mut due = session.deadline(&self.setup.rules);
-        if let Some(since) = self.draining_since.filter(|_| !session.is_closing()) {
-            // Not at once: what was published before the drain may be on its way here.
-            due = due.min(self.drain_tick(since, slot).max(Tick(self.now.tick().0 + 1)));
-        }
-        if self.wheel.deadline(slot).is_none_or(|set| due < set) {
-            self.wheel.set(slot, due);
         }
     }
 

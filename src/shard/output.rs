@@ -1,6 +1,6 @@
 //! What we send to connections: private bytes, and sweeps.
 
-use super::{Shard, State};
+use super::{Now, Shard, State};
 use crate::{
     close::CloseReason,
     hub::{Batch, Notice, Rest},
@@ -157,8 +157,7 @@ impl<K: Kernel> Shard<K> {
         let (mut sent, mut empty) = (0, 0);
         let mut batch = std::mem::take(&mut self.scratch.batch);
         while self.views.has_work() && sent < SENDS_PER_TURN_MAX && empty < EMPTY_SLICES_MAX {
-            let counters = &self.setup.counters[usize::from(self.setup.id.0)];
-            self.views.fill(&mut batch, self.now.us, counters);
+            self.views.fill(&mut batch, self.now.us);
             sent += batch.len();
             empty += usize::from(batch.is_empty());
             if !batch.is_empty() {
@@ -167,6 +166,12 @@ impl<K: Kernel> Shard<K> {
         }
         self.scratch.batch = batch;
         worked
+    }
+
+    /// Counts the sweeps that have ended, as of `now`.
+    pub(super) fn count_sweeps(&mut self, now: Now) {
+        let counters = &self.setup.counters[usize::from(self.setup.id.0)];
+        self.views.count_rounds(now.us, counters);
     }
 
     fn send_swept(&mut self, batch: &Batch) {

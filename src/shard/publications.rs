@@ -1,6 +1,6 @@
 //! Publications from outside on their way into their channels.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use super::Shard;
 #[cfg(test)]
@@ -16,10 +16,11 @@ use crate::{
 /// and going on would take from its subscribers what they had no chance to be sent.
 ///
 /// Each keeps its place in the ingress until it is answered, so there are never more than that has
-/// places; once all are taken, publishers are told to come back.
+/// places; once all are taken, publishers are told to come back. Ordered, so that a simulation
+/// can be repeated.
 #[derive(Default)]
 pub struct Held {
-    by_channel: HashMap<ChannelName, VecDeque<Publish>>,
+    by_channel: BTreeMap<ChannelName, VecDeque<Publish>>,
 }
 
 impl Held {

@@ -196,20 +196,28 @@ impl HttpError {
         write!(
             out,
             "HTTP/1.1 {code} {phrase}\r\nContent-Type: text/plain; charset=utf-8\r\n\
-             Content-Length: {length}\r\nConnection: close\r\n{}\r\n{body}",
+             Content-Length: {length}\r\nConnection: {}\r\n{}\r\n{body}",
+            self.connection(),
             self.extra_headers()
         )
         .expect("a Vec takes every write");
+    }
+
+    /// Upgrade is hop-by-hop, so Connection must name it where it is sent (RFC 9110 §7.8).
+    fn connection(&self) -> &'static str {
+        match self {
+            HttpError::NotAnUpgrade | HttpError::WebSocketVersion => "close, Upgrade",
+            _ => "close",
+        }
     }
 
     /// Headers that only some answers carry, each line ended.
     fn extra_headers(&self) -> String {
         match self {
             HttpError::Method(allow) => format!("Allow: {allow}\r\n"),
-            // Upgrade is hop-by-hop, so Connection must name it (RFC 9110 §7.8).
-            HttpError::NotAnUpgrade | HttpError::WebSocketVersion => "Connection: Upgrade\r\n\
-                 Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
-                .into(),
+            HttpError::NotAnUpgrade | HttpError::WebSocketVersion => {
+                "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n".into()
+            }
             HttpError::Overloaded { retry_after } | HttpError::Draining { retry_after } => {
                 format!("Retry-After: {}\r\n", retry_after.as_secs())
             }

@@ -6,10 +6,8 @@
 
 use std::{io::Write, net::IpAddr};
 
-use percent_encoding::percent_decode_str;
-
 use super::http::{HttpError, Request};
-use crate::ids::{ChannelName, NotAChannel};
+use crate::ids::ChannelName;
 
 /// An endpoint that serves the request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,10 +23,11 @@ pub enum Route<'a> {
     },
     /// `GET /echo`: a WebSocket that answers each message with itself, for conformance tests.
     Echo,
-    /// `OPTIONS /sse/{channel}`: a browser asks on behalf of a page whether it may.
+    /// `OPTIONS /sse/{channel}`: a browser asks on behalf of a page whether it may, or somebody
+    /// else which methods there are.
     Preflight {
         /// The page.
-        origin: &'a str,
+        origin: Option<&'a str>,
     },
 }
 
@@ -52,18 +51,20 @@ pub fn route<'a>(
     Ok(match (endpoint, origin) {
         (Endpoint::WebSocket(channel), _) => Route::WebSocket(channel),
         (Endpoint::Echo, _) => Route::Echo,
-        (Endpoint::Sse(_), Some(origin)) if request.method == "OPTIONS" => {
-            Route::Preflight { origin }
-        }
-        (Endpoint::Sse(_), None) if request.method == "OPTIONS" => {
-            return Err(HttpError::Method("GET"));
-        }
+        (Endpoint::Sse(_), origin) if request.method == "OPTIONS" => Route::Preflight { origin },
         (Endpoint::Sse(channel), origin) => Route::Sse { channel, origin },
     })
 }
 
-/// Appends the whole answer to a CORS preflight (Fetch standard, §3.2.3).
-pub fn write_preflight(origin: &str, out: &mut Vec<u8>) {
+/// Appends the whole answer to OPTIONS: to a page's CORS preflight (Fetch standard, §3.2.3), or to
+/// whoever asks without being one.
+pub fn write_preflight(origin: Option<&str>, out: &mut Vec<u8>) {
+    let Some(origin) = origin else {
+        out.extend_from_slice(
+            b"HTTP/1.1 204 No Content\r\nAllow: GET, OPTIONS\r\nConnection: close\r\n\r\n",
+        );
+        return;
+    };
     write!(
         out,
         "HTTP/1.1 204 No Content\r\nAccess-Control-Allow-Origin: {origin}\r\nVary: Origin\r\n\
@@ -83,10 +84,10 @@ enum Endpoint {
 impl Endpoint {
     fn of(path: &str, echo: bool) -> Result<Self, HttpError> {
         if let Some(channel) = path.strip_prefix("/ws/") {
-            return Ok(Endpoint::WebSocket(decode_channel(channel)?));
+            return Ok(Endpoint::WebSocket(ChannelName::decode(channel)?));
         }
         if let Some(channel) = path.strip_prefix("/sse/") {
-            return Ok(Endpoint::Sse(decode_channel(channel)?));
+            return Ok(Endpoint::Sse(ChannelName::decode(channel)?));
         }
         if echo && path == "/echo" {
             return Ok(Endpoint::Echo);
@@ -113,13 +114,6 @@ fn split_target(target: &str) -> (Option<&str>, &str) {
         }
         _ => (None, target),
     }
-}
-
-fn decode_channel(encoded: &str) -> Result<ChannelName, NotAChannel> {
-    let decoded: Vec<u8> = percent_decode_str(encoded).collect();
-    ChannelName::check(&decoded)?;
-    // Only ASCII passes the check, so nothing is lost.
-    ChannelName::new(&String::from_utf8_lossy(&decoded))
 }
 
 /// The origins whose pages may connect, besides those of the server's own host.

@@ -75,7 +75,7 @@ fn payloads_share_a_bounded_memory() {
     let first = served.send_post("/publish/a", vec![b'x'; 600]);
     served.until_waiting(1);
     let refused = served.post("/publish/a", vec![b'x'; 600]);
-    assert_eq!((refused.status, refused.header("retry-after")), (503, Some("1")));
+    assert_eq!((refused.status, refused.header("retry-after")), (503, Some("5")));
     assert!(refused.body.contains("the memory for payloads"), "{}", refused.body);
     assert_eq!(served.post("/publish/a", vec![b'x'; 400]).status, 200);
     assert_eq!(reply(first).status, 200);

@@ -88,7 +88,7 @@ fn the_number_of_streams_is_bounded() {
     let mut first = served.send(head);
     served.until_published(1);
     let refused = served.post("/publish/b?lines", "1\n");
-    assert_eq!((refused.status, refused.header("retry-after")), (503, Some("1")));
+    assert_eq!((refused.status, refused.header("retry-after")), (503, Some("5")));
     assert!(refused.body.contains("\"published\":0"), "{}", refused.body);
     first.write_all(b"2\n").unwrap();
     assert_eq!(reply(first).status, 200);

@@ -8,13 +8,17 @@
 //!
 //! A connection reads at most one view.
 
+mod subscriber;
 mod sweep;
 
 pub use sweep::{Batch, Notice};
 
 use std::collections::{HashMap, VecDeque};
 
-use self::sweep::Sweep;
+use self::{
+    subscriber::{BLOCKED, HELD, NO_VIEW, Subscriber},
+    sweep::Sweep,
+};
 use super::{Message, Said, SlotSet, ViewId};
 use crate::{
     frame::Format,
@@ -39,6 +43,8 @@ pub struct Views {
     blocked: u32,
     /// Bytes of segments in all windows.
     memory: usize,
+    /// When the full rounds began that have ended since they were counted, in microseconds.
+    ended: Vec<u64>,
     /// Kept between slices for its memory alone.
     aside: Vec<Slot>,
 }
@@ -107,51 +113,9 @@ struct View {
     sweep: Sweep,
 }
 
-/// A connection's place in what it reads.
-#[derive(Clone, Copy)]
-struct Subscriber {
-    cursor: u64,
-    /// Frames before the cursor, modulo 2^32; differences are what counts.
-    frames: u32,
-    /// The view, or [`NO_VIEW`].
-    view: u32,
-    /// Bytes that are missing from a frame that was cut.
-    cut: u32,
-    flags: u8,
-}
-
-const NO_VIEW: u32 = u32::MAX;
-
 /// Messages that inboxes may give back before telling stops for this turn: other homes' inboxes
 /// may have room, but a storm of owed views must not be walked through in every turn.
 const REFUSALS_MAX: usize = 64;
-
-/// The socket is full; the kernel will say when it is not.
-const BLOCKED: u8 = 1;
-/// Private bytes go first.
-const HELD: u8 = 2;
-/// In the view's `behind` set.
-const BEHIND: u8 = 4;
-/// In the view's `late` set.
-const LATE: u8 = 8;
-/// The socket was full when last something was sent to it, and has taken nothing since.
-const STUCK: u8 = 16;
-
-const _: () = assert!(size_of::<Subscriber>() == 24);
-
-impl Subscriber {
-    const NONE: Subscriber = Subscriber { cursor: 0, frames: 0, view: NO_VIEW, cut: 0, flags: 0 };
-
-    /// The same connection, reading nothing.
-    fn without_view(&self) -> Subscriber {
-        Subscriber { flags: self.flags & (BLOCKED | HELD | STUCK), ..Subscriber::NONE }
-    }
-
-    /// Whether the next bytes of the connection may be the next bytes of the stream.
-    fn is_clean(&self) -> bool {
-        self.flags & (BLOCKED | HELD) == 0 && self.cut == 0
-    }
-}
 
 impl Views {
     /// No views, and a table for `slots` connections. Of each stream at most `lag_bytes_max`
@@ -167,6 +131,7 @@ impl Views {
             lag_bytes_max,
             blocked: 0,
             memory: 0,
+            ended: Vec::new(),
             aside: Vec::new(),
         }
     }

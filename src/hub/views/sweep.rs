@@ -10,7 +10,10 @@
 //! or its round is over, and puts it at the back, so a small channel is done in its first slice
 //! beside a huge one.
 
-use super::{BEHIND, BLOCKED, LATE, STUCK, View, Views};
+use super::{
+    View, Views,
+    subscriber::{BEHIND, BLOCKED, LATE, STUCK},
+};
 use crate::{
     counters::Counters,
     frame::Format,
@@ -103,12 +106,12 @@ impl Views {
 
     /// Collects the next sends, at most [`SEND_BATCH`], each to another connection. Must be
     /// followed by [`Views::settle`] before anything else.
-    pub fn fill(&mut self, batch: &mut Batch, now_us: u64, counters: &Counters) {
+    pub fn fill(&mut self, batch: &mut Batch, now_us: u64) {
         batch.entries.clear();
         let mut visits = VISITS_MAX;
         for _ in 0..self.active.len() {
             let Some(index) = self.active.pop_front() else { break };
-            let more = self.fill_from(index, batch, &mut visits, now_us, counters);
+            let more = self.fill_from(index, batch, &mut visits, now_us);
             if more {
                 self.active.push_back(index);
             } else {
@@ -128,11 +131,10 @@ impl Views {
         batch: &mut Batch,
         visits: &mut usize,
         now_us: u64,
-        counters: &Counters,
     ) -> bool {
         *visits = visits.saturating_sub(1);
         if self.table[index as usize].sweep.next == OVER {
-            self.end_round(index, now_us, counters);
+            self.end_round(index);
         }
         let view = &mut self.table[index as usize];
         if view.name.is_none() || !view.begin_round(now_us) {
@@ -295,13 +297,13 @@ impl Views {
 
     /// A round is over: whatever no member needs any more is dropped, and publishers who had to
     /// wait for it may go on.
-    fn end_round(&mut self, index: u32, now_us: u64, counters: &Counters) {
+    fn end_round(&mut self, index: u32) {
         let view = &mut self.table[index as usize];
         let round = std::mem::take(&mut view.sweep.round);
         view.sweep.next = 0;
         if round == Round::Full {
             view.sweep.served = view.sweep.goal;
-            counters.on_sweep(now_us.saturating_sub(view.sweep.began_us));
+            self.ended.push(view.sweep.began_us);
         }
         if view.window.is_behind() {
             let cursors = view.behind.iter().map(|slot| self.subscribers[slot.index()].cursor);
@@ -309,6 +311,14 @@ impl Views {
             self.change_window(index, |window| window.trim(needed));
         }
         self.weigh(index);
+    }
+
+    /// Counts the full rounds that have ended. They are timed here and not where they end, since
+    /// the clock is read but once per turn.
+    pub fn count_rounds(&mut self, now_us: u64, counters: &Counters) {
+        for began_us in self.ended.drain(..) {
+            counters.on_sweep(now_us.saturating_sub(began_us));
+        }
     }
 
     /// Finds out whether the channel's publishers are faster than we can send, and owes its home

@@ -156,7 +156,7 @@ impl World {
         for node in &self.nodes {
             let shard = &node.shard;
             assert_eq!((shard.connections, node.net.waiting()), (0, 0));
-            assert!(shard.states.iter().all(|state| state.0 == 0), "a slot is not free");
+            assert!(shard.states.iter().all(|state| state.is_free()), "a slot is not free");
             assert!(shard.wheel.next().is_none(), "a deadline of nobody");
             assert!(!self.admission.is_exhausted());
         }

@@ -1,4 +1,5 @@
 use super::{super::http::parse, *};
+use crate::ids::NotAChannel;
 
 fn routed(head: &str, allowed: &[&str]) -> Result<String, HttpError> {
     let head = format!("{head}\r\n\r\n");
@@ -8,7 +9,7 @@ fn routed(head: &str, allowed: &[&str]) -> Result<String, HttpError> {
         Route::WebSocket(channel) => format!("ws {channel}"),
         Route::Sse { channel, origin } => format!("sse {channel} {origin:?}"),
         Route::Echo => "echo".into(),
-        Route::Preflight { origin } => format!("preflight {origin}"),
+        Route::Preflight { origin } => format!("preflight {origin:?}"),
     })
 }
 
@@ -38,7 +39,8 @@ fn channels_are_checked() {
     refused("/ws/", NotAChannel::Empty);
     refused("/sse/?a", NotAChannel::Empty);
     refused("/ws/a%20b", NotAChannel::BadByte(b' '));
-    refused("/ws/a%zz", NotAChannel::BadByte(b'%'));
+    refused("/ws/a%zz", NotAChannel::BadEscape);
+    refused("/sse/a%2", NotAChannel::BadEscape);
     refused("/ws/%c3%a4", NotAChannel::BadByte(0xc3));
     refused(&format!("/ws/{}", "a".repeat(256)), NotAChannel::TooLong);
 }
@@ -58,20 +60,25 @@ fn methods_versions_and_hosts_are_checked() {
     assert_eq!(routed(twice, &[]), Err(HttpError::BadHeader("Host")));
 }
 
-/// A preflight is for pages: without an origin there is nothing to allow.
+/// A preflight is granted to pages that may subscribe; without an origin the methods are told.
 #[test]
 fn a_preflight_is_granted_to_allowed_pages_only() {
     let options =
         |origin: &str| routed(&format!("OPTIONS /sse/a HTTP/1.1\r\nHost: h{origin}"), &[]);
-    assert_eq!(options("\r\nOrigin: http://h:8"), Ok("preflight http://h:8".into()));
+    assert_eq!(options("\r\nOrigin: http://h:8"), Ok("preflight Some(\"http://h:8\")".into()));
     assert_eq!(options("\r\nOrigin: http://x"), Err(HttpError::Origin));
-    assert_eq!(options(""), Err(HttpError::Method("GET")));
+    assert_eq!(options(""), Ok("preflight None".into()));
 
     let mut out = Vec::new();
-    write_preflight("http://h:8", &mut out);
+    write_preflight(Some("http://h:8"), &mut out);
     let text = String::from_utf8(out).unwrap();
     assert!(text.starts_with("HTTP/1.1 204 No Content\r\n") && text.ends_with("\r\n\r\n"));
     assert!(text.contains("\r\nAccess-Control-Allow-Origin: http://h:8\r\nVary: Origin\r\n"));
+
+    let mut out = Vec::new();
+    write_preflight(None, &mut out);
+    let plain = "HTTP/1.1 204 No Content\r\nAllow: GET, OPTIONS\r\nConnection: close\r\n\r\n";
+    assert_eq!(String::from_utf8(out).unwrap(), plain);
 }
 
 /// Who may connect: no page, the own host on any port, and what is listed. Nobody else.

@@ -1,0 +1,144 @@
+//! What is bounded in homes and views, and what happens there.
+
+use crate::{
+    counters::Counters,
+    frame::Format,
+    hub::{Batch, Home, Lapped, Message, News, Rest, SlotSet, Views},
+    ids::{ChannelName, Epoch, ShardId, Slot},
+    io::{Exception, Outcome},
+};
+
+/// Lets a home and the views of its own shard tell each other all that they owe.
+fn exchange(home: &mut Home, views: &mut Views) -> Vec<News> {
+    views.tell(ShardId(0), |message| {
+        let Message::Interest { channel, said } = message else { panic!("only interests") };
+        home.on_interest(&channel, said);
+        Ok(())
+    });
+    let mut news = Vec::new();
+    home.tell(ShardId(0), |message| {
+        news.push(views.on_message(message, 0));
+        Ok(())
+    });
+    news
+}
+
+/// Above the limit a new channel is refused, a known one is not, and a freed place is free.
+#[test]
+fn channels_are_limited() {
+    let mut home = Home::new(Epoch(1), 1, 1, 1000);
+    let mut views = Views::new(10, 1000);
+    let only = |slot| {
+        let mut slots = SlotSet::default();
+        slots.insert(slot);
+        slots
+    };
+    let [a, b] = ["a", "b"].map(|name| ChannelName::new(name).unwrap());
+    views.join(Slot(1), &a, Format::Sse);
+    assert_eq!(exchange(&mut home, &mut views), [News::Live(only(Slot(1)))]);
+    views.join(Slot(2), &b, Format::Sse);
+    assert_eq!(exchange(&mut home, &mut views), [News::Refused(only(Slot(2)))]);
+    assert_eq!(views.len(), 1, "a refused view is gone");
+    views.join(Slot(3), &a, Format::WebSocket);
+    assert_eq!(exchange(&mut home, &mut views), [News::Live(only(Slot(3)))]);
+    views.forget(Slot(1));
+    views.forget(Slot(3));
+    exchange(&mut home, &mut views);
+    views.join(Slot(2), &b, Format::Sse);
+    assert_eq!(exchange(&mut home, &mut views), [News::Live(only(Slot(2)))]);
+}
+
+/// Publications that come faster than they are sent make the channel congested, nobody who had no
+/// chance to be served is taken out, and a round that ends lifts it.
+#[test]
+fn the_unserved_are_spared_and_publishers_wait() {
+    const LAG: usize = 10_000;
+    let counters = Counters::default();
+    let mut home = Home::new(Epoch(1), 1, 10, LAG);
+    let mut views = Views::new(10, LAG);
+    let name = ChannelName::new("a").unwrap();
+    (0..10).for_each(|slot| {
+        views.join(Slot(slot), &name, Format::WebSocket);
+    });
+    exchange(&mut home, &mut views);
+    let mut published = 0;
+    while !home.is_congested(&name) {
+        home.publish(&name, &[b'x'; 500]);
+        published += 1;
+        let news = exchange(&mut home, &mut views);
+        assert!(news.iter().all(|news| *news == News::Nothing), "nobody is taken out");
+        views.tell(ShardId(0), |message| {
+            let Message::Interest { channel, said } = message else { panic!("only interests") };
+            home.on_interest(&channel, said);
+            Ok(())
+        });
+    }
+    assert!((LAG / 2..LAG / 2 + 1100).contains(&(published * 504)), "{published}");
+    let mut batch = Batch::new();
+    while views.has_work() {
+        views.fill(&mut batch, 0);
+        views.settle(&batch, &[], &mut Vec::new(), &counters);
+    }
+    exchange(&mut home, &mut views);
+    assert!(!home.is_congested(&name));
+    assert_eq!(counters.deliveries.get(), 10 * published as u64);
+}
+
+/// Frames that are cut where a window is shortened are kept up to the room there is, and no more.
+#[test]
+fn rests_are_kept_within_the_room() {
+    let counters = Counters::default();
+    let mut home = Home::new(Epoch(1), 1, 10, 10_000);
+    let mut views = Views::new(10, 10_000);
+    let name = ChannelName::new("a").unwrap();
+    (0..3).for_each(|slot| {
+        views.join(Slot(slot), &name, Format::WebSocket);
+    });
+    let mut lapped = Vec::new();
+    for _ in 0..100 {
+        home.publish(&name, &[b'x'; 4000]);
+        views.tell(ShardId(0), |message| {
+            let Message::Interest { channel, said } = message else { panic!("only interests") };
+            home.on_interest(&channel, said);
+            Ok(())
+        });
+        home.tell(ShardId(0), |message| {
+            if let News::Lapped(them) = views.on_message(message, 7000) {
+                lapped.extend(them);
+            }
+            Ok(())
+        });
+        let (mut batch, mut exceptions) = (Batch::new(), Vec::new());
+        views.fill(&mut batch, 0);
+        for index in 0..batch.len() {
+            exceptions.push(Exception { index, outcome: Outcome::Short(1000) });
+        }
+        views.settle(&batch, &exceptions, &mut Vec::new(), &counters);
+    }
+    let kept = |lapped: &Lapped| match &lapped.rest {
+        Rest::Kept(bytes) => Some(bytes.len()),
+        Rest::TooMuch => None,
+        Rest::None => panic!("every frame was cut"),
+    };
+    assert_eq!(lapped.iter().map(kept).collect::<Vec<_>>(), [Some(3004), Some(3004), None]);
+}
+
+/// A round's duration counts from the turn that began it to the moment it is counted.
+#[test]
+fn rounds_are_timed() {
+    let counters = Counters::default();
+    let mut home = Home::new(Epoch(1), 1, 10, 10_000);
+    let mut views = Views::new(10, 10_000);
+    let name = ChannelName::new("a").unwrap();
+    views.join(Slot(0), &name, Format::Sse);
+    exchange(&mut home, &mut views);
+    home.publish(&name, b"x");
+    exchange(&mut home, &mut views);
+    let mut batch = Batch::new();
+    for now_us in [100, 150] {
+        views.fill(&mut batch, now_us);
+        views.settle(&batch, &[], &mut Vec::new(), &counters);
+    }
+    views.count_rounds(500, &counters);
+    assert_eq!((counters.sweeps.get(), counters.sweep_us.get()), (1, 400));
+}

@@ -1,0 +1,50 @@
+//! What a shard knows of a connection, in bits.
+
+/// What the shard knows of a slot beyond its session. Bits.
+#[derive(Clone, Copy, Default)]
+pub(super) struct State(u16);
+
+impl State {
+    /// There is a connection.
+    pub const OPEN: u16 = 1;
+    /// It counts against the server's limit.
+    pub const ADMITTED: u16 = 2;
+    /// In the ready queue.
+    pub const READY: u16 = 4;
+    /// Its end was counted.
+    pub const ENDED: u16 = 8;
+    /// To be shut down once its private bytes are out.
+    pub const FINISH: u16 = 16;
+    /// Given back to the kernel; waits for [`Event::Closed`].
+    pub const CLOSING: u16 = 32;
+    /// Counted as a subscriber, of server-sent events if the second bit is set, too.
+    pub const LIVE: u16 = 64;
+    pub const LIVE_SSE: u16 = 128;
+    /// In the readable queue.
+    pub const READABLE: u16 = 256;
+    /// In some queue; outlives the connection, since queues are not searched at its end.
+    pub const QUEUED: u16 = State::READY | State::READABLE;
+
+    pub fn has(self, bit: u16) -> bool {
+        self.0 & bit != 0
+    }
+
+    pub fn set(&mut self, bit: u16) {
+        self.0 |= bit;
+    }
+
+    /// Whether the slot is free, and no queue knows of it.
+    #[cfg(test)]
+    pub fn is_free(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Whether there is a connection that is not being closed.
+    pub fn is_open(self) -> bool {
+        self.0 & (State::OPEN | State::CLOSING) == State::OPEN
+    }
+
+    pub fn clear(&mut self, bit: u16) {
+        self.0 &= !bit;
+    }
+}
