@@ -57,9 +57,16 @@ impl Wire {
         wire
     }
 
-    /// The socket itself.
-    pub fn stream(&self) -> &TcpStream {
-        &self.stream
+    /// Fills `next` with what comes next, which stays to be received; less at the end alone.
+    #[track_caller]
+    pub fn peek(&self, next: &mut [u8]) -> usize {
+        loop {
+            match self.stream.peek(next) {
+                Ok(seen) => return seen,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => panic!("the connection broke: {error}"),
+            }
+        }
     }
 
     /// Sends bytes.
