@@ -6,7 +6,7 @@
 //! waits for the next. If nothing new was published there is no next full round, only one for
 //! those latecomers.
 //!
-//! A round that lasted is followed by a rest of a quarter of its length. Whatever comes meanwhile
+//! A round that lasted is followed by a rest of half its length. Whatever comes meanwhile
 //! joins one send later, and who runs on the same cores (on a test machine, the subscribers) gets
 //! to run: at 200 publications/s to 10,000 subscribers on two cores shared with them, rounds
 //! without rest starved the readers.
@@ -405,4 +405,4 @@ enum Begin {
 }
 
 /// The part of a round's length that the rest behind it takes.
-const REST_SHARE: u64 = 4;
+const REST_SHARE: u64 = 2;
