@@ -351,3 +351,15 @@ fn a_closed_output_ends_quietly() {
     child.stderr.take().unwrap().read_to_string(&mut told).unwrap();
     assert_eq!((child.wait().unwrap().code(), told.as_str()), (Some(0), ""));
 }
+
+/// The manual's table of settings is what the program says of them.
+#[test]
+fn the_manual_has_the_settings_as_they_are() {
+    let output = run(&["config", "--reference"]);
+    let reference = String::from_utf8(output.stdout).unwrap();
+    let manual = include_str!("../docs/operations.md");
+    assert!(
+        manual.contains(reference.trim_end()),
+        "replace the tables under Settings in docs/operations.md by `stentor config --reference`"
+    );
+}
