@@ -86,10 +86,8 @@ pub struct Counters {
     pub inbox: Counter,
     /// Turns of the loop.
     pub turns: Counter,
-    /// Microseconds spent in turns, not parked; with [`Counters::alive_us`], the utilisation.
+    /// Microseconds spent in turns, not parked.
     pub busy_us: Counter,
-    /// Microseconds since the shard started, as of its last turn.
-    pub alive_us: Counter,
 }
 
 impl Counters {

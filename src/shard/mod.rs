@@ -154,7 +154,6 @@ impl<K: Kernel> Shard<K> {
     /// server's, so that all shards count the same ticks.
     pub fn run(mut self, start: Instant) -> std::io::Result<()> {
         let clock = || Now { us: start.elapsed().as_micros() as u64 };
-        let began = clock();
         loop {
             let now = clock();
             let worked = self.turn(now);
@@ -165,7 +164,6 @@ impl<K: Kernel> Shard<K> {
             self.count_sweeps(after);
             let counters = self.counters();
             counters.busy_us.add(after.us - now.us);
-            counters.alive_us.set(after.us - began.us);
             if !worked {
                 self.park(after)?;
             }
