@@ -10,7 +10,7 @@
 //! their seed, and `STENTOR_SEED=n` runs that one alone.
 //!
 //! The tests were tested: each of these bugs was planted alone, and caught by what stands behind
-//! it (a number is the first seed that shows it; seeds change their meaning when `seeds` does).
+//! it (a number is the first seed that showed it then; a seed's meaning changes with the code).
 //!
 //! | planted bug | caught by |
 //! | --- | --- |
