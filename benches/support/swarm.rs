@@ -168,8 +168,8 @@ fn connect(server: SocketAddr, number: u32) -> io::Result<std::net::TcpStream> {
     Ok(socket.into())
 }
 
-/// Lets `bind` choose no port. It would choose badly: only half of all ports, after a long search,
-/// and such that SO_REUSEPORT spread them by three to one over two listeners (Linux 6.18).
+/// Lets `connect` choose the port, since `bind` chooses badly: it searches long, and the ports that
+/// it chose have been seen to be spread unevenly over the server's two listeners.
 fn leave_port_to_connect(socket: &Socket) -> io::Result<()> {
     let (yes, size) = (1i32, size_of::<i32>() as libc::socklen_t);
     let (level, name) = (libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT);
