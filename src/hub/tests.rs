@@ -228,6 +228,17 @@ impl World {
         }
     }
 
+    /// Publishes so many while everything else goes on at random, mostly slower.
+    fn publish_many(&mut self, count: u64) {
+        for number in 0..count {
+            self.publish(number);
+            let shard = self.dice.roll(self.shards.len() as u64) as usize;
+            self.tell(shard);
+            self.receive(shard);
+            self.sweep(shard);
+        }
+    }
+
     /// Lets everything come to rest: nobody owes anything, every inbox is empty.
     fn settle_down(&mut self) {
         for _ in 0..10_000 {
@@ -351,13 +362,7 @@ fn deliveries_are_counted_exactly() {
         let mut world = World::new(seed, usize::MAX);
         (0..30).for_each(|_| world.join(0));
         world.settle_down();
-        for number in 0..100 {
-            world.publish(number);
-            let shard = world.dice.roll(world.shards.len() as u64) as usize;
-            world.tell(shard);
-            world.receive(shard);
-            world.sweep(shard);
-        }
+        world.publish_many(100);
         world.settle_down();
         let readers = || world.shards[0].peers.iter().filter(|peer| peer.channel.is_some());
         let frames: usize = readers().map(|peer| peer.check(&world.book, true)).sum();
@@ -383,13 +388,7 @@ fn who_falls_too_far_behind_is_taken_out_at_a_frame_boundary() {
             (0..30).for_each(|_| world.join(shard));
         }
         let before = reading(&world);
-        for number in 0..1000 {
-            world.publish(number);
-            let shard = world.dice.roll(world.shards.len() as u64) as usize;
-            world.tell(shard);
-            world.receive(shard);
-            world.sweep(shard);
-        }
+        world.publish_many(1000);
         world.settle_down();
         lapped += before - reading(&world);
         for peer in world.shards.iter().flat_map(|shard| &shard.peers) {
