@@ -1,0 +1,6 @@
+//! A load tester for broadcast servers: millions of subscribers, honest latency, proof of arrival.
+#![forbid(unsafe_code)]
+
+pub mod decoder;
+pub mod payload;
+pub mod watch;

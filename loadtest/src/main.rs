@@ -1,0 +1,4 @@
+//! The `stentor-loadtest` program.
+#![forbid(unsafe_code)]
+
+fn main() {}
