@@ -2,5 +2,9 @@
 #![forbid(unsafe_code)]
 
 pub mod decoder;
+pub mod order;
 pub mod payload;
+pub mod plan;
+pub mod record;
+pub mod tally;
 pub mod watch;

@@ -1,0 +1,132 @@
+//! What a run does: how many subscribers of what kind, on which channels, and what is published.
+//!
+//! A [`Plan`] is complete and cannot be wrong: whoever makes one has checked it. It says nothing
+//! of where the server is or how it is spoken to; that is the profile's.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::decoder::Transport;
+
+mod layout;
+
+pub use layout::{Layout, Role};
+
+/// What a run does.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// The plan's name, for reports.
+    pub name: String,
+    /// Subscribers of quiet channels, which get broadcasts only.
+    pub idle: Group,
+    /// Subscribers of busy channels.
+    pub active: Group,
+    /// What subscribers speak: transports with their weights, at least one above zero.
+    pub transports: Vec<(Transport, u32)>,
+    /// New connections per second.
+    pub ramp: u32,
+    /// What is published.
+    pub publishing: Publishing,
+    /// Who leaves and comes back.
+    pub churn: Churn,
+    /// Who reads too slowly.
+    pub slow: Slow,
+    /// How long after the last publication was due it may still arrive.
+    pub settle: Duration,
+}
+
+/// Subscribers of one kind and the channels that they share.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Group {
+    /// How many subscribers.
+    pub connections: u32,
+    /// How many channels: at least one, and no more than `connections` unless that is zero.
+    pub channels: u32,
+    /// Channels are named `{prefix}-{number}`.
+    pub prefix: String,
+    /// How subscribers, and publications, spread over the channels.
+    pub spread: Spread,
+}
+
+/// How subscribers and publications spread over channels.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Spread {
+    /// All channels alike.
+    Even,
+    /// The n-th channel has 1/n^s of what the first has.
+    Zipf(f64),
+}
+
+/// What is published, and when it is due.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Publishing {
+    /// Publications per second at the beginning, over all busy channels.
+    pub rate_from: f64,
+    /// The same at the end; between them it rises or falls evenly.
+    pub rate_to: f64,
+    /// Publications that are due at one instant; the rate stays the same on average.
+    pub burst: u32,
+    /// How long publications are due at this rate.
+    pub duration: Duration,
+    /// Then so many publications, one after another, that each go to every channel.
+    pub broadcasts: u32,
+    /// Time between broadcasts.
+    pub broadcast_every: Duration,
+    /// Bytes of the smallest payload.
+    pub payload_min: u32,
+    /// Bytes of the largest payload. Sizes between are equally frequent.
+    pub payload_max: u32,
+    /// Connections that publish. A channel always uses the same one.
+    pub publishers: u32,
+}
+
+/// Who leaves and comes back.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Churn {
+    /// Subscribers per second that leave, one here and one there, and come back at once.
+    pub per_second: f64,
+    /// Share of the subscribers (0 to 1) that a storm cuts off at one instant.
+    pub storm_share: f64,
+    /// Time between storms; the first is one such time after publishing began.
+    pub storm_every: Duration,
+}
+
+/// Who reads too slowly.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Slow {
+    /// Share of the active subscribers, 0 to 1.
+    pub share: f64,
+    /// Bytes per second that each of them reads.
+    pub bytes_per_second: u32,
+    /// Whether the server may close them for it.
+    pub may_be_closed: bool,
+}
+
+impl Plan {
+    /// All subscribers.
+    pub fn connections(&self) -> u32 {
+        self.idle.connections + self.active.connections
+    }
+
+    /// All channels that have subscribers: busy ones are numbered first.
+    pub fn channels(&self) -> u32 {
+        self.active.channels() + self.idle.channels()
+    }
+
+    /// The name of a channel by its number.
+    pub fn channel_name(&self, channel: u32) -> String {
+        let busy = self.active.channels();
+        match channel.checked_sub(busy) {
+            None => format!("{}-{channel}", self.active.prefix),
+            Some(quiet) => format!("{}-{quiet}", self.idle.prefix),
+        }
+    }
+}
+
+impl Group {
+    /// Its channels; none if nobody is in it.
+    pub fn channels(&self) -> u32 {
+        if self.connections == 0 { 0 } else { self.channels }
+    }
+}

@@ -1,0 +1,115 @@
+//! All that is known of a run when it is over: what reports are made of.
+
+use std::time::{Duration, SystemTime};
+
+use crate::{
+    plan::Plan,
+    tally::{Names, Tally},
+    watch::Machine,
+};
+
+/// All that is known of a run.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// What was to be done.
+    pub plan: Plan,
+    /// The profile by which the server was spoken to.
+    pub profile: String,
+    /// Where subscribers connected.
+    pub target: String,
+    /// When the run began.
+    pub began: SystemTime,
+    /// This machine.
+    pub machine: Machine,
+    /// How long it took until the last subscriber was connected or given up.
+    pub ramp: Duration,
+    /// From the first publication's due time until nothing was expected any more.
+    pub measured: Duration,
+    /// What subscribers saw, on all machines.
+    pub tally: Tally,
+    /// What was published.
+    pub publications: Publications,
+    /// Publications from this number on are broadcasts.
+    pub first_broadcast: u32,
+    /// What the server used, if it was watched.
+    pub server: Option<ServerUse>,
+    /// What the load tester used.
+    pub client: ClientUse,
+    /// Machines that took part beside this one.
+    pub agents: Vec<AgentNote>,
+}
+
+/// What was published.
+#[derive(Clone, Debug, Default)]
+pub struct Publications {
+    /// Those whose due time came.
+    pub due: u64,
+    /// Those that the server took.
+    pub published: u64,
+    /// Those that it refused, or did not answer.
+    pub failed: u64,
+    /// Why.
+    pub failures: Names,
+    /// The longest time from when one was due until it was sent, in microseconds.
+    pub late_micros_max: u64,
+}
+
+/// What the server used.
+#[derive(Clone, Debug, Default)]
+pub struct ServerUse {
+    /// Processor time while publications were due, until the last had arrived.
+    pub cpu: Duration,
+    /// The largest resident memory seen, in bytes.
+    pub resident: u64,
+    /// The same before anybody had connected.
+    pub resident_before: u64,
+    /// The kernel's slab and socket buffers of all connections, in bytes: of both ends where the
+    /// server runs on this machine.
+    pub kernel: u64,
+    /// Whether `kernel` has both ends.
+    pub kernel_is_both_ends: bool,
+    /// Share of the seconds in which one of its threads always ran or waited for a processor.
+    pub saturated_share: f64,
+    /// For each second since the run's epoch.
+    pub seconds: Vec<UseSecond>,
+}
+
+/// What the load tester used.
+#[derive(Clone, Debug, Default)]
+pub struct ClientUse {
+    /// Processor time while publications were due, until the last had arrived.
+    pub cpu: Duration,
+    /// The largest resident memory seen, in bytes.
+    pub resident: u64,
+    /// The same before anybody was connected.
+    pub resident_before: u64,
+    /// Share of the seconds in which one of its threads always ran or waited for a processor.
+    pub saturated_share: f64,
+    /// For each second since the run's epoch.
+    pub seconds: Vec<UseSecond>,
+}
+
+/// What a process used in one second.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct UseSecond {
+    /// Processors in use: 1.5 is one and a half.
+    pub processors: f64,
+    /// Resident memory at its end, in bytes.
+    pub resident: u64,
+}
+
+/// Another machine that took part.
+#[derive(Clone, Debug)]
+pub struct AgentNote {
+    /// Its address.
+    pub address: String,
+    /// How far its clock was ahead of ours, in microseconds.
+    pub clock_offset_micros: i64,
+    /// By how much that estimate may be wrong.
+    pub clock_error_micros: u64,
+    /// Whether it was saturated.
+    pub is_saturated: bool,
+}
+
+/// A process counts as saturated from this share of saturated seconds on.
+pub const SATURATED: f64 = 0.05;
