@@ -2,9 +2,11 @@
 #![forbid(unsafe_code)]
 
 pub mod decoder;
+pub mod oracle;
 pub mod order;
 pub mod payload;
 pub mod plan;
 pub mod record;
+pub mod schedule;
 pub mod tally;
 pub mod watch;

@@ -16,6 +16,7 @@ use std::{io, net::SocketAddr, time::Duration};
 use crate::ids::Slot;
 
 pub mod bell;
+pub mod dial;
 pub mod epoll;
 pub mod probe;
 pub mod sim;

@@ -1,0 +1,233 @@
+//! What each subscriber is owed, and whether it came: every publication once, in order, whole.
+//!
+//! A subscriber is owed whatever was handed to the server after its handshake was granted. What
+//! was under way at that moment may or may not come; from the first that comes on, all are owed.
+//! A session of a subscriber is judged by itself: who leaves and comes back begins anew.
+//!
+//! What is missing stays open until the session ends, since it may yet come, late and out of
+//! order. What comes damaged counts as corrupt, and not as lost besides.
+
+use std::{collections::HashMap, ops::Range};
+
+use crate::{
+    payload::{self, Header},
+    tally::Deliveries,
+};
+
+/// Ranges of missing publications that are kept; past that the missing are lost at once, since
+/// nobody could say any more whether they came late.
+pub const MISSING_MAX: usize = 1 << 20;
+
+/// One subscriber's place in its channel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Seat {
+    channel: u32,
+    /// The first publication that it is owed.
+    first: u32,
+    /// The next that should come; `first` until one has come.
+    next: u32,
+    has_begun: bool,
+}
+
+/// What has been handed to the server, by channel.
+pub trait Published {
+    /// How many publications of the channel have been handed over.
+    fn handed_over(&self, channel: u32) -> u32;
+    /// Whether it is not known if the server took this one.
+    fn is_uncertain(&self, channel: u32, sequence: u32) -> bool;
+}
+
+/// What became of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The next publication, or one whose predecessors are missing.
+    Good(Header),
+    /// A publication that was missing so far.
+    Late(Header),
+    /// A publication that had come before.
+    Repeated(Header),
+    /// A publication of another channel or run.
+    Misdirected(Header),
+    /// No publication, or a damaged one.
+    Corrupt,
+}
+
+/// Judges all subscribers of one thread.
+#[derive(Debug)]
+pub struct Oracle {
+    run: u32,
+    /// By subscriber: what is missing of its session, oldest first, and what came damaged.
+    open: HashMap<u32, Open>,
+    missing_ranges: usize,
+    /// What was counted so far.
+    pub deliveries: Deliveries,
+}
+
+/// What is not settled about a session.
+#[derive(Debug, Default)]
+struct Open {
+    missing: Vec<Range<u32>>,
+    corrupt: u32,
+}
+
+impl Seat {
+    /// The place of a subscriber whose handshake was granted when `handed_over` publications of
+    /// its channel had been handed to the server.
+    pub fn new(channel: u32, handed_over: u32) -> Seat {
+        Seat { channel, first: handed_over, next: handed_over, has_begun: false }
+    }
+
+    /// Its channel.
+    pub fn channel(&self) -> u32 {
+        self.channel
+    }
+
+    /// Whether nothing has come yet.
+    pub fn is_fresh(&self) -> bool {
+        !self.has_begun
+    }
+
+    /// Whether all has come of a channel that will have no more than `published` publications.
+    pub fn is_served(&self, published: u32) -> bool {
+        self.next >= published
+    }
+}
+
+impl Oracle {
+    /// For the publications of this run.
+    pub fn new(run: u32) -> Oracle {
+        let deliveries = Deliveries::default();
+        Oracle { run, open: HashMap::new(), missing_ranges: 0, deliveries }
+    }
+
+    /// Judges a message that a subscriber received.
+    pub fn on_message(&mut self, subscriber: u32, seat: &mut Seat, message: &[u8]) -> Verdict {
+        let verdict = self.judge(subscriber, seat, message);
+        let Deliveries { received, duplicated, reordered, corrupt, misdirected, .. } =
+            &mut self.deliveries;
+        let (counter, which, fault) = match verdict {
+            Verdict::Good(_) => {
+                *received += 1;
+                return verdict;
+            }
+            Verdict::Late(header) => {
+                *received += 1;
+                (reordered, header.sequence, "came after a later one")
+            }
+            Verdict::Repeated(header) => (duplicated, header.sequence, "came again"),
+            Verdict::Misdirected(header) => {
+                (misdirected, header.sequence, "came from another channel or run")
+            }
+            Verdict::Corrupt => (corrupt, seat.next, "was due, and something else or damaged came"),
+        };
+        *counter += 1;
+        if *counter <= EXAMPLES {
+            self.name(subscriber, seat.channel, which, fault);
+        }
+        verdict
+    }
+
+    /// Settles a session that the load tester ends, or whose end is counted elsewhere: it was owed
+    /// what came, and what is missing before that.
+    pub fn on_left(&mut self, subscriber: u32, seat: &Seat, published: &dyn Published) {
+        self.settle(subscriber, seat, seat.next, published);
+    }
+
+    /// Settles a session at the end of the run: it was owed all that was published.
+    pub fn on_end(&mut self, subscriber: u32, seat: &Seat, published: &dyn Published) {
+        let end = published.handed_over(seat.channel).max(seat.next);
+        self.settle(subscriber, seat, end, published);
+    }
+
+    fn judge(&mut self, subscriber: u32, seat: &mut Seat, message: &[u8]) -> Verdict {
+        let Some(header) = payload::decode(message) else {
+            self.open.entry(subscriber).or_default().corrupt += 1;
+            return Verdict::Corrupt;
+        };
+        if header.run != self.run || header.channel != seat.channel {
+            return Verdict::Misdirected(header);
+        }
+        if !seat.has_begun {
+            seat.has_begun = true;
+            seat.first = seat.first.min(header.sequence);
+            seat.next = seat.first;
+        }
+        if header.sequence < seat.next {
+            return match self.find(subscriber, header.sequence) {
+                true => Verdict::Late(header),
+                false => Verdict::Repeated(header),
+            };
+        }
+        if header.sequence > seat.next {
+            self.miss(subscriber, seat.channel, seat.next..header.sequence);
+        }
+        seat.next = header.sequence + 1;
+        Verdict::Good(header)
+    }
+
+    /// Notes that these have not come so far.
+    fn miss(&mut self, subscriber: u32, channel: u32, range: Range<u32>) {
+        if self.missing_ranges == MISSING_MAX {
+            self.lose(subscriber, channel, range.start, (range.end - range.start).into());
+            return;
+        }
+        self.missing_ranges += 1;
+        self.open.entry(subscriber).or_default().missing.push(range);
+    }
+
+    /// Takes one off the missing. Returns whether it was among them.
+    fn find(&mut self, subscriber: u32, sequence: u32) -> bool {
+        let Some(open) = self.open.get_mut(&subscriber) else { return false };
+        let at = open.missing.partition_point(|range| range.end <= sequence);
+        let Some(range) = open.missing.get(at).filter(|range| range.contains(&sequence)) else {
+            return false;
+        };
+        let parts = [range.start..sequence, sequence + 1..range.end];
+        let parts = parts.into_iter().filter(|part| !part.is_empty());
+        let before = open.missing.len();
+        open.missing.splice(at..=at, parts);
+        self.missing_ranges = self.missing_ranges + open.missing.len() - before;
+        true
+    }
+
+    fn settle(&mut self, subscriber: u32, seat: &Seat, end: u32, published: &dyn Published) {
+        let open = self.open.remove(&subscriber).unwrap_or_default();
+        self.missing_ranges -= open.missing.len();
+        let certain = |range: &Range<u32>| -> u64 {
+            let sequences = range.clone();
+            let uncertain = sequences.filter(|&it| published.is_uncertain(seat.channel, it));
+            u64::from(range.end - range.start) - uncertain.count() as u64
+        };
+        let tail = seat.next..end;
+        let absent: u64 = open.missing.iter().chain([&tail]).map(certain).sum();
+        let lost = absent.saturating_sub(open.corrupt.into());
+        if lost > 0 {
+            let first = open.missing.first().unwrap_or(&tail).start;
+            self.lose(subscriber, seat.channel, first, lost);
+        }
+        // Of the uncertain ones only those that came were owed.
+        let all = |range: &Range<u32>| u64::from(range.end - range.start);
+        let missing: u64 = open.missing.iter().chain([&tail]).map(all).sum();
+        self.deliveries.expected += u64::from(end - seat.first) - missing + absent;
+    }
+
+    fn lose(&mut self, subscriber: u32, channel: u32, first: u32, lost: u64) {
+        if self.deliveries.lost < EXAMPLES {
+            self.name(subscriber, channel, first, "never came");
+        }
+        self.deliveries.lost += lost;
+    }
+
+    fn name(&mut self, subscriber: u32, channel: u32, sequence: u32, fault: &str) {
+        let text = format!(
+            "publication {sequence} of channel {channel} at subscriber {subscriber}: {fault}"
+        );
+        self.deliveries.examples.count(text, 1);
+    }
+}
+
+/// Faults of each kind that are told one by one.
+const EXAMPLES: u64 = 5;
+
+#[cfg(test)]
+mod tests;
