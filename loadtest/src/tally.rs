@@ -151,8 +151,13 @@ impl Deliveries {
 
     /// Whether every subscriber got what it was owed, and nothing else.
     pub fn is_flawless(&self) -> bool {
+        self.faults() == 0
+    }
+
+    /// Everything that should not have been.
+    pub fn faults(&self) -> u64 {
         let Deliveries { lost, duplicated, reordered, corrupt, misdirected, .. } = self;
-        lost + duplicated + reordered + corrupt + misdirected + self.unexpected_closes == 0
+        lost + duplicated + reordered + corrupt + misdirected + self.unexpected_closes
     }
 }
 

@@ -1,0 +1,170 @@
+//! What the threads of a run share: the plan, what has been published, how far the run is.
+
+use std::{
+    collections::HashSet,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use crate::{
+    oracle::Published,
+    order::Subscribe,
+    plan::{Layout, Plan},
+    decoder::Transport,
+    schedule::Schedule,
+    tally::HEAT_ROWS,
+};
+
+/// What the threads of a run share.
+#[derive(Debug)]
+pub struct Shared {
+    /// Drawn at random; publications of other runs are told by it.
+    pub run: u32,
+    /// All times of a run are counted from here.
+    pub epoch: Instant,
+    /// What is to be done.
+    pub plan: Plan,
+    /// The plan's subscribers, dealt out.
+    pub layout: Layout,
+    /// The plan's publications.
+    pub schedule: Schedule,
+    /// How to subscribe.
+    pub subscribe: Vec<(Transport, Subscribe)>,
+    /// What has been published.
+    pub ledger: Ledger,
+    /// How far the run is.
+    pub stage: Clock,
+    /// What each thread of subscribers has counted so far.
+    pub gauges: Vec<Gauges>,
+}
+
+/// How far a run is. Stages follow one another in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Stage {
+    /// Subscribers connect.
+    Ramp,
+    /// Publications are due.
+    Publishing,
+    /// All publications are handed over; the last of them are on their way.
+    Settling,
+    /// What has not come by now is lost.
+    Over,
+}
+
+/// The stage of a run, and when publishing began.
+#[derive(Debug, Default)]
+pub struct Clock {
+    stage: AtomicU8,
+    publishing_micros: AtomicU64,
+}
+
+/// What has been handed to the server.
+#[derive(Debug)]
+pub struct Ledger {
+    handed_over: Box<[AtomicU32]>,
+    uncertain: Mutex<HashSet<(u32, u32)>>,
+}
+
+/// What a thread of subscribers has counted so far, for whoever watches. The tally has the truth.
+#[derive(Debug, Default)]
+pub struct Gauges {
+    /// Connections that are live.
+    pub live: AtomicU64,
+    /// Subscribers that were connected once.
+    pub established: AtomicU64,
+    /// Subscribers that never were, and will not be.
+    pub failed: AtomicU64,
+    /// Publications received.
+    pub received: AtomicU64,
+    /// Faults that the oracle has found.
+    pub faults: AtomicU64,
+    /// Subscribers that miss something yet, plus one; zero before anybody has looked.
+    pub behind: AtomicU64,
+    /// Deliveries by latency.
+    pub heat: [AtomicU64; HEAT_ROWS],
+}
+
+impl Shared {
+    /// Time since the epoch; zero before it.
+    pub fn since_epoch(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.epoch)
+    }
+
+    /// How to subscribe by this transport.
+    pub fn subscribe(&self, transport: Transport) -> &Subscribe {
+        let found = self.subscribe.iter().find(|(it, _)| *it == transport);
+        &found.expect("there is an endpoint for each transport of the plan").1
+    }
+
+    /// The sum of one gauge over all threads.
+    pub fn sum(&self, gauge: impl Fn(&Gauges) -> &AtomicU64) -> u64 {
+        self.gauges.iter().map(|gauges| gauge(gauges).load(Ordering::Relaxed)).sum()
+    }
+}
+
+impl Clock {
+    /// The present stage.
+    pub fn now(&self) -> Stage {
+        match self.stage.load(Ordering::Acquire) {
+            0 => Stage::Ramp,
+            1 => Stage::Publishing,
+            2 => Stage::Settling,
+            _ => Stage::Over,
+        }
+    }
+
+    /// Goes on to a later stage.
+    pub fn advance(&self, stage: Stage) {
+        self.stage.fetch_max(stage as u8, Ordering::AcqRel);
+    }
+
+    /// Publishing begins this long after the epoch.
+    pub fn begin_publishing(&self, at: Duration) {
+        self.publishing_micros.store(at.as_micros() as u64, Ordering::Release);
+        self.advance(Stage::Publishing);
+    }
+
+    /// When publishing began, since the epoch.
+    pub fn publishing_began(&self) -> Duration {
+        Duration::from_micros(self.publishing_micros.load(Ordering::Acquire))
+    }
+}
+
+impl Ledger {
+    /// Nothing handed over in any of these channels.
+    pub fn new(channels: u32) -> Ledger {
+        let handed_over = (0..channels).map(|_| AtomicU32::new(0)).collect();
+        Ledger { handed_over, uncertain: Mutex::default() }
+    }
+
+    /// The next publication of the channel is this one, and on its way to the server.
+    pub fn hand_over(&self, channel: u32, sequence: u32) {
+        self.handed_over[channel as usize].store(sequence + 1, Ordering::Release);
+    }
+
+    /// The server refused it: the next publication is this one again.
+    pub fn take_back(&self, channel: u32, sequence: u32) {
+        self.handed_over[channel as usize].store(sequence, Ordering::Release);
+    }
+
+    /// Nobody knows whether the server took it.
+    pub fn doubt(&self, channel: u32, sequence: u32) {
+        let mut uncertain = self.uncertain.lock().unwrap_or_else(PoisonError::into_inner);
+        uncertain.insert((channel, sequence));
+    }
+}
+
+impl Published for Ledger {
+    fn handed_over(&self, channel: u32) -> u32 {
+        self.handed_over[channel as usize].load(Ordering::Acquire)
+    }
+
+    fn is_uncertain(&self, channel: u32, sequence: u32) -> bool {
+        let uncertain = self.uncertain.lock().unwrap_or_else(PoisonError::into_inner);
+        uncertain.contains(&(channel, sequence))
+    }
+}

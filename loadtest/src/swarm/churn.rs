@@ -1,0 +1,84 @@
+//! Who leaves: one here and one there at the plan's rate, or a share of all in a storm.
+
+use std::time::Duration;
+
+use super::Share;
+use crate::{plan::Churn, shared::Shared};
+
+/// The leaving of one thread's subscribers.
+pub(super) struct Churning {
+    plan: Churn,
+    /// This thread's part of the rate.
+    per_second: f64,
+    left: u64,
+    storms: u32,
+    random: u64,
+    duration: Duration,
+}
+
+impl Churning {
+    pub(super) fn new(shared: &Shared, share: Share) -> Churning {
+        let plan = shared.plan.churn;
+        Churning {
+            plan,
+            per_second: plan.per_second / f64::from(share.threads),
+            left: 0,
+            storms: 0,
+            random: u64::from(shared.run) << 32 | u64::from(share.remainder) << 1 | 1,
+            duration: shared.plan.publishing.duration,
+        }
+    }
+
+    /// How many of `live` subscribers leave, this long after publishing began.
+    pub(super) fn leavers(&mut self, since: Duration, live: u64) -> u64 {
+        if since >= self.duration {
+            return 0;
+        }
+        let due = (since.as_secs_f64() * self.per_second) as u64;
+        let mut leavers = due - self.left;
+        self.left = due;
+        let Churn { storm_share, storm_every, .. } = self.plan;
+        if storm_share > 0.0 && since >= storm_every * (self.storms + 1) {
+            self.storms += 1;
+            leavers += (live as f64 * storm_share).ceil() as u64;
+        }
+        leavers.min(live)
+    }
+
+    /// Picks so many different slots out of `slots` for which `is_live` holds; fewer if there are
+    /// fewer.
+    pub(super) fn pick(
+        &mut self,
+        count: u64,
+        slots: usize,
+        is_live: impl Fn(usize) -> bool,
+    ) -> Vec<usize> {
+        let mut picked = Vec::new();
+        if count == 0 {
+            return picked;
+        }
+        // From a random slot on, in steps that visit every slot once.
+        let (start, step) = (self.random() as usize % slots, coprime_step(slots));
+        let all = (0..slots).map(|nth| (start + nth * step) % slots);
+        picked.extend(all.filter(|&slot| is_live(slot)).take(count as usize));
+        picked
+    }
+
+    /// Xorshift64*: who leaves needs no better.
+    fn random(&mut self) -> u64 {
+        self.random ^= self.random >> 12;
+        self.random ^= self.random << 25;
+        self.random ^= self.random >> 27;
+        self.random.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+}
+
+/// A step of about the golden section of `slots` that shares no divisor with it.
+fn coprime_step(slots: usize) -> usize {
+    let near = (slots as f64 * 0.618) as usize;
+    (near.max(1)..).find(|&step| gcd(step, slots) == 1).unwrap_or(1)
+}
+
+fn gcd(a: usize, b: usize) -> usize {
+    if b == 0 { a } else { gcd(b, a % b) }
+}

@@ -1,0 +1,166 @@
+//! Where what subscribers receive is judged, timed and counted.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use stentor::ids::Slot;
+
+use super::{End, Phase, Place};
+use crate::{
+    decoder::{self, Message},
+    oracle::{Oracle, Published, Seat, Verdict},
+    payload::Header,
+    shared::{Gauges, Shared},
+    tally::{self, Connections, SPREADS_MAX, Second, Spread, Tally, Times},
+};
+
+/// Where what subscribers receive is judged, timed and counted.
+pub(super) struct Desk {
+    shared: Arc<Shared>,
+    pub(super) oracle: Oracle,
+    pub(super) times: Times,
+    spreads: Vec<Spread>,
+    seconds: Vec<Second>,
+    second: Second,
+    pub(super) connections: Connections,
+    /// Connections that are live now.
+    pub(super) live: u64,
+    /// What is to be sent to single connections.
+    pub(super) unsent: HashMap<Slot, Vec<u8>>,
+}
+
+impl Desk {
+    pub(super) fn new(shared: Arc<Shared>, subscribers: u32) -> Desk {
+        let tracked = (shared.schedule.publications() as usize).min(SPREADS_MAX);
+        Desk {
+            oracle: Oracle::new(shared.run),
+            times: Times::default(),
+            spreads: vec![Spread::default(); tracked],
+            seconds: Vec::new(),
+            second: Second::default(),
+            connections: Connections { requested: subscribers.into(), ..Connections::default() },
+            live: 0,
+            unsent: HashMap::new(),
+            shared,
+        }
+    }
+
+    /// Microseconds since the epoch, modulo 2^32.
+    pub(super) fn micros(&self, now: Instant) -> u32 {
+        self.shared.since_epoch(now).as_micros() as u32
+    }
+
+    /// Takes in what a subscriber received. Returns why its connection is at an end, if it is.
+    pub(super) fn on_bytes(&mut self, slot: Slot, place: &mut Place, bytes: &[u8]) -> Option<End> {
+        let now = Instant::now();
+        let mut stream = std::mem::take(&mut place.stream);
+        let mut end = None;
+        let fed = stream.feed(bytes, &mut |message| match message {
+            Message::Established => self.on_established(place, now),
+            Message::Publication(payload) => self.on_publication(place, payload, now),
+            Message::Ping(payload) => decoder::pong(payload, self.unsent.entry(slot).or_default()),
+            Message::Closed { code, reason } => {
+                let code = code.map_or(String::from("no code"), |code| code.to_string());
+                end = Some(End::Closed(format!("closed with {code} {reason}").trim_end().into()));
+            }
+        });
+        place.stream = stream;
+        match fed {
+            Ok(()) => end,
+            Err(fault) if place.phase == Phase::Live => Some(End::Broken(fault)),
+            Err(fault) => Some(End::Refused(fault)),
+        }
+    }
+
+    /// Counts a live connection that the server has ended.
+    pub(super) fn on_end(&mut self, place: &Place, end: &End) {
+        self.live -= 1;
+        self.oracle.on_left(place.subscriber, &place.seat, &self.shared.ledger);
+        let deliveries = &mut self.oracle.deliveries;
+        if place.is_slow && self.shared.plan.slow.may_be_closed {
+            deliveries.slow_closes += 1;
+            return;
+        }
+        deliveries.unexpected_closes += 1;
+        deliveries.examples.count(format!("unexpected end of a connection: {end}"), 1);
+    }
+
+    /// Closes the seconds that are over.
+    pub(super) fn roll(&mut self, now: Instant) {
+        let second = self.shared.since_epoch(now).as_secs() as usize;
+        while self.seconds.len() < second {
+            self.second.connections = self.live;
+            self.seconds.push(std::mem::take(&mut self.second));
+        }
+    }
+
+    /// Tells whoever watches what was counted so far.
+    pub(super) fn tell(&self, gauges: &Gauges) {
+        let deliveries = &self.oracle.deliveries;
+        gauges.live.store(self.live, Ordering::Relaxed);
+        gauges.established.store(self.connections.established, Ordering::Relaxed);
+        gauges.failed.store(self.connections.failed, Ordering::Relaxed);
+        gauges.received.store(deliveries.received, Ordering::Relaxed);
+        gauges.faults.store(deliveries.faults(), Ordering::Relaxed);
+    }
+
+    pub(super) fn into_tally(mut self) -> Tally {
+        self.second.connections = self.live;
+        self.seconds.push(self.second);
+        Tally {
+            connections: self.connections,
+            deliveries: self.oracle.deliveries,
+            times: self.times,
+            spreads: self.spreads,
+            seconds: self.seconds,
+        }
+    }
+
+    fn on_established(&mut self, place: &mut Place, now: Instant) {
+        let since_request = self.since(place, now);
+        self.times.handshake.saturating_record(tally::micros(since_request));
+        place.phase = Phase::Live;
+        place.since_micros = self.micros(now);
+        let channel = place.seat.channel();
+        place.seat = Seat::new(channel, self.shared.ledger.handed_over(channel));
+        self.live += 1;
+        match place.was_live {
+            true => self.connections.reconnected += 1,
+            false => self.connections.established += 1,
+        }
+    }
+
+    fn on_publication(&mut self, place: &mut Place, payload: &[u8], now: Instant) {
+        if place.seat.is_fresh() {
+            let since_grant = self.since(place, now);
+            self.times.first.saturating_record(tally::micros(since_grant));
+        }
+        match self.oracle.on_message(place.subscriber, &mut place.seat, payload) {
+            Verdict::Good(header) | Verdict::Late(header) => {
+                self.second.deliveries += 1;
+                if !place.is_slow {
+                    self.time(&header, now);
+                }
+            }
+            Verdict::Repeated(_) | Verdict::Misdirected(_) | Verdict::Corrupt => {}
+        }
+    }
+
+    /// Times one delivery from when it was due.
+    fn time(&mut self, header: &Header, now: Instant) {
+        let latency = tally::micros(self.shared.since_epoch(now).saturating_sub(header.due));
+        self.times.delivery.saturating_record(latency);
+        self.second.heat[tally::heat_row(latency)] += 1;
+        if let Some(spread) = self.spreads.get_mut(header.number as usize) {
+            spread.received += 1;
+            spread.last_micros = spread.last_micros.max(latency as u32);
+        }
+    }
+
+    fn since(&self, place: &Place, now: Instant) -> Duration {
+        Duration::from_micros(self.micros(now).wrapping_sub(place.since_micros).into())
+    }
+}

@@ -1,0 +1,369 @@
+//! The subscribers of one thread: connected, read, answered, judged, on a ring of their own.
+//!
+//! Connections are direct descriptors, so they cost no open files once they are made, and
+//! a subscriber is a [`Place`] of 48 bytes. A thread's subscribers are those whose number leaves
+//! its remainder; what each of them does follows from its number ([`Layout`](crate::plan::Layout)).
+//!
+//! A turn: begin and finish connections, wait, read whoever has something, answer pings.
+
+use std::{
+    io,
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use stentor::{
+    ids::Slot,
+    io::{
+        Event, Interest, Kernel, Outcome, Received, Send,
+        bell::EventBell,
+        probe::raise_nofile,
+        uring::{OpenError, Setup, Uring},
+    },
+    limits::{RECEIVE_BATCH, SEND_BATCH},
+};
+
+use crate::{
+    decoder::{self, Fault, Stream},
+    oracle::{Published, Seat},
+    shared::{Shared, Stage},
+    tally::Tally,
+};
+
+mod churn;
+mod desk;
+mod opening;
+mod slow;
+
+use churn::Churning;
+use desk::Desk;
+use opening::{Attempt, Opening};
+use slow::SlowReaders;
+
+/// Which of the subscribers a thread drives: those whose number leaves this remainder.
+#[derive(Clone, Copy, Debug)]
+pub struct Share {
+    /// The remainder.
+    pub remainder: u32,
+    /// Threads of subscribers on all machines.
+    pub threads: u32,
+}
+
+impl Share {
+    /// How many of all subscribers that are.
+    pub fn of(self, all: u32) -> u32 {
+        (all + self.threads - 1 - self.remainder) / self.threads
+    }
+}
+
+/// The subscribers of one thread.
+pub struct Swarm {
+    shared: Arc<Shared>,
+    /// Where this thread's gauges are.
+    thread: usize,
+    kernel: Uring,
+    places: Vec<Place>,
+    opening: Opening,
+    churning: Churning,
+    slow: SlowReaders,
+    desk: Desk,
+    events: Vec<Event>,
+    readable: Vec<Slot>,
+    gone: Vec<(Slot, End)>,
+    looked: Instant,
+}
+
+/// A slot of the table, and the subscriber that has it.
+struct Place {
+    subscriber: u32,
+    /// When it sent its request or, once that was granted, when that was: microseconds since the
+    /// epoch, modulo 2^32. Of no use once a publication has come.
+    since_micros: u32,
+    seat: Seat,
+    stream: Stream,
+    phase: Phase,
+    is_slow: bool,
+    /// Whether it was live before, in another session.
+    was_live: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Empty,
+    Requested,
+    Live,
+}
+
+/// Why a connection ended that the load tester did not end.
+#[derive(Debug, thiserror::Error)]
+enum End {
+    #[error("{0}")]
+    Refused(Fault),
+    #[error("{0}")]
+    Broken(Fault),
+    #[error("{0}")]
+    Closed(String),
+}
+
+impl Swarm {
+    /// A thread's rings and tables. The thread that opens them is the one that runs them.
+    pub fn open(shared: Arc<Shared>, share: Share, thread: usize) -> Result<Swarm, OpenError> {
+        let subscribers = share.of(shared.plan.connections());
+        let setup = Setup::new(subscribers + subscribers / 50 + SPARE_SLOTS, raise_nofile()?);
+        let kernel = Uring::open(&setup, None, Arc::new(EventBell::new()?))?;
+        let slots = kernel.slots() as usize;
+        Ok(Swarm {
+            thread,
+            kernel,
+            places: (0..slots).map(|_| Place::default()).collect(),
+            opening: Opening::new(&shared, share),
+            churning: Churning::new(&shared, share),
+            slow: SlowReaders::default(),
+            desk: Desk::new(shared.clone(), subscribers),
+            events: Vec::new(),
+            readable: Vec::new(),
+            gone: Vec::new(),
+            looked: Instant::now(),
+            shared,
+        })
+    }
+
+    /// Drives the subscribers until the run is over, and says what became of them.
+    pub fn run(mut self) -> io::Result<Tally> {
+        while self.shared.stage.now() != Stage::Over {
+            self.turn()?;
+        }
+        Ok(self.finish())
+    }
+
+    fn turn(&mut self) -> io::Result<()> {
+        let now = Instant::now();
+        self.open_connections(now)?;
+        self.cut_connections(now);
+        for slot in self.slow.due(now) {
+            self.kernel.poll(slot, Interest::Read);
+        }
+        self.kernel.wait(Some(self.patience(now)))?;
+        self.kernel.events(&mut self.events);
+        let mut writable = false;
+        for event in self.events.drain(..) {
+            match event {
+                Event::Readable(slot) => self.readable.push(slot),
+                Event::Writable(_) => writable = true,
+                Event::Accepted(_) | Event::Closed(_) => {}
+            }
+        }
+        self.receive();
+        if writable || !self.desk.unsent.is_empty() {
+            self.send();
+        }
+        self.bury();
+        if now.duration_since(self.looked) >= LOOK_EVERY {
+            self.looked = now;
+            self.look(now);
+        }
+        Ok(())
+    }
+
+    /// How long this turn may wait: connections under way are looked at every millisecond.
+    fn patience(&self, now: Instant) -> Duration {
+        let mut patience = LOOK_EVERY;
+        patience = patience.min(self.opening.patience(now));
+        patience.min(self.slow.patience(now))
+    }
+
+    /// Begins connections that are due, and puts those that stand into the table.
+    fn open_connections(&mut self, now: Instant) -> io::Result<()> {
+        self.opening.begin(&self.shared, now, &mut self.desk);
+        for (attempt, socket) in self.opening.finish(&mut self.desk)? {
+            let slot = self.kernel.adopt(socket)?;
+            let role = self.shared.layout.role(attempt.subscriber);
+            let place = &mut self.places[slot.index()];
+            *place = Place {
+                subscriber: attempt.subscriber,
+                since_micros: self.desk.micros(Instant::now()),
+                seat: Seat::new(role.channel, 0),
+                stream: Stream::new(role.transport),
+                phase: Phase::Requested,
+                is_slow: role.is_slow,
+                was_live: attempt.was_live,
+            };
+            let subscribe = self.shared.subscribe(role.transport);
+            let path = subscribe.path.replace("{channel}", &self.shared.plan.channel_name(role.channel));
+            let request =
+                decoder::request(role.transport, &subscribe.host, &path, &subscribe.headers);
+            self.desk.unsent.insert(slot, request);
+            self.opening.on_requested(slot, attempt, now);
+        }
+        if !self.desk.unsent.is_empty() {
+            self.send();
+        }
+        Ok(())
+    }
+
+    /// Ends connections as churn and storms have it.
+    fn cut_connections(&mut self, now: Instant) {
+        let shared = self.shared.clone();
+        if shared.stage.now() != Stage::Publishing {
+            return;
+        }
+        let began = shared.epoch + shared.stage.publishing_began();
+        let leavers = self.churning.leavers(now.saturating_duration_since(began), self.desk.live);
+        let slots = self.churning.pick(leavers, self.places.len(), |slot| {
+            self.places[slot].phase == Phase::Live
+        });
+        for slot in slots {
+            self.leave(Slot(slot as u32), now);
+        }
+    }
+
+    /// A subscriber goes, and comes back at once.
+    fn leave(&mut self, slot: Slot, now: Instant) {
+        let place = &mut self.places[slot.index()];
+        self.desk.oracle.on_left(place.subscriber, &place.seat, &self.shared.ledger);
+        self.desk.live -= 1;
+        self.desk.unsent.remove(&slot);
+        self.opening.again(Attempt::back(place.subscriber), now);
+        *place = Place::default();
+        self.kernel.close(slot);
+    }
+
+    /// Reads whoever has something.
+    fn receive(&mut self) {
+        let Swarm { kernel, places, desk, readable, gone, slow, opening, shared, .. } = self;
+        for slots in readable.chunks(RECEIVE_BATCH) {
+            kernel.receive_batch(slots, &mut |slot, received| {
+                let place = &mut places[slot.index()];
+                let bytes = match received {
+                    Received::Bytes(bytes) => bytes,
+                    Received::Nothing => return,
+                    Received::End => {
+                        return gone.push((slot, End::Closed("the server ended it".into())));
+                    }
+                    Received::Broken => {
+                        return gone.push((slot, End::Closed("the connection broke".into())));
+                    }
+                };
+                if place.phase == Phase::Empty {
+                    return;
+                }
+                if place.is_slow {
+                    let pace = shared.plan.slow.bytes_per_second;
+                    slow.on_read(slot, bytes.len(), pace, Instant::now());
+                }
+                let was_live = place.phase == Phase::Live;
+                if let Some(end) = desk.on_bytes(slot, place, bytes) {
+                    gone.push((slot, end));
+                }
+                if !was_live && place.phase == Phase::Live {
+                    opening.on_granted(slot);
+                }
+            });
+            for &slot in slots {
+                let place = &places[slot.index()];
+                if place.phase != Phase::Empty && !place.is_slow {
+                    kernel.poll(slot, Interest::Read);
+                }
+            }
+        }
+        readable.clear();
+    }
+
+    /// Sends requests and pongs. What a full socket leaves is kept until there is room.
+    fn send(&mut self) {
+        let unsent: Vec<_> = self.desk.unsent.drain().collect();
+        for part in unsent.chunks(SEND_BATCH) {
+            let sends = part.iter().map(|(slot, bytes)| Send { slot: *slot, bytes });
+            let sends: Vec<_> = sends.collect();
+            let mut exceptions = Vec::new();
+            self.kernel.send_batch(&sends, &mut exceptions);
+            for exception in exceptions {
+                let (slot, bytes) = &part[exception.index];
+                match exception.outcome {
+                    Outcome::Short(sent) => {
+                        self.desk.unsent.insert(*slot, bytes[sent..].to_vec());
+                        self.kernel.poll(*slot, Interest::Write);
+                    }
+                    // Reading says the same, and after whatever came before.
+                    Outcome::Broken => {}
+                }
+            }
+            for (slot, _) in part {
+                self.kernel.poll(*slot, Interest::Read);
+            }
+        }
+    }
+
+    /// Takes leave of connections that ended, and has their subscribers come back.
+    fn bury(&mut self) {
+        let now = Instant::now();
+        let late = self.opening.late(now);
+        self.gone.extend(late.into_iter().map(|slot| {
+            (slot, End::Closed("no answer to the request within 20 s".into()))
+        }));
+        for (slot, end) in std::mem::take(&mut self.gone) {
+            let place = std::mem::take(&mut self.places[slot.index()]);
+            match place.phase {
+                Phase::Empty => continue,
+                Phase::Requested => self.opening.on_denied(slot, &end, &mut self.desk, now),
+                Phase::Live => {
+                    self.desk.on_end(&place, &end);
+                    self.opening.again(Attempt::back(place.subscriber), now);
+                }
+            }
+            self.desk.unsent.remove(&slot);
+            self.kernel.close(slot);
+        }
+    }
+
+    /// Tells the gauges, and closes the second if it is over.
+    fn look(&mut self, now: Instant) {
+        self.desk.roll(now);
+        let gauges = &self.shared.gauges[self.thread];
+        self.desk.tell(gauges);
+        if self.shared.stage.now() == Stage::Settling {
+            let ledger = &self.shared.ledger;
+            let is_behind = |place: &&Place| {
+                let owed = ledger.handed_over(place.seat.channel());
+                place.phase == Phase::Live && !place.is_slow && !place.seat.is_served(owed)
+            };
+            let behind = self.places.iter().filter(is_behind).count() as u64;
+            gauges.behind.store(behind + 1, Ordering::Release);
+        }
+    }
+
+    /// Settles all sessions and adds everything up.
+    fn finish(mut self) -> Tally {
+        let ledger = &self.shared.ledger;
+        for place in self.places.iter().filter(|place| place.phase == Phase::Live) {
+            match place.is_slow {
+                true => self.desk.oracle.on_left(place.subscriber, &place.seat, ledger),
+                false => self.desk.oracle.on_end(place.subscriber, &place.seat, ledger),
+            }
+        }
+        self.desk.roll(Instant::now());
+        self.desk.connections.failed = self.desk.connections.requested - self.desk.connections.established;
+        self.desk.tell(&self.shared.gauges[self.thread]);
+        self.desk.into_tally()
+    }
+}
+
+impl Default for Place {
+    fn default() -> Place {
+        Place {
+            subscriber: 0,
+            since_micros: 0,
+            seat: Seat::default(),
+            stream: Stream::new(decoder::Transport::WebSocket),
+            phase: Phase::Empty,
+            is_slow: false,
+            was_live: false,
+        }
+    }
+}
+
+/// Places beyond a thread's subscribers and a fiftieth of them: closed ones that are not gone yet.
+const SPARE_SLOTS: u32 = 1024;
+
+/// How often gauges are told and time-outs looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
