@@ -7,6 +7,12 @@
 pub(crate) mod files;
 pub mod kernel;
 pub mod machine;
+pub mod process;
+pub mod spawn;
+mod table;
+mod tail;
 
 pub use kernel::KernelMemory;
 pub use machine::{IdleShare, Machine};
+pub use process::{Processes, Usage};
+pub use spawn::{NotReady, Spawned};
