@@ -2,12 +2,14 @@
 #![forbid(unsafe_code)]
 
 pub mod decoder;
+pub mod live;
 pub mod oracle;
 pub mod order;
 pub mod payload;
 pub mod plan;
 pub mod publisher;
 pub mod record;
+pub mod run;
 pub mod schedule;
 pub mod shared;
 pub mod swarm;

@@ -6,6 +6,7 @@
 //! the next; what it does not answer may have been taken, and the oracle is told so.
 
 use std::{
+    sync::atomic::Ordering,
     thread,
     time::{Duration, Instant},
 };
@@ -115,6 +116,7 @@ impl Publisher<'_> {
                 let _ = answer.body_mut().read_to_vec();
                 if answer.status().is_success() {
                     done.published += 1;
+                    self.shared.published.fetch_add(1, Ordering::Relaxed);
                     return;
                 }
                 *next -= 1;

@@ -54,6 +54,17 @@ pub struct Publications {
     pub late_micros_max: u64,
 }
 
+impl Publications {
+    /// Adds what another publisher has counted.
+    pub fn merge(&mut self, other: Publications) {
+        self.due += other.due;
+        self.published += other.published;
+        self.failed += other.failed;
+        self.failures.merge(&other.failures);
+        self.late_micros_max = self.late_micros_max.max(other.late_micros_max);
+    }
+}
+
 /// What the server used.
 #[derive(Clone, Debug, Default)]
 pub struct ServerUse {

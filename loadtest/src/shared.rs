@@ -35,6 +35,8 @@ pub struct Shared {
     pub subscribe: Vec<(Transport, Subscribe)>,
     /// What has been published.
     pub ledger: Ledger,
+    /// Publications that the server took, for whoever watches.
+    pub published: AtomicU64,
     /// How far the run is.
     pub stage: Clock,
     /// What each thread of subscribers has counted so far.

@@ -203,7 +203,8 @@ impl Names {
         self.0.iter().map(|(text, &times)| (&text[..], times))
     }
 
-    fn merge(&mut self, other: &Names) {
+    /// Adds another's texts.
+    pub fn merge(&mut self, other: &Names) {
         other.iter().for_each(|(text, times)| self.count(text, times));
     }
 }

@@ -14,7 +14,7 @@ use crate::{
     oracle::{Oracle, Published, Seat, Verdict},
     payload::Header,
     shared::{Gauges, Shared},
-    tally::{self, Connections, SPREADS_MAX, Second, Spread, Tally, Times},
+    tally::{self, Connections, HEAT_ROWS, SPREADS_MAX, Second, Spread, Tally, Times},
 };
 
 /// Where what subscribers receive is judged, timed and counted.
@@ -25,6 +25,8 @@ pub(super) struct Desk {
     spreads: Vec<Spread>,
     seconds: Vec<Second>,
     second: Second,
+    /// Deliveries by latency that the gauges do not have yet.
+    heat_untold: [u32; HEAT_ROWS],
     pub(super) connections: Connections,
     /// Connections that are live now.
     pub(super) live: u64,
@@ -41,6 +43,7 @@ impl Desk {
             spreads: vec![Spread::default(); tracked],
             seconds: Vec::new(),
             second: Second::default(),
+            heat_untold: [0; HEAT_ROWS],
             connections: Connections { requested: subscribers.into(), ..Connections::default() },
             live: 0,
             unsent: HashMap::new(),
@@ -98,13 +101,16 @@ impl Desk {
     }
 
     /// Tells whoever watches what was counted so far.
-    pub(super) fn tell(&self, gauges: &Gauges) {
+    pub(super) fn tell(&mut self, gauges: &Gauges) {
         let deliveries = &self.oracle.deliveries;
         gauges.live.store(self.live, Ordering::Relaxed);
         gauges.established.store(self.connections.established, Ordering::Relaxed);
         gauges.failed.store(self.connections.failed, Ordering::Relaxed);
         gauges.received.store(deliveries.received, Ordering::Relaxed);
         gauges.faults.store(deliveries.faults(), Ordering::Relaxed);
+        for (told, count) in gauges.heat.iter().zip(&mut self.heat_untold) {
+            told.fetch_add(std::mem::take(count).into(), Ordering::Relaxed);
+        }
     }
 
     pub(super) fn into_tally(mut self) -> Tally {
@@ -153,7 +159,9 @@ impl Desk {
     fn time(&mut self, header: &Header, now: Instant) {
         let latency = tally::micros(self.shared.since_epoch(now).saturating_sub(header.due));
         self.times.delivery.saturating_record(latency);
-        self.second.heat[tally::heat_row(latency)] += 1;
+        let row = tally::heat_row(latency);
+        self.second.heat[row] += 1;
+        self.heat_untold[row] += 1;
         if let Some(spread) = self.spreads.get_mut(header.number as usize) {
             spread.received += 1;
             spread.last_micros = spread.last_micros.max(latency as u32);
