@@ -1,0 +1,333 @@
+use std::io::{self, Cursor, Read, Write};
+
+use proptest::{collection::vec, prelude::*};
+use tungstenite::{WebSocket, handshake::derive_accept_key, protocol::Role};
+
+use super::*;
+
+/// A message that outlives the bytes it came in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Heard {
+    Established,
+    Publication(Vec<u8>),
+    Ping(Vec<u8>),
+    Closed(Option<u16>, String),
+}
+
+pub(super) fn publication(payload: impl AsRef<[u8]>) -> Heard {
+    Heard::Publication(payload.as_ref().to_vec())
+}
+
+/// Feeds pieces until one fails: what was told, and the fault.
+pub(super) fn read<'a>(
+    stream: &mut Stream,
+    pieces: impl IntoIterator<Item = &'a [u8]>,
+) -> (Vec<Heard>, Option<Fault>) {
+    let mut heard = Vec::new();
+    let mut told = |message: Message<'_>| {
+        heard.push(match message {
+            Message::Established => Heard::Established,
+            Message::Publication(payload) => publication(payload),
+            Message::Ping(payload) => Heard::Ping(payload.to_vec()),
+            Message::Closed { code, reason } => Heard::Closed(code, reason.into()),
+        });
+    };
+    let fault = pieces.into_iter().find_map(|piece| stream.feed(piece, &mut told).err());
+    (heard, fault)
+}
+
+/// A stream whose answer has been read.
+pub(super) fn established(transport: Transport) -> Stream {
+    let mut stream = Stream::new(transport);
+    let head = match transport {
+        Transport::WebSocket => SWITCHING,
+        Transport::Sse => UNTIL_CLOSE,
+    };
+    assert_eq!(read(&mut stream, [head]), (vec![Heard::Established], None));
+    stream
+}
+
+/// A frame from a server, its length in the shortest form.
+pub(super) fn frame(first_byte: u8, payload: &[u8]) -> Vec<u8> {
+    let len = payload.len();
+    let mut frame = match len {
+        0..=125 => vec![first_byte, len as u8],
+        126..=0xffff => vec![first_byte, 126, (len >> 8) as u8, len as u8],
+        _ => [&[first_byte, 127][..], &(len as u64).to_be_bytes()].concat(),
+    };
+    frame.extend_from_slice(payload);
+    frame
+}
+
+/// A stream is small, so that a million of them are.
+#[test]
+fn a_stream_takes_16_bytes() {
+    assert_eq!(size_of::<Stream>(), 16);
+}
+
+/// A transport's name is the same in text, on the command line and in JSON; the long one is known.
+#[test]
+fn a_transport_has_one_name() {
+    for (transport, name) in [(Transport::WebSocket, "ws"), (Transport::Sse, "sse")] {
+        assert_eq!(transport.to_string(), name);
+        assert_eq!(name.parse(), Ok(transport));
+        assert_eq!(serde_json::to_string(&transport).unwrap(), format!("\"{name}\""));
+        assert_eq!(serde_json::from_str::<Transport>(&format!("\"{name}\"")).unwrap(), transport);
+    }
+    assert_eq!("websocket".parse(), Ok(Transport::WebSocket));
+    assert_eq!(serde_json::from_str::<Transport>("\"websocket\"").unwrap(), Transport::WebSocket);
+    assert_eq!("WS".parse::<Transport>(), Err(UnknownTransport("WS".into())));
+}
+
+/// What came whole is told from where it came, and so are frames behind the end of a half one.
+///
+/// Method: the address of each publication is looked for in the bytes fed.
+#[test]
+fn whole_publications_are_not_copied() {
+    let event = b"id: 1\ndata: abc\n\n";
+    let chunk = b"11\r\nid: 1\ndata: abc\n\n\r\n";
+    let message = frame(0x81, b"abc");
+    for (transport, head, one) in [
+        (Transport::WebSocket, SWITCHING, &message[..]),
+        (Transport::Sse, UNTIL_CLOSE, event),
+        (Transport::Sse, CHUNKED, chunk),
+    ] {
+        let mut stream = Stream::new(transport);
+        stream.feed(head, &mut |_| {}).unwrap();
+        let cuts =
+            [one.repeat(3), one[..one.len() - 4].to_vec(), [&one[one.len() - 4..], one].concat()];
+        let mut in_place = Vec::new();
+        for bytes in &cuts {
+            stream
+                .feed(bytes, &mut |message| {
+                    let Message::Publication(payload) = message else { panic!("{message:?}") };
+                    assert_eq!(payload, b"abc");
+                    in_place.push(bytes.as_ptr_range().contains(&payload.as_ptr()));
+                })
+                .unwrap();
+        }
+        assert_eq!(in_place, [true, true, true, false, true], "{transport}");
+    }
+}
+
+/// A dead stream says so, whatever it is fed, and keeps nothing.
+#[test]
+fn a_dead_stream_stays_dead() {
+    for transport in [Transport::WebSocket, Transport::Sse] {
+        let mut stream = Stream::new(transport);
+        let (heard, fault) = read(&mut stream, [&b"HTTP/1"[..], b"?"]);
+        assert_eq!((heard, fault), (vec![], Some(Fault::MalformedHead(httparse::Error::Version))));
+        assert!(stream.owns_nothing());
+        assert_eq!(read(&mut stream, [SWITCHING]), (vec![], Some(Fault::AfterFault)));
+    }
+}
+
+/// Another implementation takes our request, and reads our pong and our close frame.
+#[test]
+fn what_a_subscriber_writes_is_understood() {
+    let headers = [("Authorization".to_string(), "Bearer x".to_string())];
+    let request = request(Transport::WebSocket, "a.example:81", "/ws/c", &headers);
+    let text = String::from_utf8(request.clone()).unwrap();
+    assert!(text.starts_with("GET /ws/c HTTP/1.1\r\nHost: a.example:81\r\n"), "{text}");
+    assert!(text.ends_with("\r\nAuthorization: Bearer x\r\n\r\n"), "{text}");
+    let mut server = tungstenite::accept(Duplex::new(request)).unwrap();
+    let mut frames = Vec::new();
+    pong(b"payload", &mut frames);
+    close(1001, &mut frames);
+    server.get_mut().input = Cursor::new(frames);
+    assert_eq!(server.read().unwrap(), tungstenite::Message::Pong(b"payload"[..].into()));
+    let tungstenite::Message::Close(Some(close)) = server.read().unwrap() else { panic!() };
+    assert_eq!(u16::from(close.code), 1001);
+
+    assert!(matches!(server.flush(), Ok(()) | Err(tungstenite::Error::ConnectionClosed)));
+    let answer = server.get_ref().output.clone();
+    let (heard, fault) = read(&mut Stream::new(Transport::WebSocket), [&answer[..]]);
+    assert_eq!(heard, [Heard::Established, Heard::Closed(Some(1001), String::new())]);
+    assert_eq!(fault, None);
+}
+
+/// The constant that an answer is held against is the one for the constant that is sent.
+#[test]
+fn the_fixed_key_has_its_accept_value() {
+    let text = String::from_utf8(request(Transport::WebSocket, "a", "/", &[])).unwrap();
+    let key = text.lines().find_map(|line| line.strip_prefix("Sec-WebSocket-Key: ")).unwrap();
+    assert_eq!(derive_accept_key(key.as_bytes()).as_bytes(), super::request::ACCEPT);
+}
+
+/// A request for events says what it takes.
+#[test]
+fn an_sse_request_asks_for_an_event_stream() {
+    let text = String::from_utf8(request(Transport::Sse, "a", "/sse/c", &[])).unwrap();
+    let expected = "GET /sse/c HTTP/1.1\r\nHost: a\r\nAccept: text/event-stream\r\n\
+                    Cache-Control: no-store\r\n\r\n";
+    assert_eq!(text, expected);
+}
+
+/// A socket whose peer has written everything it will.
+pub(super) struct Duplex {
+    input: Cursor<Vec<u8>>,
+    pub(super) output: Vec<u8>,
+}
+
+impl Duplex {
+    fn new(input: Vec<u8>) -> Duplex {
+        Duplex { input: Cursor::new(input), output: Vec::new() }
+    }
+
+    /// A server's end of a connection that is established.
+    pub(super) fn server() -> WebSocket<Duplex> {
+        WebSocket::from_raw_socket(Duplex::new(Vec::new()), Role::Server, None)
+    }
+}
+
+impl Read for Duplex {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.input.read(buf)
+    }
+}
+
+impl Write for Duplex {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.output.write(buf)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A part of a stream: its bytes, and what they tell.
+type Part = (Vec<u8>, Vec<Heard>);
+
+fn websocket_part() -> impl Strategy<Value = Part> {
+    let sizes = prop_oneof![0..300usize, 65_530..65_540usize];
+    prop_oneof![
+        "[ -~é€]{0,200}".prop_map(|text| (frame(0x81, text.as_bytes()), vec![publication(text)])),
+        sizes.prop_map(|len| (frame(0x82, &vec![0xff; len]), vec![publication(vec![0xff; len])])),
+        vec(any::<u8>(), 0..126).prop_map(|data| (frame(0x89, &data), vec![Heard::Ping(data)])),
+        vec(any::<u8>(), 0..126).prop_map(|data| (frame(0x8a, &data), vec![])),
+        vec("[a-zé€]{0,9}", 2..5).prop_map(fragmented),
+    ]
+}
+
+/// A text message in fragments that cut its characters, with a ping after each but the last.
+fn fragmented(fragments: Vec<String>) -> Part {
+    let text = fragments.concat().into_bytes();
+    let size = text.len().div_ceil(fragments.len()).max(1);
+    let mut parts: Vec<&[u8]> = text.chunks(size).collect();
+    parts.push(b"");
+    let (last, firsts) = parts.split_last().unwrap();
+    let (mut bytes, mut heard) = (Vec::new(), Vec::new());
+    for (index, part) in firsts.iter().enumerate() {
+        bytes.extend(frame(u8::from(index == 0), part));
+        bytes.extend(frame(0x89, b"?"));
+        heard.push(Heard::Ping(b"?".to_vec()));
+    }
+    bytes.extend(frame(if firsts.is_empty() { 0x81 } else { 0x80 }, last));
+    heard.push(publication(&text));
+    (bytes, heard)
+}
+
+fn sse_part() -> impl Strategy<Value = Part> {
+    let line_end = || prop_oneof![Just("\n"), Just("\r\n"), Just("\r")];
+    let data = vec(("[ -9;-~é€]{0,30}", line_end()), 0..4);
+    (data, line_end(), "[a-z ]{0,9}").prop_map(|(lines, end, comment)| {
+        let mut bytes = format!(": {comment}{end}id: {comment}{end}");
+        for (line, end) in &lines {
+            bytes.extend(["data: ", line, end]);
+        }
+        // After CR a LF would be its second half and no line.
+        bytes.extend(["event: x", end, end]);
+        let lines: Vec<&str> = lines.iter().map(|(line, _)| &**line).collect();
+        let heard = (!lines.is_empty()).then(|| publication(lines.join("\n")));
+        (bytes.into_bytes(), heard.into_iter().collect())
+    })
+}
+
+/// A stream of either transport with its head; an SSE body may be chunked, anyhow.
+fn parts() -> impl Strategy<Value = (Transport, Vec<Part>)> {
+    let websocket = vec(websocket_part(), 0..6).prop_map(|mut parts| {
+        parts.insert(0, (SWITCHING.to_vec(), vec![Heard::Established]));
+        parts.push((frame(0x88, b"\x03\xe8bye"), vec![Heard::Closed(Some(1000), "bye".into())]));
+        (Transport::WebSocket, parts)
+    });
+    let until_close = vec(sse_part(), 0..6).prop_map(|mut parts| {
+        parts.insert(0, (UNTIL_CLOSE.to_vec(), vec![Heard::Established]));
+        (Transport::Sse, parts)
+    });
+    let chunked = (vec(sse_part(), 0..6), 1..40usize).prop_map(|(parts, size)| {
+        let content: Vec<u8> = parts.iter().flat_map(|(bytes, _)| bytes.clone()).collect();
+        let mut bytes = CHUNKED.to_vec();
+        for chunk in content.chunks(size) {
+            write!(bytes, "{:X};x=y\r\n", chunk.len()).unwrap();
+            bytes.extend([chunk, b"\r\n"].concat());
+        }
+        bytes.extend_from_slice(b"0\r\nTrailer: x\r\n\r\n");
+        let mut heard = vec![Heard::Established];
+        heard.extend(parts.into_iter().flat_map(|(_, heard)| heard));
+        heard.push(Heard::Closed(None, String::new()));
+        (Transport::Sse, vec![(bytes, heard)])
+    });
+    prop_oneof![websocket, until_close, chunked]
+}
+
+/// Cuts bytes at the given places, or into single bytes if there are none.
+fn cut<'a>(bytes: &'a [u8], places: &[prop::sample::Index]) -> Vec<&'a [u8]> {
+    if places.is_empty() {
+        return bytes.chunks(1).collect();
+    }
+    let mut at: Vec<usize> = places.iter().map(|place| place.index(bytes.len() + 1)).collect();
+    at.extend([0, bytes.len()]);
+    at.sort_unstable();
+    at.windows(2).map(|ends| &bytes[ends[0]..ends[1]]).collect()
+}
+
+proptest! {
+    /// However a stream is cut, it tells exactly what was written, and then owns no memory.
+    #[test]
+    fn cuts_change_nothing(
+        (transport, parts) in parts(), places in vec(any::<prop::sample::Index>(), 0..8),
+    ) {
+        let bytes: Vec<u8> = parts.iter().flat_map(|(bytes, _)| bytes.clone()).collect();
+        let expected: Vec<Heard> = parts.iter().flat_map(|(_, heard)| heard.clone()).collect();
+        let mut stream = Stream::new(transport);
+        let (heard, fault) = read(&mut stream, cut(&bytes, &places));
+        prop_assert_eq!(fault, None);
+        prop_assert_eq!(heard, expected);
+        prop_assert!(stream.owns_nothing());
+    }
+
+    /// Nor do cuts change what a damaged stream tells, and how it fails. Nothing panics.
+    #[test]
+    fn cuts_change_no_fault(
+        (transport, parts) in parts(),
+        places in vec(any::<prop::sample::Index>(), 0..8),
+        damages in vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
+    ) {
+        let mut bytes: Vec<u8> = parts.iter().flat_map(|(bytes, _)| bytes.clone()).collect();
+        for (place, byte) in damages {
+            let at = place.index(bytes.len());
+            bytes[at] = byte;
+        }
+        let whole = read(&mut Stream::new(transport), [&bytes[..]]);
+        prop_assert_eq!(read(&mut Stream::new(transport), cut(&bytes, &places)), whole);
+    }
+
+    /// After each whole part a stream owns nothing, whatever it held in between.
+    #[test]
+    fn memory_is_given_back(
+        (transport, parts) in parts(), places in vec(any::<prop::sample::Index>(), 0..3),
+    ) {
+        let mut stream = Stream::new(transport);
+        for (bytes, heard) in parts {
+            prop_assert_eq!(read(&mut stream, cut(&bytes, &places)), (heard, None));
+            prop_assert!(stream.owns_nothing());
+        }
+    }
+}
+
+pub(super) const SWITCHING: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\
+    Connection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+pub(super) const UNTIL_CLOSE: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n";
+pub(super) const CHUNKED: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\
+    Transfer-Encoding: chunked\r\n\r\n";
