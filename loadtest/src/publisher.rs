@@ -62,7 +62,10 @@ impl Publisher<'_> {
             let broadcast = schedule.is_broadcast(number).then(|| 0..self.shared.plan.channels());
             let target = self.shared.layout.target(number).map(|channel| channel..channel + 1);
             let channels = broadcast.or(target).unwrap_or(0..0);
-            for channel in channels.filter(|&it| self.is_mine(it)) {
+            for channel in channels {
+                if !self.is_mine(channel) {
+                    continue;
+                }
                 if !self.wait_until(due) {
                     return self.done;
                 }

@@ -10,10 +10,10 @@ use std::{
 };
 
 use crate::{
+    decoder::Transport,
     oracle::Published,
     order::Subscribe,
     plan::{Layout, Plan},
-    decoder::Transport,
     schedule::Schedule,
     tally::HEAT_ROWS,
 };
@@ -72,7 +72,7 @@ pub struct Ledger {
 }
 
 /// What a thread of subscribers has counted so far, for whoever watches. The tally has the truth.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Gauges {
     /// Connections that are live.
     pub live: AtomicU64,
@@ -88,6 +88,21 @@ pub struct Gauges {
     pub behind: AtomicU64,
     /// Deliveries by latency.
     pub heat: [AtomicU64; HEAT_ROWS],
+}
+
+impl Default for Gauges {
+    fn default() -> Gauges {
+        let zero = || AtomicU64::new(0);
+        Gauges {
+            live: zero(),
+            established: zero(),
+            failed: zero(),
+            received: zero(),
+            faults: zero(),
+            behind: zero(),
+            heat: std::array::from_fn(|_| zero()),
+        }
+    }
 }
 
 impl Shared {

@@ -70,7 +70,7 @@ pub fn run(order: &Order, display: &mut Display) -> Result<Record, RunError> {
         profile: order.endpoints.profile.clone(),
         target: target(order),
         began,
-        machine: Machine::read().unwrap_or_default(),
+        machine: Machine::read().map_err(RunError::Watch)?,
         ramp,
         measured,
         first_broadcast: shared.schedule.first_broadcast(),
@@ -112,7 +112,9 @@ impl Campaign<'_> {
             let publish = self.order.endpoints.publish.as_ref();
             let publishers: Vec<_> = publish
                 .into_iter()
-                .flat_map(|publish| (0..self.order.plan.publishing.publishers).map(move |it| (publish, it)))
+                .flat_map(|publish| {
+                    (0..self.order.plan.publishing.publishers).map(move |it| (publish, it))
+                })
                 .map(|(publish, index)| {
                     scope.spawn(move || Publisher::new(shared, publish, index).run())
                 })

@@ -8,7 +8,7 @@ use std::{
 
 use stentor::ids::Slot;
 
-use super::{End, Phase, Place};
+use super::{End, Phase, Place, Subscriber};
 use crate::{
     decoder::{self, Message},
     oracle::{Oracle, Published, Seat, Verdict},
@@ -59,31 +59,30 @@ impl Desk {
     /// Takes in what a subscriber received. Returns why its connection is at an end, if it is.
     pub(super) fn on_bytes(&mut self, slot: Slot, place: &mut Place, bytes: &[u8]) -> Option<End> {
         let now = Instant::now();
-        let mut stream = std::mem::take(&mut place.stream);
+        let Place { stream, holder } = place;
         let mut end = None;
         let fed = stream.feed(bytes, &mut |message| match message {
-            Message::Established => self.on_established(place, now),
-            Message::Publication(payload) => self.on_publication(place, payload, now),
+            Message::Established => self.on_established(holder, now),
+            Message::Publication(payload) => self.on_publication(holder, payload, now),
             Message::Ping(payload) => decoder::pong(payload, self.unsent.entry(slot).or_default()),
             Message::Closed { code, reason } => {
                 let code = code.map_or(String::from("no code"), |code| code.to_string());
                 end = Some(End::Closed(format!("closed with {code} {reason}").trim_end().into()));
             }
         });
-        place.stream = stream;
         match fed {
             Ok(()) => end,
-            Err(fault) if place.phase == Phase::Live => Some(End::Broken(fault)),
+            Err(fault) if holder.phase == Phase::Live => Some(End::Broken(fault)),
             Err(fault) => Some(End::Refused(fault)),
         }
     }
 
     /// Counts a live connection that the server has ended.
-    pub(super) fn on_end(&mut self, place: &Place, end: &End) {
+    pub(super) fn on_end(&mut self, holder: &Subscriber, end: &End) {
         self.live -= 1;
-        self.oracle.on_left(place.subscriber, &place.seat, &self.shared.ledger);
+        self.oracle.on_left(holder.number, &holder.seat, &self.shared.ledger);
         let deliveries = &mut self.oracle.deliveries;
-        if place.is_slow && self.shared.plan.slow.may_be_closed {
+        if holder.is_slow && self.shared.plan.slow.may_be_closed {
             deliveries.slow_closes += 1;
             return;
         }
@@ -125,29 +124,29 @@ impl Desk {
         }
     }
 
-    fn on_established(&mut self, place: &mut Place, now: Instant) {
-        let since_request = self.since(place, now);
+    fn on_established(&mut self, holder: &mut Subscriber, now: Instant) {
+        let since_request = self.since(holder, now);
         self.times.handshake.saturating_record(tally::micros(since_request));
-        place.phase = Phase::Live;
-        place.since_micros = self.micros(now);
-        let channel = place.seat.channel();
-        place.seat = Seat::new(channel, self.shared.ledger.handed_over(channel));
+        holder.phase = Phase::Live;
+        holder.since_micros = self.micros(now);
+        let channel = holder.seat.channel();
+        holder.seat = Seat::new(channel, self.shared.ledger.handed_over(channel));
         self.live += 1;
-        match place.was_live {
+        match holder.was_live {
             true => self.connections.reconnected += 1,
             false => self.connections.established += 1,
         }
     }
 
-    fn on_publication(&mut self, place: &mut Place, payload: &[u8], now: Instant) {
-        if place.seat.is_fresh() {
-            let since_grant = self.since(place, now);
+    fn on_publication(&mut self, holder: &mut Subscriber, payload: &[u8], now: Instant) {
+        if holder.seat.is_fresh() {
+            let since_grant = self.since(holder, now);
             self.times.first.saturating_record(tally::micros(since_grant));
         }
-        match self.oracle.on_message(place.subscriber, &mut place.seat, payload) {
+        match self.oracle.on_message(holder.number, &mut holder.seat, payload) {
             Verdict::Good(header) | Verdict::Late(header) => {
                 self.second.deliveries += 1;
-                if !place.is_slow {
+                if !holder.is_slow {
                     self.time(&header, now);
                 }
             }
@@ -168,7 +167,7 @@ impl Desk {
         }
     }
 
-    fn since(&self, place: &Place, now: Instant) -> Duration {
-        Duration::from_micros(self.micros(now).wrapping_sub(place.since_micros).into())
+    fn since(&self, holder: &Subscriber, now: Instant) -> Duration {
+        Duration::from_micros(self.micros(now).wrapping_sub(holder.since_micros).into())
     }
 }

@@ -24,7 +24,7 @@ use stentor::{
 };
 
 use crate::{
-    decoder::{self, Fault, Stream},
+    decoder::{self, Fault, Stream, Transport},
     oracle::{Published, Seat},
     shared::{Shared, Stage},
     tally::Tally,
@@ -75,20 +75,27 @@ pub struct Swarm {
 
 /// A slot of the table, and the subscriber that has it.
 struct Place {
-    subscriber: u32,
+    stream: Stream,
+    holder: Subscriber,
+}
+
+/// A subscriber that has a connection.
+#[derive(Default)]
+struct Subscriber {
+    number: u32,
     /// When it sent its request or, once that was granted, when that was: microseconds since the
     /// epoch, modulo 2^32. Of no use once a publication has come.
     since_micros: u32,
     seat: Seat,
-    stream: Stream,
     phase: Phase,
     is_slow: bool,
     /// Whether it was live before, in another session.
     was_live: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Phase {
+    #[default]
     Empty,
     Requested,
     Live,
@@ -178,18 +185,18 @@ impl Swarm {
         for (attempt, socket) in self.opening.finish(&mut self.desk)? {
             let slot = self.kernel.adopt(socket)?;
             let role = self.shared.layout.role(attempt.subscriber);
-            let place = &mut self.places[slot.index()];
-            *place = Place {
-                subscriber: attempt.subscriber,
+            let holder = Subscriber {
+                number: attempt.subscriber,
                 since_micros: self.desk.micros(Instant::now()),
                 seat: Seat::new(role.channel, 0),
-                stream: Stream::new(role.transport),
                 phase: Phase::Requested,
                 is_slow: role.is_slow,
                 was_live: attempt.was_live,
             };
+            self.places[slot.index()] = Place { stream: Stream::new(role.transport), holder };
             let subscribe = self.shared.subscribe(role.transport);
-            let path = subscribe.path.replace("{channel}", &self.shared.plan.channel_name(role.channel));
+            let path =
+                subscribe.path.replace("{channel}", &self.shared.plan.channel_name(role.channel));
             let request =
                 decoder::request(role.transport, &subscribe.host, &path, &subscribe.headers);
             self.desk.unsent.insert(slot, request);
@@ -209,9 +216,9 @@ impl Swarm {
         }
         let began = shared.epoch + shared.stage.publishing_began();
         let leavers = self.churning.leavers(now.saturating_duration_since(began), self.desk.live);
-        let slots = self.churning.pick(leavers, self.places.len(), |slot| {
-            self.places[slot].phase == Phase::Live
-        });
+        let slots = self
+            .churning
+            .pick(leavers, self.places.len(), |slot| self.places[slot].holder.phase == Phase::Live);
         for slot in slots {
             self.leave(Slot(slot as u32), now);
         }
@@ -219,12 +226,11 @@ impl Swarm {
 
     /// A subscriber goes, and comes back at once.
     fn leave(&mut self, slot: Slot, now: Instant) {
-        let place = &mut self.places[slot.index()];
-        self.desk.oracle.on_left(place.subscriber, &place.seat, &self.shared.ledger);
+        let Place { holder, .. } = std::mem::take(&mut self.places[slot.index()]);
+        self.desk.oracle.on_left(holder.number, &holder.seat, &self.shared.ledger);
         self.desk.live -= 1;
         self.desk.unsent.remove(&slot);
-        self.opening.again(Attempt::back(place.subscriber), now);
-        *place = Place::default();
+        self.opening.again(Attempt::back(holder.number), now);
         self.kernel.close(slot);
     }
 
@@ -244,24 +250,24 @@ impl Swarm {
                         return gone.push((slot, End::Closed("the connection broke".into())));
                     }
                 };
-                if place.phase == Phase::Empty {
+                if place.holder.phase == Phase::Empty {
                     return;
                 }
-                if place.is_slow {
+                if place.holder.is_slow {
                     let pace = shared.plan.slow.bytes_per_second;
                     slow.on_read(slot, bytes.len(), pace, Instant::now());
                 }
-                let was_live = place.phase == Phase::Live;
+                let was_live = place.holder.phase == Phase::Live;
                 if let Some(end) = desk.on_bytes(slot, place, bytes) {
                     gone.push((slot, end));
                 }
-                if !was_live && place.phase == Phase::Live {
+                if !was_live && place.holder.phase == Phase::Live {
                     opening.on_granted(slot);
                 }
             });
             for &slot in slots {
-                let place = &places[slot.index()];
-                if place.phase != Phase::Empty && !place.is_slow {
+                let holder = &places[slot.index()].holder;
+                if holder.phase != Phase::Empty && !holder.is_slow {
                     kernel.poll(slot, Interest::Read);
                 }
             }
@@ -298,17 +304,18 @@ impl Swarm {
     fn bury(&mut self) {
         let now = Instant::now();
         let late = self.opening.late(now);
-        self.gone.extend(late.into_iter().map(|slot| {
-            (slot, End::Closed("no answer to the request within 20 s".into()))
-        }));
+        self.gone.extend(
+            late.into_iter()
+                .map(|slot| (slot, End::Closed("no answer to the request within 20 s".into()))),
+        );
         for (slot, end) in std::mem::take(&mut self.gone) {
-            let place = std::mem::take(&mut self.places[slot.index()]);
-            match place.phase {
+            let Place { holder, .. } = std::mem::take(&mut self.places[slot.index()]);
+            match holder.phase {
                 Phase::Empty => continue,
                 Phase::Requested => self.opening.on_denied(slot, &end, &mut self.desk, now),
                 Phase::Live => {
-                    self.desk.on_end(&place, &end);
-                    self.opening.again(Attempt::back(place.subscriber), now);
+                    self.desk.on_end(&holder, &end);
+                    self.opening.again(Attempt::back(holder.number), now);
                 }
             }
             self.desk.unsent.remove(&slot);
@@ -324,8 +331,9 @@ impl Swarm {
         if self.shared.stage.now() == Stage::Settling {
             let ledger = &self.shared.ledger;
             let is_behind = |place: &&Place| {
-                let owed = ledger.handed_over(place.seat.channel());
-                place.phase == Phase::Live && !place.is_slow && !place.seat.is_served(owed)
+                let Subscriber { seat, phase, is_slow, .. } = &place.holder;
+                let is_served = || seat.is_served(ledger.handed_over(seat.channel()));
+                *phase == Phase::Live && !is_slow && !is_served()
             };
             let behind = self.places.iter().filter(is_behind).count() as u64;
             gauges.behind.store(behind + 1, Ordering::Release);
@@ -335,14 +343,16 @@ impl Swarm {
     /// Settles all sessions and adds everything up.
     fn finish(mut self) -> Tally {
         let ledger = &self.shared.ledger;
-        for place in self.places.iter().filter(|place| place.phase == Phase::Live) {
-            match place.is_slow {
-                true => self.desk.oracle.on_left(place.subscriber, &place.seat, ledger),
-                false => self.desk.oracle.on_end(place.subscriber, &place.seat, ledger),
+        let holders = self.places.iter().map(|place| &place.holder);
+        for holder in holders.filter(|holder| holder.phase == Phase::Live) {
+            match holder.is_slow {
+                true => self.desk.oracle.on_left(holder.number, &holder.seat, ledger),
+                false => self.desk.oracle.on_end(holder.number, &holder.seat, ledger),
             }
         }
         self.desk.roll(Instant::now());
-        self.desk.connections.failed = self.desk.connections.requested - self.desk.connections.established;
+        self.desk.connections.failed =
+            self.desk.connections.requested - self.desk.connections.established;
         self.desk.tell(&self.shared.gauges[self.thread]);
         self.desk.into_tally()
     }
@@ -350,15 +360,7 @@ impl Swarm {
 
 impl Default for Place {
     fn default() -> Place {
-        Place {
-            subscriber: 0,
-            since_micros: 0,
-            seat: Seat::default(),
-            stream: Stream::new(decoder::Transport::WebSocket),
-            phase: Phase::Empty,
-            is_slow: false,
-            was_live: false,
-        }
+        Place { stream: Stream::new(Transport::WebSocket), holder: Subscriber::default() }
     }
 }
 

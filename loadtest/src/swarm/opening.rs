@@ -88,10 +88,7 @@ impl Opening {
     }
 
     /// The connections that stand now.
-    pub(super) fn finish(
-        &mut self,
-        desk: &mut Desk,
-    ) -> io::Result<Vec<(Attempt, OwnedFd)>> {
+    pub(super) fn finish(&mut self, desk: &mut Desk) -> io::Result<Vec<(Attempt, OwnedFd)>> {
         let now = Instant::now();
         let mut standing = Vec::new();
         let mut failed = Vec::new();
