@@ -3,4 +3,5 @@
 
 pub mod decoder;
 pub mod payload;
+pub mod preflight;
 pub mod watch;
