@@ -7,6 +7,7 @@ pub mod oracle;
 pub mod order;
 pub mod payload;
 pub mod plan;
+pub mod preflight;
 pub mod publisher;
 pub mod record;
 pub mod run;

@@ -3,7 +3,7 @@
 //! A file that is missing, unreadable or in an unknown form is `None`; containers hide many. What
 //! that means is left to who asks.
 
-use std::{fs, path::PathBuf};
+use std::{fs, path::PathBuf, str::FromStr};
 
 /// The root of the files.
 pub(crate) struct Proc {
@@ -19,6 +19,18 @@ impl Proc {
     /// A file without the spaces around it.
     pub(crate) fn text(&self, path: &str) -> Option<String> {
         fs::read_to_string(self.root.join(path)).ok().map(|text| text.trim().to_owned())
+    }
+
+    /// A file that is a number.
+    pub(crate) fn number<T: FromStr>(&self, path: &str) -> Option<T> {
+        self.text(path)?.parse().ok()
+    }
+
+    /// The first `N` numbers of a file.
+    pub(crate) fn numbers<const N: usize>(&self, path: &str) -> Option<[u64; N]> {
+        let text = self.text(path)?;
+        let numbers = text.split_whitespace().take(N).map(|word| word.parse().ok());
+        numbers.collect::<Option<Vec<u64>>>()?.try_into().ok()
     }
 
     /// The value behind the first `key` in a file of `key: value` lines.
@@ -78,6 +90,8 @@ mod tests {
                 ("meminfo", "MemTotal:       24684000 kB\nMemFree: many kB\n"),
                 ("cpuinfo", "processor\t: 0\nmodel name\t: Some CPU: fast\n"),
                 ("net/sockstat", "sockets: used 11\nTCP: inuse 3 orphan 0 tw 0 mem 163\n"),
+                ("sys/fs/file-nr", "1312\t0\t2466170\n"),
+                ("sys/net/ipv4/tcp_ehash_entries", "-262144\n"),
             ],
         );
         let proc = &fake.0;
@@ -86,6 +100,9 @@ mod tests {
         assert_eq!(proc.field("cpuinfo", "model name").as_deref(), Some("Some CPU: fast"));
         assert_eq!(proc.sockets("net/sockstat", "TCP", "mem"), Some(163));
         assert_eq!(proc.sockets("net/sockstat", "TCP", "alloc"), None);
+        assert_eq!(proc.numbers("sys/fs/file-nr"), Some([1312, 0, 2_466_170]));
+        assert_eq!(proc.numbers::<4>("sys/fs/file-nr"), None);
+        assert_eq!(proc.number("sys/net/ipv4/tcp_ehash_entries"), Some(-262_144_i64));
         assert_eq!(proc.text("nowhere"), None);
     }
 }

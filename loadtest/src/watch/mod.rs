@@ -1,7 +1,8 @@
 //! What the server and this machine use, as far as the kernel tells.
 //!
-//! Everything is read from `/proc`, when asked and not otherwise: who asks decides how often, and a
-//! question costs well below a millisecond for each hundred processes on the machine. Nothing
+//! Everything is read from `/proc`, when asked and not otherwise: who asks decides how often. What a
+//! process and its descendants use costs most, some 2 ms for each hundred processes on the
+//! machine: ask once in a second, not in a loop, and not on a thread that is measured. Nothing
 //! here knows what is under test; a server is a process, its descendants, and addresses to dial.
 
 pub(crate) mod files;
