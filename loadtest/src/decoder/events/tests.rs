@@ -81,6 +81,16 @@ fn chunks_are_taken_apart() {
     assert_eq!(read_chunked(b"0B\r\ndata: abc\n\n\r\n"), (vec![publication("abc")], None));
 }
 
+/// What is half read when the last chunk comes is dropped, and takes no memory.
+#[test]
+fn the_last_chunk_drops_half_an_event() {
+    let mut stream = Stream::new(Transport::Sse);
+    read(&mut stream, [CHUNKED, b"9\r\ndata: a\nd\r\n"]);
+    assert!(!stream.owns_nothing());
+    read(&mut stream, [&b"0\r\n\r\n"[..]]);
+    assert!(stream.owns_nothing());
+}
+
 /// Whatever breaks the chunked coding is a fault.
 #[test]
 fn every_violation_is_named() {
