@@ -128,3 +128,92 @@ fn mixed(number: u64) -> u64 {
 }
 
 const GOLDEN: f64 = 0.618_033_988_749_894_8;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::plan::sample;
+
+    fn roles(plan: &Plan) -> Vec<Role> {
+        let layout = Layout::new(plan);
+        (0..plan.connections()).map(|subscriber| layout.role(subscriber)).collect()
+    }
+
+    fn by_channel(roles: &[Role]) -> BTreeMap<u32, usize> {
+        let mut counts = BTreeMap::new();
+        roles.iter().for_each(|role| *counts.entry(role.channel).or_default() += 1);
+        counts
+    }
+
+    /// Idle and active subscribers are as many as the plan says, on channels of their own, and
+    /// every channel of an even spread has the same number.
+    #[test]
+    fn subscribers_are_dealt_evenly() {
+        let mut plan = sample();
+        (plan.active.connections, plan.active.channels) = (100, 5);
+        (plan.idle.connections, plan.idle.channels) = (900, 3);
+        let counts = by_channel(&roles(&plan));
+        let want = (0..5).map(|channel| (channel, 20)).chain((5..8).map(|channel| (channel, 300)));
+        assert_eq!(counts, want.collect());
+        let names: Vec<_> = (0..8).map(|channel| plan.channel_name(channel)).collect();
+        assert_eq!(names[0], "busy-0");
+        assert_eq!(names[4..6], ["busy-4", "quiet-0"]);
+    }
+
+    /// They alternate: no stretch of the ramp is idle alone.
+    #[test]
+    fn idle_and_active_alternate() {
+        let mut plan = sample();
+        (plan.active.connections, plan.idle.connections) = (100, 900);
+        let roles = roles(&plan);
+        assert!(
+            roles.chunks(10).all(|ten| ten.iter().filter(|role| role.channel == 0).count() == 1)
+        );
+    }
+
+    /// The n-th channel of a Zipf spread has 1/n^s of what the first has, give or take one.
+    #[test]
+    fn a_zipf_spread_has_its_shares() {
+        let mut plan = sample();
+        (plan.active.connections, plan.active.channels) = (10_000, 4);
+        plan.active.spread = Spread::Zipf(1.0);
+        let counts = by_channel(&roles(&plan));
+        let first = 10_000.0 / (1.0 + 1.0 / 2.0 + 1.0 / 3.0 + 1.0 / 4.0);
+        for (&channel, &count) in &counts {
+            let want = first / f64::from(channel + 1);
+            assert!((count as f64 - want).abs() < 5.0, "{channel}: {count}, not {want}");
+        }
+    }
+
+    /// Slow readers are an exact share of the active ones, and transports keep their weights
+    /// within every channel.
+    #[test]
+    fn shares_are_kept() {
+        let mut plan = sample();
+        (plan.active.connections, plan.active.channels) = (20_000, 2);
+        plan.slow.share = 0.1;
+        plan.transports = vec![(Transport::WebSocket, 3), (Transport::Sse, 1)];
+        let roles = roles(&plan);
+        assert_eq!(roles.iter().filter(|role| role.is_slow).count(), 2000);
+        for channel in 0..2 {
+            let here = roles.iter().filter(|role| role.channel == channel);
+            let sse = here.filter(|role| role.transport == Transport::Sse).count();
+            assert!((2300..2700).contains(&sse), "{sse} of 10,000 on channel {channel}");
+        }
+    }
+
+    /// Publications take the channels in turn where all are alike.
+    #[test]
+    fn publications_go_round() {
+        let mut plan = sample();
+        (plan.active.connections, plan.active.channels) = (3, 3);
+        let layout = Layout::new(&plan);
+        let targets: Vec<_> = (0..6).map(|number| layout.target(number)).collect();
+        assert_eq!(targets, [0, 1, 2, 0, 1, 2].map(Some));
+        plan.active.connections = 0;
+        plan.idle.connections = 1;
+        assert_eq!(Layout::new(&plan).target(0), None);
+    }
+}

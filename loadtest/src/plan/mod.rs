@@ -130,3 +130,35 @@ impl Group {
         if self.connections == 0 { 0 } else { self.channels }
     }
 }
+
+/// A small plan: four active subscribers of one channel, ten publications a second for a second.
+#[cfg(test)]
+pub(crate) fn sample() -> Plan {
+    let group = |connections, prefix: &str| Group {
+        connections,
+        channels: 1,
+        prefix: prefix.into(),
+        spread: Spread::Even,
+    };
+    Plan {
+        name: "sample".into(),
+        idle: group(0, "quiet"),
+        active: group(4, "busy"),
+        transports: vec![(Transport::WebSocket, 1)],
+        ramp: 1000,
+        publishing: Publishing {
+            rate_from: 10.0,
+            rate_to: 10.0,
+            burst: 1,
+            duration: Duration::from_secs(1),
+            broadcasts: 0,
+            broadcast_every: Duration::from_secs(1),
+            payload_min: 64,
+            payload_max: 64,
+            publishers: 1,
+        },
+        churn: Churn { per_second: 0.0, storm_share: 0.0, storm_every: Duration::from_secs(1) },
+        slow: Slow { share: 0.0, bytes_per_second: 1000, may_be_closed: true },
+        settle: Duration::from_secs(1),
+    }
+}

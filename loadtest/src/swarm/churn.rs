@@ -82,3 +82,46 @@ fn coprime_step(slots: usize) -> usize {
 fn gcd(a: usize, b: usize) -> usize {
     if b == 0 { a } else { gcd(b, a % b) }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn churning(per_second: f64, storm_share: f64) -> Churning {
+        let plan = Churn { per_second, storm_share, storm_every: Duration::from_secs(3) };
+        let duration = Duration::from_secs(10);
+        Churning { plan, per_second, left: 0, storms: 0, random: 1, duration }
+    }
+
+    /// However often one looks, as many leave as the rate says, and none after the duration.
+    #[test]
+    fn churn_keeps_its_rate() {
+        let mut churning = churning(7.5, 0.0);
+        let looks = (0..1200).map(|look| Duration::from_millis(look * 10));
+        let left: u64 = looks.map(|since| churning.leavers(since, 1000)).sum();
+        assert_eq!(left, 74, "7.5 a second until just before the tenth second");
+    }
+
+    /// A storm comes at each of its times, once, and takes its share.
+    #[test]
+    fn a_storm_takes_its_share_once() {
+        let mut churning = churning(0.0, 0.5);
+        let mut left = |second| churning.leavers(Duration::from_secs(second), 100);
+        assert_eq!([2, 3, 4, 6, 7, 9, 12].map(&mut left), [0, 50, 0, 50, 0, 50, 0]);
+    }
+
+    /// Nobody is picked twice, only live ones are, and never more than there are.
+    #[test]
+    fn picks_are_live_and_different() {
+        for slots in [1, 2, 10, 97, 100] {
+            let mut churning = churning(0.0, 0.0);
+            let picked = churning.pick(slots as u64, slots, |slot| slot % 3 == 0);
+            let live: BTreeSet<_> = (0..slots).filter(|slot| slot % 3 == 0).collect();
+            assert_eq!(picked.len(), live.len());
+            assert_eq!(picked.into_iter().collect::<BTreeSet<_>>(), live);
+        }
+        assert_eq!(churning(0.0, 0.0).pick(3, 100, |_| true).len(), 3);
+    }
+}
