@@ -4,17 +4,18 @@
 use std::{
     io,
     net::{Ipv4Addr, SocketAddr},
-    os::fd::AsRawFd,
+    ops::Range,
+    os::fd::OwnedFd,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use socket2::{Domain, Socket, Type};
 use stentor::{
     ids::Slot,
     io::{
         Event, Interest, Kernel, Received, Send,
         bell::EventBell,
+        dial::{dial, progress},
         probe::raise_nofile,
         uring::{Setup, Uring},
     },
@@ -88,8 +89,9 @@ impl Swarm {
         while left > 0 {
             let some = left.min(AT_ONCE);
             let first = self.live;
-            let slots = (first..first + some)
-                .map(|number| self.kernel.adopt(connect(server, number)?.into()))
+            let slots = connect(server, first..first + some)?
+                .into_iter()
+                .map(|socket| self.kernel.adopt(socket))
                 .collect::<io::Result<Vec<_>>>()?;
             self.send_all(slots.iter().map(|&slot| (slot, request.as_bytes())));
             slots.iter().for_each(|&slot| self.kernel.poll(slot, Interest::Read));
@@ -158,25 +160,16 @@ impl Swarm {
     }
 }
 
-/// Connects the subscriber of this number, from an address that has ports left.
-fn connect(server: SocketAddr, number: u32) -> io::Result<std::net::TcpStream> {
-    let source = Ipv4Addr::from(u32::from(Ipv4Addr::LOCALHOST) + number / PER_ADDRESS);
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
-    leave_port_to_connect(&socket)?;
-    socket.bind(&SocketAddr::from((source, 0)).into())?;
-    socket.connect(&server.into())?;
-    Ok(socket.into())
-}
-
-/// Lets `connect` choose the port, since `bind` chooses badly: it searches long, and the ports that
-/// it chose have been seen to be spread unevenly over the server's two listeners.
-fn leave_port_to_connect(socket: &Socket) -> io::Result<()> {
-    let (yes, size) = (1i32, size_of::<i32>() as libc::socklen_t);
-    let (level, name) = (libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT);
-    // SAFETY: the kernel reads four bytes from `yes`, which lives until the call returns.
-    let set =
-        unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, (&raw const yes).cast(), size) };
-    if set == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+/// Connects the subscribers of these numbers, from addresses that have ports left.
+fn connect(server: SocketAddr, numbers: Range<u32>) -> io::Result<Vec<OwnedFd>> {
+    let source = |number| Ipv4Addr::from(u32::from(Ipv4Addr::LOCALHOST) + number / PER_ADDRESS);
+    let dialled = numbers.map(|number| Ok((dial(server, Some(source(number).into()), None)?, ())));
+    let mut pending = dialled.collect::<io::Result<Vec<_>>>()?;
+    let mut standing = Vec::new();
+    while !pending.is_empty() {
+        progress(&mut pending, &mut |(), outcome| standing.push(outcome))?;
+    }
+    standing.into_iter().collect()
 }
 
 /// What follows the head of an answer that grants the request.

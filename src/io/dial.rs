@@ -71,3 +71,68 @@ fn leave_port_to_connect(socket: &Socket) -> io::Result<()> {
         unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, (&raw const yes).cast(), size) };
     if set == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        net::{Ipv4Addr, TcpListener, TcpStream},
+        time::{Duration, Instant},
+    };
+
+    use super::*;
+
+    /// Waits until all of them have an answer.
+    fn answers(mut pending: Vec<(Dialled, u32)>) -> Vec<(u32, io::Result<OwnedFd>)> {
+        let (mut told, begun) = (Vec::new(), Instant::now());
+        while !pending.is_empty() {
+            assert!(begun.elapsed() < Duration::from_secs(20), "{} had no answer", pending.len());
+            progress(&mut pending, &mut |number, answer| told.push((number, answer)))
+                .expect("sockets can be polled");
+        }
+        told
+    }
+
+    /// Every connection gets its own answer: a descriptor that comes from the address that was
+    /// asked for, or why there is none.
+    #[test]
+    fn each_connection_is_answered() {
+        let open = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        let refusing = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        let (open_at, refusing_at) = (open.local_addr(), refusing.local_addr());
+        let (open_at, refusing_at) = (open_at.expect("it is bound"), refusing_at.expect("it is"));
+        drop(refusing);
+        let source = IpAddr::from(Ipv4Addr::new(127, 9, 8, 7));
+        let targets = [open_at, refusing_at, open_at];
+        let dialled = (0..).zip(targets).map(|(number, target)| {
+            (dial(target, Some(source), Some(4096)).expect("it can be begun"), number)
+        });
+        for (number, answer) in answers(dialled.collect()) {
+            match answer {
+                Ok(socket) => {
+                    assert_ne!(number, 1);
+                    let socket = TcpStream::from(socket);
+                    assert_eq!(socket.peer_addr().expect("it is connected"), open_at);
+                    assert_eq!(socket.local_addr().expect("it is bound").ip(), source);
+                }
+                Err(error) => {
+                    assert_eq!((number, error.kind()), (1, io::ErrorKind::ConnectionRefused));
+                }
+            }
+        }
+    }
+
+    /// What has no answer yet is kept.
+    #[test]
+    fn pending_connections_are_kept() {
+        let full = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        full.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).expect("a port is free");
+        full.listen(0).expect("it can listen");
+        let target = full.local_addr().expect("it is bound").as_socket().expect("it is IPv4");
+        let dialled = (0..8).map(|number| (dial(target, None, None).expect("it begins"), number));
+        let mut pending: Vec<_> = dialled.collect();
+        let mut answered = 0;
+        progress(&mut pending, &mut |_, _| answered += 1).expect("sockets can be polled");
+        assert_eq!(pending.len() + answered, 8);
+        assert!(pending.len() >= 6, "a backlog of none takes one or two: {answered} answered");
+    }
+}
