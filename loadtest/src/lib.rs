@@ -2,9 +2,13 @@
 #![forbid(unsafe_code)]
 
 pub mod decoder;
+pub mod options;
 pub mod order;
 pub mod payload;
 pub mod plan;
 pub mod record;
+pub mod shelf;
+pub mod slo;
 pub mod tally;
+pub mod units;
 pub mod watch;
