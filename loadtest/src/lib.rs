@@ -6,6 +6,7 @@ pub mod options;
 pub mod order;
 pub mod payload;
 pub mod plan;
+pub mod profile;
 pub mod record;
 pub mod shelf;
 pub mod slo;
