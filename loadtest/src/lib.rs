@@ -1,6 +1,7 @@
 //! A load tester for broadcast servers: millions of subscribers, honest latency, proof of arrival.
 #![forbid(unsafe_code)]
 
+pub mod cli;
 pub mod decoder;
 pub mod options;
 pub mod order;

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use super::{PlanError, values::Value};
+use super::{
+    PlanError,
+    values::{Size, Value},
+};
 use crate::{
     payload::PAYLOAD_BYTES_MIN,
     units::{TOO_LITTLE, TOO_MUCH},
@@ -64,9 +67,9 @@ pub const BROADCASTS: Range<u64> =
     Range { low: 0, high: 10_000, why: "so many broadcasts are a rate rather" };
 
 /// Bytes of a payload. The least is what proves that it arrived undamaged.
-pub const PAYLOAD: Range<u64> = Range {
-    low: PAYLOAD_BYTES_MIN as u64,
-    high: 1 << 20,
+pub const PAYLOAD: Range<Size> = Range {
+    low: Size(PAYLOAD_BYTES_MIN as u64),
+    high: Size(1 << 20),
     why: "54 bytes of each payload prove that it arrived, and 1 MiB is the most that is read",
 };
 
@@ -97,9 +100,9 @@ pub const CHURN: Range<f64> =
 pub const SHARE: Range<f64> = Range { low: 0.0, high: 1.0, why: "it is a share of all" };
 
 /// Bytes per second of a slow reader.
-pub const SLOW_RATE: Range<u64> = Range {
-    low: 1,
-    high: 1 << 30,
+pub const SLOW_RATE: Range<Size> = Range {
+    low: Size(1),
+    high: Size(1 << 30),
     why: "a slow reader reads something, and no more than a connection carries",
 };
 

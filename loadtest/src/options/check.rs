@@ -6,7 +6,7 @@ use super::{
     PlanError,
     bounds::{self, Range},
     table::{Options, Settled},
-    values::{Channels, Interval, PerSecond, Rate, Share, Value},
+    values::{Channels, Interval, PerSecond, Rate, Share, Size, Value},
 };
 use crate::{
     plan::{Churn, Group, Plan, Publishing, Slow, Spread},
@@ -88,8 +88,8 @@ fn publishing(given: &Settled) -> Result<Publishing, PlanError> {
     bounds::RATE.check("rate", rate.from)?;
     bounds::RATE.check("rate", rate.to)?;
     let payload = given.payload;
-    bounds::PAYLOAD.check("payload", payload.min)?;
-    bounds::PAYLOAD.check("payload", payload.max)?;
+    bounds::PAYLOAD.check("payload", Size(payload.min))?;
+    bounds::PAYLOAD.check("payload", Size(payload.max))?;
     if payload.min > payload.max {
         return Err(PlanError::Outside {
             option: "payload",
@@ -144,7 +144,7 @@ fn churn(given: &Settled) -> Result<Churn, PlanError> {
 fn slow(given: &Settled) -> Result<Slow, PlanError> {
     Ok(Slow {
         share: bounds::SHARE.check("slow-share", given.slow_share.0)?,
-        bytes_per_second: number("slow-rate", given.slow_rate.0, bounds::SLOW_RATE)?,
+        bytes_per_second: bounds::SLOW_RATE.check("slow-rate", given.slow_rate)?.0 as u32,
         may_be_closed: given.slow_may_be_closed,
     })
 }

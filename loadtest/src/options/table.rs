@@ -143,10 +143,8 @@ options! {
 
 /// The help of an option, with what holds if it is left out.
 fn with_default(help: &str, default: &str) -> String {
-    match default {
-        "" => help.trim().to_owned(),
-        _ => format!("{} [default: {default}]", help.trim()),
-    }
+    let help = help.trim().trim_end_matches('.');
+    if default.is_empty() { help.to_owned() } else { format!("{help} [default: {default}]") }
 }
 
 const READ: &str = "a test reads every default";

@@ -1,6 +1,6 @@
 //! URLs of the command line, taken apart and looked up.
 
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{Ipv6Addr, SocketAddr, ToSocketAddrs};
 
 use super::ProfileError;
 use crate::decoder::Transport;
@@ -73,7 +73,7 @@ impl<'a> Site<'a> {
         let (host, port) = match authority.strip_prefix('[') {
             Some(rest) => {
                 let (host, port) = rest.split_once(']')?;
-                host.parse::<std::net::Ipv6Addr>().ok()?;
+                host.parse::<Ipv6Addr>().ok()?;
                 (host, port)
             }
             None => authority.split_at(authority.find(':').unwrap_or(authority.len())),

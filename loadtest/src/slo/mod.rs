@@ -40,10 +40,28 @@ pub enum Unit {
     Count,
 }
 
-/// Makes [`Measure`] and [`MEASURES`] from rows: the help as a doc comment, the variant, its name
-/// and unit.
+/// What is known of a measure.
+#[derive(Clone, Copy, Debug)]
+pub struct MeasureRow {
+    /// The measure.
+    pub measure: Measure,
+    /// Its name in objectives.
+    pub name: &'static str,
+    /// What its number counts.
+    pub unit: Unit,
+    /// A limit that somebody might set.
+    pub example: &'static str,
+    /// What it is.
+    pub help: &'static str,
+}
+
+/// Makes [`Measure`] and [`MEASURES`] from rows: the help as a doc comment, the variant, its name,
+/// its unit and an example.
 macro_rules! measures {
-    ($($(#[doc = $help:literal])+ $variant:ident $name:literal: $unit:ident;)+) => {
+    ($(
+        $(#[doc = $help:literal])+
+        $variant:ident $name:literal: $unit:ident $example:literal;
+    )+) => {
         /// What an objective limits.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum Measure {$(
@@ -51,71 +69,75 @@ macro_rules! measures {
             $variant,
         )+}
 
-        /// Every measure: its name, its unit and what it is.
-        pub const MEASURES: &[(Measure, &str, Unit, &str)] = &[$(
-            (Measure::$variant, $name, Unit::$unit, concat!($($help),+).trim_ascii()),
-        )+];
+        /// Every measure, in the order of the help.
+        pub const MEASURES: &[MeasureRow] = &[$(MeasureRow {
+            measure: Measure::$variant,
+            name: $name,
+            unit: Unit::$unit,
+            example: $example,
+            help: concat!($($help),+).trim_ascii(),
+        },)+];
     };
 }
 
 measures! {
     /// Median time from when a publication was due until a subscriber had it.
-    P50 "p50": Time;
+    P50 "p50": Time "50ms";
     /// The same, for 9 deliveries in 10.
-    P90 "p90": Time;
+    P90 "p90": Time "100ms";
     /// The same, for 99 deliveries in 100.
-    P99 "p99": Time;
+    P99 "p99": Time "250ms";
     /// The same, for 999 deliveries in 1000.
-    P999 "p999": Time;
+    P999 "p999": Time "1s";
     /// The same, for every delivery.
-    Max "max": Time;
+    Max "max": Time "2s";
     /// Time to connect, for 99 connections in 100.
-    ConnectP99 "connect-p99": Time;
+    ConnectP99 "connect-p99": Time "100ms";
     /// Time from the request to the answer that grants it, for 99 in 100.
-    HandshakeP99 "handshake-p99": Time;
+    HandshakeP99 "handshake-p99": Time "100ms";
     /// Time from that answer to the first publication, for 99 in 100.
-    FirstP99 "first-p99": Time;
-    /// Median time from when a publication was due until its last subscriber had it.
-    SpreadP50 "spread-p50": Time;
+    FirstP99 "first-p99": Time "2s";
+    /// Median time until the last subscriber of a publication had it.
+    SpreadP50 "spread-p50": Time "100ms";
     /// The same, for every publication.
-    SpreadMax "spread-max": Time;
+    SpreadMax "spread-max": Time "1s";
     /// The same, for every broadcast.
-    BroadcastMax "broadcast-max": Time;
+    BroadcastMax "broadcast-max": Time "7s";
     /// Publications that a subscriber was owed and never got.
-    Loss "loss": Count;
+    Loss "loss": Count "0";
     /// Publications that a subscriber got again.
-    Duplicates "duplicates": Count;
+    Duplicates "duplicates": Count "0";
     /// Publications that came after a later one.
-    Reordered "reordered": Count;
+    Reordered "reordered": Count "0";
     /// Damaged publications, and those of another run or channel.
-    Corrupt "corrupt": Count;
+    Corrupt "corrupt": Count "0";
     /// Connections that ended though nobody had asked for it.
-    Closes "closes": Count;
+    Closes "closes": Count "0";
     /// Subscribers that never got a connection.
-    ConnectFailures "connect-failures": Count;
+    ConnectFailures "connect-failures": Count "0";
     /// Publications that the server did not take.
-    PublishFailures "publish-failures": Count;
+    PublishFailures "publish-failures": Count "0";
     /// Time until the last subscriber was connected.
-    Ramp "ramp": Time;
+    Ramp "ramp": Time "40s";
     /// Resident memory that the server took for each connection.
-    RssPerConnection "rss-per-connection": Bytes;
+    RssPerConnection "rss-per-connection": Bytes "200B";
     /// Processor time that the server took for each delivery.
-    CpuPerDelivery "cpu-per-delivery": Time;
+    CpuPerDelivery "cpu-per-delivery": Time "10us";
 }
 
 impl Measure {
     /// Its name in objectives.
     pub fn name(self) -> &'static str {
-        self.row().1
+        self.row().name
     }
 
     /// What its number counts.
     pub fn unit(self) -> Unit {
-        self.row().2
+        self.row().unit
     }
 
-    fn row(self) -> &'static (Measure, &'static str, Unit, &'static str) {
-        MEASURES.iter().find(|row| row.0 == self).expect("every measure has its row")
+    fn row(self) -> &'static MeasureRow {
+        MEASURES.iter().find(|row| row.measure == self).expect("every measure has its row")
     }
 }
 
@@ -181,11 +203,12 @@ impl FromStr for Objective {
     fn from_str(text: &str) -> Result<Objective, String> {
         let (name, limit) =
             text.split_once('=').ok_or_else(|| format!("has '{text}', which has no '='"))?;
-        let Some(&(measure, _, unit, _)) = MEASURES.iter().find(|row| row.1 == name) else {
-            let known: Vec<&str> = MEASURES.iter().map(|row| row.1).collect();
+        let Some(row) = MEASURES.iter().find(|row| row.name == name) else {
+            let known: Vec<&str> = MEASURES.iter().map(|row| row.name).collect();
             let hint = instead(name, &known);
             return Err(format!("has '{name}', which is not an objective ({hint})"));
         };
+        let MeasureRow { measure, unit, .. } = *row;
         let limit = unit.parse(limit).map_err(|why| {
             format!("has {name}={limit}, which {why} ({name} is {})", unit.right())
         })?;

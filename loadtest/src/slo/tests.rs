@@ -189,3 +189,12 @@ fn a_wrong_objective_is_told_in_full() {
         assert_eq!(text.parse::<Slo>(), Err(told.to_owned()), "{text}");
     }
 }
+
+/// What the help gives as an example is an objective.
+#[test]
+fn every_example_is_an_objective() {
+    for row in MEASURES {
+        let text = format!("{}={}", row.name, row.example);
+        assert_eq!(slo(&text).to_string(), text);
+    }
+}
