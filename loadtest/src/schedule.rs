@@ -20,10 +20,7 @@ impl Schedule {
     /// The schedule of a plan. Nothing is due at a rate where there is no busy channel.
     pub fn new(plan: &Plan) -> Schedule {
         let publishing = plan.publishing.clone();
-        let seconds = publishing.duration.as_secs_f64();
-        let mean = (publishing.rate_from + publishing.rate_to) / 2.0;
-        // Rounded first, since 0.1 × 30 is a little more than 3.
-        let rated = ((mean * seconds * 1e6).round() / 1e6).ceil() as u32;
+        let rated = u32::try_from(publishing.at_rate()).expect("a plan has fewer than 2^32");
         Schedule { rated: if plan.active.channels() == 0 { 0 } else { rated }, publishing }
     }
 

@@ -124,12 +124,26 @@ impl Plan {
     }
 }
 
+impl Publishing {
+    /// How many publications are due at the rate, before the broadcasts.
+    ///
+    /// The first is due at once; what is due at the very end is not due any more.
+    pub fn at_rate(&self) -> u64 {
+        let mean = (self.rate_from + self.rate_to) / 2.0;
+        let bursts = mean * self.duration.as_secs_f64() / f64::from(self.burst);
+        (bursts - ROUNDING).ceil().max(0.0) as u64 * u64::from(self.burst)
+    }
+}
+
 impl Group {
     /// Its channels; none if nobody is in it.
     pub fn channels(&self) -> u32 {
         if self.connections == 0 { 0 } else { self.channels }
     }
 }
+
+/// A part of a burst that comes from floating point, not from the plan.
+const ROUNDING: f64 = 1e-6;
 
 /// A small plan: four active subscribers of one channel, ten publications a second for a second.
 #[cfg(test)]

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::files::Proc;
 
 /// The machine that this runs on.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Machine {
     /// Processors that are on, whether or not this process may use them.
     pub cpus: u32,

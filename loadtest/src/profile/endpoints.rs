@@ -1,0 +1,170 @@
+//! What the command line says, over what the profile says, as far as the plan needs it.
+
+use super::{
+    CHANNEL, PathTemplate, Profile, ProfileError, Wanted,
+    header::laid_over,
+    url::{Site, Url},
+};
+use crate::{
+    decoder::Transport,
+    options::spelled,
+    order::{Endpoints, Publish, Subscribe},
+    plan::Plan,
+};
+
+/// Where to subscribe and publish.
+pub fn find(
+    profile: &Profile,
+    name: &str,
+    wanted: &Wanted,
+    plan: &Plan,
+) -> Result<Endpoints, ProfileError> {
+    let targets = targets(wanted, plan)?;
+    let search = Search { profile, name, wanted, plan, targets };
+    let subscribe = plan
+        .transports
+        .iter()
+        .map(|&(transport, _)| search.subscribe(transport).map(|subscribe| (transport, subscribe)));
+    let subscribe = subscribe.collect::<Result<_, _>>()?;
+    Ok(Endpoints { profile: name.to_owned(), subscribe, publish: search.publish()? })
+}
+
+/// The targets of the command line: each for another transport, and each of use.
+fn targets<'a>(wanted: &'a Wanted, plan: &Plan) -> Result<Vec<Url<'a>>, ProfileError> {
+    let mut targets: Vec<Url<'a>> = Vec::new();
+    for text in &wanted.targets {
+        let target = Url::parse("target", text, TARGET)?;
+        let transport = spelled(target.transport);
+        if targets.iter().any(|known| known.transport == target.transport) {
+            return Err(target.wrong(
+                format!("is the second target for {transport}"),
+                "write one target for each transport",
+            ));
+        }
+        if !plan.transports.iter().any(|&(used, _)| used == target.transport) {
+            return Err(target.wrong(
+                format!("is for {transport}, which no subscriber speaks"),
+                format!("add --transport {transport}, or a mix like --transport ws=80,sse=20"),
+            ));
+        }
+        targets.push(target);
+    }
+    Ok(targets)
+}
+
+/// All that is known of the server.
+struct Search<'a> {
+    profile: &'a Profile,
+    name: &'a str,
+    wanted: &'a Wanted,
+    plan: &'a Plan,
+    targets: Vec<Url<'a>>,
+}
+
+impl Search<'_> {
+    fn subscribe(&self, transport: Transport) -> Result<Subscribe, ProfileError> {
+        let target = self.targets.iter().find(|target| target.transport == transport);
+        let site = match target {
+            Some(target) => target.site,
+            None => {
+                self.site().ok_or_else(|| self.missing("target", "where the server is", TARGET))?
+            }
+        };
+        let from_profile = match transport {
+            Transport::WebSocket => &self.profile.ws,
+            Transport::Sse => &self.profile.sse,
+        };
+        let Some(path) = path(target, from_profile) else {
+            let (name, transport) = (self.name, spelled(transport));
+            return Err(ProfileError::Missing {
+                option: "target",
+                problem: format!("the profile '{name}' has no path for {transport}"),
+                right: format!("write one in the URL: {TARGET}"),
+            });
+        };
+        self.check_channel("target", path)?;
+        Ok(Subscribe {
+            address: site.address("target")?,
+            host: site.authority(),
+            path: path.to_owned(),
+            headers: laid_over(self.profile.headers.iter().chain(&self.wanted.headers)),
+        })
+    }
+
+    fn publish(&self) -> Result<Option<Publish>, ProfileError> {
+        let publishing = &self.plan.publishing;
+        if publishing.at_rate() == 0 && publishing.broadcasts == 0 {
+            return Ok(None);
+        }
+        let given = self.wanted.publish.as_deref();
+        let given = given.map(|text| Url::parse("publish", text, PUBLISH)).transpose()?;
+        if let Some(url) = given.filter(|url| url.transport == Transport::WebSocket) {
+            return Err(url.wrong("is for WebSocket", format!("write {PUBLISH}")));
+        }
+        let site = match &given {
+            Some(url) => Some(url.site),
+            None => self
+                .site()
+                .map(|site| Site { port: self.profile.publish_port.unwrap_or(site.port), ..site }),
+        };
+        let path = path(given.as_ref(), &self.profile.publish);
+        let (Some(site), Some(path)) = (site, path) else {
+            return Err(self.missing("publish", "where to publish", PUBLISH));
+        };
+        self.check_channel("publish", path)?;
+        site.address("publish")?;
+        let own = &self.profile.publish_headers;
+        Ok(Some(Publish {
+            method: self.profile.publish_method.text().to_owned(),
+            url: format!("http://{}{path}", site.authority()),
+            headers: laid_over(own.iter().chain(&self.wanted.publish_headers)),
+        }))
+    }
+
+    /// Where the server is: where the first target is, or else where the profile says.
+    fn site(&self) -> Option<Site<'_>> {
+        let usual = || {
+            let host = self.profile.host.as_deref()?;
+            Some(Site { host, port: self.profile.port.unwrap_or(80) })
+        };
+        self.targets.first().map(|target| target.site).or_else(usual)
+    }
+
+    /// Without the channel in it, a path leads all subscribers to the same place.
+    fn check_channel(&self, option: &'static str, path: &str) -> Result<(), ProfileError> {
+        let channels = self.plan.channels();
+        if path.contains(CHANNEL) || channels == 1 {
+            return Ok(());
+        }
+        Err(ProfileError::Wrong {
+            option,
+            value: path.to_owned(),
+            problem: format!("is the same for all of the plan's {channels} channels"),
+            right: format!("write {CHANNEL} where a channel's name goes"),
+        })
+    }
+
+    fn missing(&self, option: &'static str, unknown: &str, right: &str) -> ProfileError {
+        ProfileError::Missing {
+            option,
+            problem: format!("the profile '{}' does not say {unknown}", self.name),
+            right: format!("add --{option} {right}"),
+        }
+    }
+}
+
+/// The URL's own path, or the profile's. A slash alone is a path only if there is no other.
+fn path<'a>(url: Option<&Url<'a>>, profile: &'a Option<PathTemplate>) -> Option<&'a str> {
+    let own = url.map_or("", |url| url.path);
+    let usual = profile.as_ref().map(|path| &path.0[..]);
+    match own {
+        "" => usual,
+        "/" => usual.or(Some(own)),
+        _ => Some(own),
+    }
+}
+
+/// What a target looks like.
+const TARGET: &str = "ws://HOST:PORT/PATH/{channel}, or http:// for Server-Sent Events";
+/// What a URL to publish at looks like.
+const PUBLISH: &str = "http://HOST:PORT/PATH/{channel}";
