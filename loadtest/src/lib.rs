@@ -6,5 +6,6 @@ pub mod order;
 pub mod payload;
 pub mod plan;
 pub mod record;
+pub mod report;
 pub mod tally;
 pub mod watch;
