@@ -10,9 +10,11 @@ pub mod json;
 #[cfg(test)]
 mod sample;
 pub mod series;
+pub mod table;
 pub mod units;
 mod verdict;
 mod when;
+mod words;
 
 pub use figures::{Figures, Percentiles, Spread, Whose};
 pub use verdict::{Fault, Miss, Outcome, Verdict};
