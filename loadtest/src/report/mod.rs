@@ -6,7 +6,9 @@
 
 mod figures;
 pub mod heat;
+pub mod html;
 pub mod json;
+mod plots;
 #[cfg(test)]
 mod sample;
 pub mod series;
