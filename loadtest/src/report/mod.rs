@@ -6,6 +6,7 @@
 
 mod figures;
 pub mod heat;
+pub mod hgrm;
 pub mod html;
 pub mod json;
 mod plots;
