@@ -13,6 +13,7 @@ pub mod preflight;
 pub mod profile;
 pub mod publisher;
 pub mod record;
+pub mod report;
 pub mod run;
 pub mod schedule;
 pub mod shared;
