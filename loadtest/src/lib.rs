@@ -11,6 +11,7 @@ pub mod payload;
 pub mod plan;
 pub mod preflight;
 pub mod profile;
+pub mod program;
 pub mod publisher;
 pub mod record;
 pub mod report;

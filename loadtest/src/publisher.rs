@@ -53,7 +53,7 @@ impl Publisher<'_> {
         }
     }
 
-    /// Publishes what the plan says, from when publishing began until the run is over.
+    /// Publishes what the plan says, from when publishing began until the last is out or the run ends early.
     pub fn run(mut self) -> Publications {
         let schedule = &self.shared.schedule;
         let began = self.shared.stage.publishing_began();
@@ -82,7 +82,7 @@ impl Publisher<'_> {
     /// Returns whether the run still goes on then.
     fn wait_until(&self, due: Duration) -> bool {
         loop {
-            if self.shared.stage.now() == Stage::Over {
+            if self.shared.stage.now() >= Stage::Settling {
                 return false;
             }
             let now = self.shared.since_epoch(Instant::now());
@@ -142,5 +142,5 @@ const CHANNEL: &str = "{channel}";
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How often a waiting publisher looks whether the run is over.
+/// How often a waiting publisher looks whether the run ends.
 const NAP: Duration = Duration::from_millis(200);

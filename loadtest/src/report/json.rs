@@ -16,7 +16,7 @@ use crate::{
 };
 
 use super::{
-    Figures, Miss, Outcome, Verdict,
+    Figures, Outcome, Verdict,
     heat::quantile,
     series::{Column, Series},
     when::rfc3339,
@@ -293,8 +293,8 @@ mod tests {
             "outcome": "passed", "began": "2026-09-21T14:13:20Z", "profile": "stentor",
             "target": "ws://127.0.0.1:8080/ws/{channel}", "agents": [],
             "machine": {
-                "processors": 2, "memory": 25_200_000_000u64, "kernel": "6.18.5",
-                "processor": "AMD EPYC"
+                "cpus": 2, "memory_bytes": 25_200_000_000u64, "kernel": "6.18.5",
+                "cpu_model": "AMD EPYC"
             }
         });
         for (field, value) in promised.as_object().expect("fields") {
@@ -320,7 +320,7 @@ mod tests {
     /// What failed is named, with how often it did, and why it matters for the latencies.
     #[test]
     fn what_went_wrong_is_named() {
-        let miss = Miss { objective: "loss".into(), limit: "0".into(), measured: "4".into() };
+        let miss = Miss { objective: "loss", limit: "0".into(), measured: "4".into() };
         let report = report(&sample::broken(), Some("loss=0"), vec![miss]);
         assert_eq!(report["outcome"], "faulty");
         assert_eq!(report["latency_of"], "client was saturated: an upper bound");

@@ -20,4 +20,4 @@ mod when;
 mod words;
 
 pub use figures::{Figures, Percentiles, Spread, Whose};
-pub use verdict::{Fault, Miss, Outcome, Verdict};
+pub use verdict::{Fault, Outcome, Verdict};

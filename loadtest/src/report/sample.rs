@@ -135,10 +135,10 @@ fn empty(plan: &str) -> Record {
         target: "ws://127.0.0.1:8080/ws/{channel}".into(),
         began: SystemTime::UNIX_EPOCH + Duration::from_secs(1_790_000_000),
         machine: Machine {
-            processors: 2,
-            memory: 25_200_000_000,
+            cpus: 2,
+            memory_bytes: 25_200_000_000,
             kernel: "6.18.5".into(),
-            processor: "AMD EPYC".into(),
+            cpu_model: "AMD EPYC".into(),
         },
         ramp: Duration::ZERO,
         measured: Duration::ZERO,

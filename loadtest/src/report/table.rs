@@ -69,7 +69,7 @@ const COLUMN: usize = 10;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::{Miss, sample};
+    use crate::{report::sample, slo::Miss};
 
     /// The whole table of a run without a fault, to the letter.
     #[test]
@@ -83,7 +83,7 @@ mod tests {
     #[test]
     fn a_broken_run_names_its_faults_and_whose_the_latencies_are() {
         let record = sample::broken();
-        let miss = Miss { objective: "loss".into(), limit: "0".into(), measured: "4".into() };
+        let miss = Miss { objective: "loss", limit: "0".into(), measured: "4".into() };
         let verdict = Verdict::of(&record, Some("loss=0".into()), vec![miss]);
         assert_eq!(text(&record, &verdict), BROKEN);
     }

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::record::Record;
+use crate::{record::Record, slo::Miss};
 
 /// What is to be said of a run in the end.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -13,17 +13,6 @@ pub struct Verdict {
     pub misses: Vec<Miss>,
     /// The run as a whole.
     pub outcome: Outcome,
-}
-
-/// An objective that was missed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Miss {
-    /// Its name: `p99`.
-    pub objective: String,
-    /// What was allowed: `250 ms`.
-    pub limit: String,
-    /// What was measured: `312 ms`.
-    pub measured: String,
 }
 
 /// The run as a whole. What is worse stands further down.
@@ -83,7 +72,7 @@ mod tests {
     use crate::report::sample;
 
     fn miss() -> Miss {
-        Miss { objective: "p99".into(), limit: "250 ms".into(), measured: "312 ms".into() }
+        Miss { objective: "p99", limit: "250 ms".into(), measured: "312 ms".into() }
     }
 
     #[test]

@@ -159,14 +159,14 @@ pub fn conclusion(record: &Record, verdict: &Verdict) -> String {
 /// The machine that the run was on.
 pub fn machine(record: &Record) -> String {
     let machine = &record.machine;
-    let kind = match &machine.processor[..] {
+    let kind = match &machine.cpu_model[..] {
         "" => String::new(),
         kind => format!(" ({})", printable(kind)),
     };
     format!(
         "{}{kind}, {} of memory, Linux {}",
-        plural(machine.processors.into(), "processor"),
-        bytes(machine.memory as f64),
+        plural(machine.cpus.into(), "processor"),
+        bytes(machine.memory_bytes as f64),
         machine.kernel,
     )
 }
@@ -241,7 +241,7 @@ fn of_spread(spread: Spread) -> [String; 5] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::{Miss, sample};
+    use crate::{report::sample, slo::Miss};
 
     #[test]
     fn a_server_cannot_steer_the_terminal() {
@@ -255,7 +255,7 @@ mod tests {
     #[test]
     fn a_missed_objective_is_not_drowned_by_good_news() {
         let record = sample::million();
-        let miss = Miss { objective: "p99".into(), limit: "1 s".into(), measured: "5.63 s".into() };
+        let miss = Miss { objective: "p99", limit: "1 s".into(), measured: "5.63 s".into() };
         let verdict = Verdict::of(&record, Some("p99=1s".into()), vec![miss]);
         assert_eq!(
             objectives(&verdict),

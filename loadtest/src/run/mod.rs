@@ -6,7 +6,7 @@ use std::{
     io,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread,
     time::{Duration, Instant, SystemTime},
@@ -56,13 +56,20 @@ pub enum RunError {
 }
 
 /// Makes the run that was ordered.
-pub fn run(order: &Order, display: &mut Display) -> Result<Record, RunError> {
+///
+/// `interrupted` ends it early: what was published by then is waited for and reported.
+pub fn run(
+    order: &Order,
+    interrupted: &AtomicBool,
+    display: &mut Display,
+) -> Result<Record, RunError> {
     check_limits(order, display)?;
     let server = start_server(order)?;
     let pid = server.as_ref().map(Spawned::pid).or(order.pid);
     let mut observer = Observer::start(pid).map_err(RunError::Watch)?;
     let (began, shared) = (SystemTime::now(), Arc::new(share(order)));
-    let mut campaign = Campaign { order, shared: &shared, observer: &mut observer, display };
+    let mut campaign =
+        Campaign { order, interrupted, shared: &shared, observer: &mut observer, display };
     let (tally, publications, ramp, measured) = campaign.run()?;
     let Observer { server, client, .. } = observer;
     Ok(Record {
@@ -85,6 +92,7 @@ pub fn run(order: &Order, display: &mut Display) -> Result<Record, RunError> {
 /// A run under way.
 struct Campaign<'a> {
     order: &'a Order,
+    interrupted: &'a AtomicBool,
     shared: &'a Arc<Shared>,
     observer: &'a mut Observer,
     display: &'a mut Display,
@@ -105,8 +113,10 @@ impl Campaign<'_> {
                     })
                 })
                 .collect();
+            let interrupted = self.interrupted;
             let is_failing = || swarms.iter().any(|swarm| swarm.is_finished());
-            let ramp = self.ramp(&is_failing);
+            let is_ending = || is_failing() || interrupted.load(Ordering::Relaxed);
+            let ramp = self.ramp(&is_ending);
             let shared = self.shared;
             shared.stage.begin_publishing(shared.since_epoch(Instant::now()) + BEFORE_PUBLISHING);
             let publish = self.order.endpoints.publish.as_ref();
@@ -120,7 +130,10 @@ impl Campaign<'_> {
                 })
                 .collect();
             self.observer.begin_measuring();
-            self.publish(&is_failing);
+            self.publish(&is_ending);
+            if is_ending() {
+                shared.stage.advance(Stage::Settling);
+            }
             while !publishers.iter().all(|publisher| publisher.is_finished()) && !is_failing() {
                 self.watch(Phase::Broadcasts);
             }
