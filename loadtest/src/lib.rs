@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod decoder;
+pub mod live;
 pub mod order;
 pub mod payload;
 pub mod plan;
