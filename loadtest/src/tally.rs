@@ -247,7 +247,7 @@ fn merge_seconds(own: &mut Vec<Second>, other: &[Second]) {
 }
 
 /// The longest time that histograms tell apart: ten minutes.
-const MICROS_MAX: u64 = 600_000_000;
+pub const MICROS_MAX: u64 = 600_000_000;
 
 /// What stands for all texts beyond [`NAMES_MAX`].
 const REST: &str = "others";

@@ -221,7 +221,7 @@ const STYLE: &str = include_str!("page.css");
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::sample;
+    use crate::{report::sample, tally::Second};
 
     fn page_of(record: &Record) -> String {
         page(record, &Verdict::of(record, None, vec![]))
@@ -318,6 +318,18 @@ mod tests {
         ];
         assert_eq!(named(&sample::million()), all);
         assert_eq!(named(&sample::silent()), Vec::<String>::new());
+    }
+
+    /// The shortest run that there is, and one in which nothing arrived, have what they can have.
+    #[test]
+    fn a_page_has_the_plots_that_its_run_allows() {
+        let mut record = sample::million();
+        record.tally.seconds.drain(..35);
+        record.tally.seconds.truncate(1);
+        assert_eq!(page_of(&record).matches("<svg ").count(), 7);
+        let mut record = sample::silent();
+        record.tally.seconds = vec![Second::default(); 3];
+        assert_eq!(page_of(&record).matches("<svg ").count(), 4);
     }
 
     /// No colour of a plot stays as it is in the dark.

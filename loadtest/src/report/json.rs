@@ -11,6 +11,7 @@ use serde_json::ser::Formatter;
 use crate::{
     plan::Plan,
     record::{AgentNote, Record},
+    slo::Miss,
     tally::{Names, heat_floor},
     watch::Machine,
 };
