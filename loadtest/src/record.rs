@@ -21,8 +21,6 @@ pub struct Record {
     pub began: SystemTime,
     /// This machine.
     pub machine: Machine,
-    /// How long it took until the last subscriber was connected or given up.
-    pub ramp: Duration,
     /// From the first publication's due time until nothing was expected any more.
     pub measured: Duration,
     /// What subscribers saw, on all machines.

@@ -40,6 +40,8 @@ pub struct Connections {
     pub established: u64,
     /// Those that never did.
     pub failed: u64,
+    /// From the run's epoch until the last of them was.
+    pub ramp: Duration,
     /// Those that came back after churn or a storm, beyond `established`.
     pub reconnected: u64,
     /// Why connecting failed, each time it did, retries included.
@@ -130,6 +132,7 @@ impl Connections {
         self.requested += other.requested;
         self.established += other.established;
         self.failed += other.failed;
+        self.ramp = self.ramp.max(other.ramp);
         self.reconnected += other.reconnected;
         self.failures.merge(&other.failures);
     }

@@ -239,14 +239,14 @@ impl Server {
 
 fn connections(record: &Record) -> Connections {
     let connections = &record.tally.connections;
-    let ramp_seconds = seconds(record.ramp);
+    let ramp_seconds = seconds(record.tally.connections.ramp);
     Connections {
         requested: connections.requested,
         established: connections.established,
         failed: connections.failed,
         reconnected: connections.reconnected,
         ramp_seconds,
-        per_second: rate(connections.established, record.ramp),
+        per_second: rate(connections.established, record.tally.connections.ramp),
     }
 }
 

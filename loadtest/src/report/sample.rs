@@ -15,7 +15,7 @@ use crate::{
 /// apart, and three broadcasts. The server shares the machine.
 pub fn million() -> Record {
     let mut record = empty("million");
-    record.ramp = Duration::from_secs(1_000_000) / 30_000;
+    record.tally.connections.ramp = Duration::from_secs(1_000_000) / 30_000;
     record.measured = Duration::from_secs(72);
     record.first_broadcast = 60;
     record.publications =
@@ -67,7 +67,6 @@ pub fn million() -> Record {
 /// Its words are what a page must escape.
 pub fn broken() -> Record {
     let mut record = empty("small <i>");
-    record.ramp = Duration::from_millis(500);
     record.measured = Duration::from_secs(10);
     record.first_broadcast = 50;
     record.publications = Publications {
@@ -82,6 +81,7 @@ pub fn broken() -> Record {
         requested: 100,
         established: 97,
         failed: 3,
+        ramp: Duration::from_millis(500),
         reconnected: 12,
         failures: names(&[("connection refused", 9), ("403 Forbidden", 3)]),
     };
@@ -140,7 +140,6 @@ fn empty(plan: &str) -> Record {
             kernel: "6.18.5".into(),
             cpu_model: "AMD EPYC".into(),
         },
-        ramp: Duration::ZERO,
         measured: Duration::ZERO,
         tally: Tally::default(),
         publications: Publications::default(),

@@ -15,6 +15,7 @@ use std::{
 use stentor::io::uring::OpenError;
 
 use crate::{
+    decoder::Transport,
     live::{Display, Phase},
     order::Order,
     plan::Layout,
@@ -70,7 +71,7 @@ pub fn run(
     let (began, shared) = (SystemTime::now(), Arc::new(share(order)));
     let mut campaign =
         Campaign { order, interrupted, shared: &shared, observer: &mut observer, display };
-    let (tally, publications, ramp, measured) = campaign.run()?;
+    let (tally, publications, measured) = campaign.run()?;
     let Observer { server, client, .. } = observer;
     Ok(Record {
         plan: order.plan.clone(),
@@ -78,7 +79,6 @@ pub fn run(
         target: target(order),
         began,
         machine: Machine::read().map_err(RunError::Watch)?,
-        ramp,
         measured,
         first_broadcast: shared.schedule.first_broadcast(),
         tally,
@@ -99,7 +99,7 @@ struct Campaign<'a> {
 }
 
 impl Campaign<'_> {
-    fn run(&mut self) -> Result<(Tally, Publications, Duration, Duration), RunError> {
+    fn run(&mut self) -> Result<(Tally, Publications, Duration), RunError> {
         thread::scope(|scope| {
             let over = EndAtDrop(self.shared.clone());
             let threads = self.order.threads;
@@ -116,7 +116,7 @@ impl Campaign<'_> {
             let interrupted = self.interrupted;
             let is_failing = || swarms.iter().any(|swarm| swarm.is_finished());
             let is_ending = || is_failing() || interrupted.load(Ordering::Relaxed);
-            let ramp = self.ramp(&is_ending);
+            self.ramp(&is_ending);
             let shared = self.shared;
             shared.stage.begin_publishing(shared.since_epoch(Instant::now()) + BEFORE_PUBLISHING);
             let publish = self.order.endpoints.publish.as_ref();
@@ -150,18 +150,17 @@ impl Campaign<'_> {
             for swarm in swarms {
                 tally.merge(swarm.join().expect("a swarm does not panic")?);
             }
-            Ok((tally, publications, ramp, measured))
+            Ok((tally, publications, measured))
         })
     }
 
     /// Until every subscriber is connected or given up.
-    fn ramp(&mut self, is_failing: &dyn Fn() -> bool) -> Duration {
-        let began = Instant::now();
+    fn ramp(&mut self, is_failing: &dyn Fn() -> bool) {
         let all = u64::from(self.order.plan.connections());
         loop {
             let settled = self.shared.sum(|it| &it.established) + self.shared.sum(|it| &it.failed);
             if settled >= all || is_failing() {
-                return began.elapsed();
+                return;
             }
             self.watch(Phase::Ramp);
         }
@@ -269,7 +268,13 @@ fn start_server(order: &Order) -> Result<Option<Spawned>, RunError> {
 
 fn target(order: &Order) -> String {
     let targets = order.endpoints.subscribe.iter();
-    let targets = targets.map(|(transport, it)| format!("{transport} {}{}", it.host, it.path));
+    let targets = targets.map(|(transport, it)| {
+        let scheme = match transport {
+            Transport::WebSocket => "ws",
+            Transport::Sse => "http",
+        };
+        format!("{scheme}://{}{}", it.host, it.path)
+    });
     targets.collect::<Vec<_>>().join(", ")
 }
 

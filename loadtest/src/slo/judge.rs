@@ -67,7 +67,7 @@ fn measured(measure: Measure, record: &Record) -> Result<u64, &'static str> {
         Measure::Closes => Ok(deliveries.unexpected_closes),
         Measure::ConnectFailures => Ok(record.tally.connections.failed),
         Measure::PublishFailures => Ok(record.publications.failed),
-        Measure::Ramp => Ok(nanos(record.ramp)),
+        Measure::Ramp => Ok(nanos(record.tally.connections.ramp)),
         Measure::RssPerConnection => {
             let used = |server: &ServerUse| server.resident.saturating_sub(server.resident_before);
             per_one(record, used, record.tally.connections.established, "nobody was connected")

@@ -25,6 +25,7 @@ fn record() -> Record {
     tally.spreads = vec![spread(5, 30), spread(5, 10), spread(0, 0), spread(5, 20), spread(9, 70)];
     tally.connections.established = 1_000;
     tally.connections.failed = 3;
+    tally.connections.ramp = Duration::from_millis(1_500);
     let deliveries = &mut tally.deliveries;
     (deliveries.lost, deliveries.duplicated, deliveries.reordered) = (4, 5, 6);
     (deliveries.corrupt, deliveries.misdirected, deliveries.unexpected_closes) = (7, 1, 9);
@@ -35,7 +36,6 @@ fn record() -> Record {
         target: "127.0.0.1:8080".to_owned(),
         began: SystemTime::UNIX_EPOCH,
         machine: Machine::default(),
-        ramp: Duration::from_millis(1_500),
         measured: Duration::from_secs(1),
         tally,
         publications: Publications { failed: 2, ..Publications::default() },

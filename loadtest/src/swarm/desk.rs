@@ -134,7 +134,10 @@ impl Desk {
         self.live += 1;
         match holder.was_live {
             true => self.connections.reconnected += 1,
-            false => self.connections.established += 1,
+            false => {
+                self.connections.established += 1;
+                self.connections.ramp = self.shared.since_epoch(now);
+            }
         }
     }
 

@@ -80,8 +80,9 @@ impl Opening {
             let address = shared.subscribe(role.transport).address;
             let source = source(attempt.subscriber, address.ip());
             let receive_bytes = role.is_slow.then_some(SLOW_RECEIVE_BYTES);
+            let began = Instant::now();
             match dial(address, source, receive_bytes) {
-                Ok(dialled) => self.dialled.push((dialled, (attempt, Instant::now()))),
+                Ok(dialled) => self.dialled.push((dialled, (attempt, began))),
                 Err(error) => self.on_failed(attempt, None, &connect_failed(&error), desk, now),
             }
         }
@@ -89,17 +90,17 @@ impl Opening {
 
     /// The connections that stand now.
     pub(super) fn finish(&mut self, desk: &mut Desk) -> io::Result<Vec<(Attempt, OwnedFd)>> {
-        let now = Instant::now();
         let mut standing = Vec::new();
         let mut failed = Vec::new();
         progress(&mut self.dialled, &mut |(attempt, began), outcome| match outcome {
             Ok(socket) => {
-                let took = now.saturating_duration_since(began);
+                let took = began.elapsed();
                 desk.times.connect.saturating_record(tally::micros(took));
                 standing.push((attempt, socket));
             }
             Err(error) => failed.push((attempt, connect_failed(&error))),
         })?;
+        let now = Instant::now();
         let expired = self
             .dialled
             .extract_if(.., |(_, (_, began))| now.saturating_duration_since(*began) > PATIENCE);
