@@ -41,7 +41,6 @@ main() {
     done
     cargo build --locked --release
     # A namespace gets its table when it is made, as large as this says at that moment.
-    local before
     before="$(sysctl -n "$SETTING")" || fail "this kernel has no $SETTING: it takes Linux 6.1 or later"
     trap 'sysctl -q -w "$SETTING=$before"' EXIT
     sysctl -q -w "$SETTING=$BUCKETS" || fail "$SETTING cannot be set here (a container without the right?)"

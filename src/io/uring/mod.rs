@@ -210,10 +210,9 @@ impl Uring {
     /// Puts a connected socket into a free slot and reports [`Event::Accepted`] for it. Fails with
     /// `ENFILE` where no slot is free; the socket is closed then.
     pub fn adopt(&mut self, socket: OwnedFd) -> io::Result<Slot> {
-        let (ring, room) = self.emptiest();
-        if room == 0 {
+        let Some(ring) = self.first_with_room() else {
             return Err(io::Error::from_raw_os_error(libc::ENFILE));
-        }
+        };
         let place = self.rings[ring].install(&socket)?;
         let slot = self.open_slot(ring, place, &mut Vec::new());
         let user_data = self.table.user_data(slot, Kind::Adopted);
@@ -226,10 +225,10 @@ impl Uring {
         ((slot.0 / self.slots_per_ring) as usize, slot.0 % self.slots_per_ring)
     }
 
-    /// The ring with the most room, and how much it has.
-    fn emptiest(&self) -> (usize, u32) {
-        let rooms = self.rings.iter().map(Ring::room).enumerate();
-        rooms.max_by_key(|&(_, room)| room).unwrap_or((0, 0))
+    /// The ring that the next connection goes to. One ring is filled after the other: what was made
+    /// together in the kernel's memory then lies together in slot order, in which it is sent to.
+    fn first_with_room(&self) -> Option<usize> {
+        self.rings.iter().position(|ring| ring.room() > 0)
     }
 
     /// Marks a place of a ring's table as filled. A connection that was closing there is gone.
@@ -290,8 +289,7 @@ impl Uring {
         }
     }
 
-    /// Keeps enough accepts waiting at the listener, on the ring with the most room. Those that
-    /// wait on another ring are used up by the next clients, so the rings fill evenly.
+    /// Keeps enough accepts waiting at the listener.
     fn top_up_accepts(&mut self) {
         let Some(listener) = &self.listener else { return };
         if !self.accepting || self.accept_paused {
@@ -299,10 +297,10 @@ impl Uring {
         }
         let listener = listener.as_fd().as_raw_fd();
         let waiting: u32 = self.rings.iter().map(|ring| ring.accepts).sum();
-        let (emptiest, room) = self.emptiest();
-        let ring = &mut self.rings[emptiest];
-        for _ in 0..ACCEPTS_IN_FLIGHT.saturating_sub(waiting).min(room) {
-            let user_data = UserData::new(Kind::Accept, 0, emptiest as u32);
+        let Some(index) = self.first_with_room() else { return };
+        let ring = &mut self.rings[index];
+        for _ in 0..ACCEPTS_IN_FLIGHT.saturating_sub(waiting).min(ring.room()) {
+            let user_data = UserData::new(Kind::Accept, 0, index as u32);
             ring.queue(Request::Accept(listener, user_data));
             ring.accepts += 1;
         }
