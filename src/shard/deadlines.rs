@@ -78,6 +78,8 @@ impl<K: Kernel> Shard<K> {
     /// Tells sessions of their deadlines, up to a turn's budget.
     pub(super) fn fire_deadlines(&mut self) -> bool {
         self.wheel.advance(self.now.tick(), &mut self.scratch.slots);
+        // In the order in which their sockets lie in memory.
+        self.scratch.slots.sort_unstable();
         self.expired.extend(self.scratch.slots.drain(..));
         let count = self.expired.len().min(DEADLINES_PER_TURN_MAX);
         for _ in 0..count {

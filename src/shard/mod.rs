@@ -35,7 +35,7 @@ use crate::{
     hub::{Batch, Home, Joined, Lapped, Message, News, Notice, Views},
     ids::{Epoch, ShardId, Slot, Tick},
     io::{Event, Exception, Interest, Kernel},
-    limits::{CUT_FRAME_BYTES_MAX, MESSAGES_PER_TURN_MAX, TICK_MS},
+    limits::{CUT_FRAME_BYTES_MAX, MESSAGES_PER_TURN_MAX, PINGED_TOGETHER, TICK_MS},
     mesh::{Ingress, Mesh, Parking},
     session::{Rules, Session, Step},
     timers::Wheel,
@@ -223,7 +223,7 @@ impl<K: Kernel> Shard<K> {
         self.connections += 1;
         self.counters().accepted.add(1);
         // Pings are spread by slot and by moment, so that neither alone brings them together.
-        self.sessions[slot.index()] = Session::new(now, slot.0 ^ now.0.rotate_left(16));
+        self.sessions[slot.index()] = Session::new(now, slot.0 / PINGED_TOGETHER);
         self.states[slot.index()].set(State::OPEN);
         let reserve = self.kernel.slots() / 50;
         if self.connections + reserve <= self.kernel.slots()
