@@ -8,33 +8,102 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// What each module may import. Adding an edge here is a design decision: say why in the commit.
-const MAY_IMPORT: &[(&str, &[&str])] = &[
-    ("close", &[]),
-    ("config", &["wire"]),
-    ("control", &["close", "counters", "frame", "ids", "limits", "mesh"]),
-    ("counters", &["close", "frame"]),
-    ("doctor", &["config", "io", "limits"]),
-    ("frame", &["ids"]),
-    ("hub", &["counters", "frame", "ids", "io", "limits", "log", "wire"]),
-    ("ids", &["limits"]),
-    ("io", &["ids", "limits"]),
-    ("limits", &[]),
-    ("log", &["limits", "segment"]),
-    ("mesh", &["ids", "io"]),
-    ("segment", &[]),
-    ("server", &["config", "control", "counters", "hub", "ids", "io", "mesh", "session", "shard"]),
-    ("session", &["close", "frame", "ids", "limits", "wire"]),
-    (
-        "shard",
-        &["close", "counters", "frame", "hub", "ids", "io", "limits", "mesh", "session", "timers"],
-    ),
-    ("timers", &["ids"]),
-    ("wire", &["close", "frame", "ids", "limits"]),
-];
+/// A crate whose modules have their order.
+struct Package {
+    /// Where its sources are.
+    folder: &'static str,
+    /// What each module may import. Adding an edge here is a design decision: say why in the commit.
+    may_import: &'static [(&'static str, &'static [&'static str])],
+    /// Files and folders at the top that nothing imports.
+    programs: &'static [&'static str],
+    /// The modules that may hold `unsafe`.
+    islands: &'static [&'static str],
+}
 
-/// The modules that may hold `unsafe`.
-const ISLANDS: &[&str] = &["io", "segment"];
+const SERVER: Package = Package {
+    folder: "src",
+    may_import: &[
+        ("close", &[]),
+        ("config", &["wire"]),
+        ("control", &["close", "counters", "frame", "ids", "limits", "mesh"]),
+        ("counters", &["close", "frame"]),
+        ("doctor", &["config", "io", "limits"]),
+        ("frame", &["ids"]),
+        ("hub", &["counters", "frame", "ids", "io", "limits", "log", "wire"]),
+        ("ids", &["limits"]),
+        ("io", &["ids", "limits"]),
+        ("limits", &[]),
+        ("log", &["limits", "segment"]),
+        ("mesh", &["ids", "io"]),
+        ("segment", &[]),
+        (
+            "server",
+            &["config", "control", "counters", "hub", "ids", "io", "mesh", "session", "shard"],
+        ),
+        ("session", &["close", "frame", "ids", "limits", "wire"]),
+        (
+            "shard",
+            &[
+                "close", "counters", "frame", "hub", "ids", "io", "limits", "mesh", "session",
+                "timers",
+            ],
+        ),
+        ("timers", &["ids"]),
+        ("wire", &["close", "frame", "ids", "limits"]),
+    ],
+    programs: &["lib", "main", "cli"],
+    islands: &["io", "segment"],
+};
+
+const LOADTEST: Package = Package {
+    folder: "loadtest/src",
+    may_import: &[
+        ("cli", &["options", "order", "plan", "profile", "shelf", "slo", "units"]),
+        ("decoder", &[]),
+        ("live", &["record", "units"]),
+        ("options", &["decoder", "payload", "plan", "shelf", "slo", "units"]),
+        ("oracle", &["payload", "tally"]),
+        ("order", &["decoder", "plan"]),
+        ("payload", &[]),
+        ("plan", &["decoder"]),
+        ("preflight", &["units", "watch"]),
+        ("profile", &["decoder", "options", "order", "plan", "shelf"]),
+        ("program", &["cli", "live", "record", "report", "run", "slo"]),
+        ("publisher", &["order", "payload", "record", "shared"]),
+        ("record", &["plan", "tally", "watch"]),
+        ("report", &["plan", "record", "slo", "tally", "units", "watch"]),
+        (
+            "run",
+            &[
+                "decoder",
+                "live",
+                "order",
+                "plan",
+                "preflight",
+                "publisher",
+                "record",
+                "schedule",
+                "shared",
+                "swarm",
+                "tally",
+                "watch",
+            ],
+        ),
+        ("schedule", &["plan"]),
+        ("shared", &["decoder", "oracle", "order", "plan", "schedule", "tally"]),
+        ("shelf", &[]),
+        ("slo", &["record", "shelf", "units"]),
+        ("swarm", &["decoder", "oracle", "order", "payload", "plan", "shared", "tally"]),
+        ("tally", &[]),
+        ("units", &[]),
+        ("watch", &[]),
+    ],
+    programs: &["lib", "main"],
+    islands: &[],
+};
+
+/// What the load tester may use of the server: the kernel, and the words its trait speaks.
+const LOADTEST_USES: &[&str] = &["io::", "ids::Slot", "limits::"];
 
 /// Lines of a file past which one asks which idea wants its own name.
 const FILE_LINES_MAX: usize = 500;
@@ -51,24 +120,36 @@ const LONG_FUNCTIONS: &[(&str, usize)] =
 /// and no less; names of other modules come by `use`, not as paths in the code.
 #[test]
 fn imports_point_one_way() {
-    let mut used: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for file in sources("src").into_iter().filter(|file| !file.is_test) {
-        let Some(module) = file.module() else { continue };
-        let (imports, code) = split_imports(&file.code());
-        let stray = code.lines().find(|line| line.contains("crate::"));
-        assert!(stray.is_none(), "{}: import it with `use`: {stray:?}", file.path);
-        let imported = imports.into_iter().filter(|name| *name != module);
-        used.entry(module.clone()).or_default().extend(imported);
+    for package in [SERVER, LOADTEST] {
+        let mut used: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for file in sources(package.folder).into_iter().filter(|file| !file.is_test) {
+            let Some(module) = file.module(&package) else { continue };
+            let imported = imports(&file, "crate").into_iter();
+            let imported = imported.map(|path| path.split("::").next().unwrap_or("").to_owned());
+            let others = imported.filter(|name| *name != module);
+            used.entry(module.clone()).or_default().extend(others);
+        }
+        let table = package.may_import.iter().map(|(module, allowed)| {
+            (module.to_string(), allowed.iter().map(|name| name.to_string()).collect())
+        });
+        let table: BTreeMap<String, BTreeSet<String>> = table.collect();
+        let differences: Vec<_> =
+            used.iter().filter(|(name, used)| table.get(*name) != Some(used)).collect();
+        assert!(differences.is_empty(), "these import something else: {differences:#?}");
+        assert_eq!(used.len(), table.len(), "a module of the table is gone");
+        assert_no_cycle(&used);
     }
-    let table = MAY_IMPORT.iter().map(|(module, allowed)| {
-        (module.to_string(), allowed.iter().map(|name| name.to_string()).collect())
-    });
-    let table: BTreeMap<String, BTreeSet<String>> = table.collect();
-    let differences: Vec<_> =
-        used.iter().filter(|(name, used)| table.get(*name) != Some(used)).collect();
-    assert!(differences.is_empty(), "these import something else: {differences:#?}");
-    assert_eq!(used.len(), MAY_IMPORT.len(), "a module of the table is gone");
-    assert_no_cycle(&used);
+}
+
+/// The load tester tests any server, and so uses of this one only its way into the kernel.
+#[test]
+fn the_load_tester_uses_little_of_the_server() {
+    for file in sources(LOADTEST.folder) {
+        let is_allowed =
+            |path: &String| LOADTEST_USES.iter().any(|allowed| path.starts_with(allowed));
+        let stray = imports(&file, "stentor").into_iter().find(|path| !is_allowed(path));
+        assert_eq!(stray, None, "{}", file.path);
+    }
 }
 
 /// No order of modules would put what is imported first if there were a cycle.
@@ -83,20 +164,22 @@ fn assert_no_cycle(imports: &BTreeMap<String, BTreeSet<String>>) {
     }
 }
 
-/// `unsafe` is forbidden at the root of every module but the islands, and so in all below it; the
-/// word itself stands nowhere else.
+/// `unsafe` is forbidden at the root of every module but the islands, and so in all below it; where
+/// there is no island, at the root of the crate. The word itself stands nowhere else.
 #[test]
 fn unsafe_stays_on_its_islands() {
-    for file in sources("src") {
-        let module = file.module();
-        if module.as_deref().is_some_and(|module| ISLANDS.contains(&module)) {
-            continue;
+    for package in [SERVER, LOADTEST] {
+        for file in sources(package.folder) {
+            let module = file.module(&package);
+            if module.as_deref().is_some_and(|module| package.islands.contains(&module)) {
+                continue;
+            }
+            if file.is_root(&package) {
+                assert!(file.text.contains("\n#![forbid(unsafe_code)]\n"), "{}", file.path);
+            }
+            let stray = file.text.lines().find(|line| line.contains("unsafe {"));
+            assert!(stray.is_none(), "{}: {stray:?}", file.path);
         }
-        if file.is_root() {
-            assert!(file.text.contains("\n#![forbid(unsafe_code)]\n"), "{}", file.path);
-        }
-        let stray = file.text.lines().find(|line| line.contains("unsafe {"));
-        assert!(stray.is_none(), "{}: {stray:?}", file.path);
     }
 }
 
@@ -104,7 +187,8 @@ fn unsafe_stays_on_its_islands() {
 #[test]
 fn lengths_only_shrink() {
     let (mut files, mut functions) = (BTreeMap::new(), BTreeMap::new());
-    for file in sources("src").into_iter().chain(sources("tests")).chain(sources("benches")) {
+    let folders = [SERVER.folder, "tests", "benches", LOADTEST.folder, "loadtest/tests"];
+    for file in folders.into_iter().flat_map(sources) {
         files.insert(file.path.clone(), file.text.lines().count());
         for (name, lines) in function_lengths(&file.text) {
             let longest = functions.entry(format!("{}: {name}", file.path)).or_insert(0);
@@ -133,7 +217,8 @@ fn nothing_is_left_behind() {
     let words = ["todo", "unimplemented", "dbg"].map(|word| format!("{word}!("));
     let places = ["work", "root", "home"].map(|place| format!("/{place}/"));
     let ignored = ["#[ign", "ore"].concat();
-    let folders = ["src", "tests", "benches", "fuzz/fuzz_targets", "verify", "docs", "scripts"];
+    let folders =
+        ["src", "tests", "benches", "fuzz/fuzz_targets", "loadtest", "verify", "docs", "scripts"];
     for file in folders.iter().flat_map(|folder| all_files(&root().join(folder))) {
         let Ok(text) = fs::read_to_string(&file) else { continue };
         for word in words.iter().chain(&places).chain([&ignored]) {
@@ -163,16 +248,25 @@ struct Source {
 }
 
 impl Source {
-    /// The module of the library, at its top, that it belongs to.
-    fn module(&self) -> Option<String> {
-        let inner = self.path.strip_prefix("src/")?.trim_end_matches(".rs");
-        let module = inner.split('/').next()?;
-        (!["lib", "main", "cli"].contains(&module)).then(|| module.to_owned())
+    /// Where it is in the sources of its crate.
+    fn inner(&self, package: &Package) -> &str {
+        let inner = self.path.strip_prefix(package.folder);
+        inner.expect("a source of the crate").trim_start_matches('/')
     }
 
-    /// Whether its inner attributes hold for a whole module at the top.
-    fn is_root(&self) -> bool {
-        let inner = self.path.strip_prefix("src/").unwrap_or(&self.path);
+    /// The module of the library, at its top, that it belongs to.
+    fn module(&self, package: &Package) -> Option<String> {
+        let module = self.inner(package).trim_end_matches(".rs").split('/').next()?;
+        (!package.programs.contains(&module)).then(|| module.to_owned())
+    }
+
+    /// Whether its inner attributes hold for a whole module at the top, or, in a crate without
+    /// islands, for the crate.
+    fn is_root(&self, package: &Package) -> bool {
+        let inner = self.inner(package);
+        if package.islands.is_empty() {
+            return ["lib.rs", "main.rs"].contains(&inner);
+        }
         let is_top = !inner.contains('/') && inner != "lib.rs";
         is_top
             || (inner.ends_with("/mod.rs")
@@ -191,37 +285,43 @@ impl Source {
     }
 }
 
-/// The first names of all `use crate::…`, and the code without them.
-fn split_imports(code: &str) -> (BTreeSet<String>, String) {
-    let (mut imports, mut rest, mut left) = (BTreeSet::new(), String::new(), code);
-    while let Some(start) = left.find("use crate::") {
-        rest.push_str(&left[..start]);
-        let statement = &left[start + "use crate::".len()..];
-        let end = statement.find(';').expect("a statement ends");
-        imports.extend(first_names(&statement[..end]));
-        left = &statement[end + 1..];
+/// What the code of a file uses of a crate, as paths below it: all of it comes by `use`.
+fn imports(file: &Source, root: &str) -> BTreeSet<String> {
+    let (code, root) = (file.code(), format!("{root}::"));
+    let beginning = format!("use {root}");
+    let mut statements = code.split(&beginning);
+    let mut rest = statements.next().unwrap_or_default().to_owned();
+    let mut imports = BTreeSet::new();
+    for statement in statements {
+        let (tree, behind) = statement.split_once(';').expect("a statement ends");
+        imports.extend(paths(tree));
+        rest.push_str(behind);
     }
-    rest.push_str(left);
-    (imports, rest)
+    let stray = rest.lines().find(|line| line.contains(&root));
+    assert!(stray.is_none(), "{}: import it with `use`: {stray:?}", file.path);
+    imports
 }
 
-/// `a::{b, c}` is `a`; `{a, b::{c, d}}` is `a` and `b`.
-fn first_names(tree: &str) -> Vec<String> {
-    let Some(list) = tree.strip_prefix('{') else {
-        return vec![tree.split("::").next().unwrap_or(tree).trim().to_owned()];
+/// `a::{b, c::{d, e}}` is `a::b`, `a::c::d` and `a::c::e`.
+fn paths(tree: &str) -> Vec<String> {
+    let Some((stem, list)) = tree.trim().split_once('{') else {
+        return vec![tree.trim().to_owned()];
     };
-    let (mut depth, mut names) = (0, vec![String::new()]);
-    for letter in list.chars() {
+    let (mut depth, mut parts) = (0, vec![String::new()]);
+    for letter in list.strip_suffix('}').expect("a list ends").chars() {
         match letter {
             '{' => depth += 1,
             '}' => depth -= 1,
-            ',' if depth == 0 => names.push(String::new()),
-            _ if depth == 0 => names.last_mut().expect("one at least").push(letter),
+            ',' if depth == 0 => {
+                parts.push(String::new());
+                continue;
+            }
             _ => {}
         }
+        parts.last_mut().expect("one at least").push(letter);
     }
-    let names = names.iter().map(|name| name.split("::").next().unwrap_or(name).trim());
-    names.filter(|name| !name.is_empty()).map(str::to_owned).collect()
+    let parts = parts.iter().filter(|part| !part.trim().is_empty());
+    parts.flat_map(|part| paths(part)).map(|path| format!("{stem}{path}")).collect()
 }
 
 /// Each function's name and lines. The formatter puts a function's end below its beginning.

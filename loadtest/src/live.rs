@@ -14,7 +14,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::{
     record::UseSecond,
-    report::units::{bytes, count, millis, number, percent, plural, seconds, short},
+    units::{bytes, count, millis, number, percent, plural, seconds, short},
 };
 
 /// How far a run is.

@@ -4,6 +4,9 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use crate::{decoder::Transport, plan::Plan};
 
+/// What stands in paths and URLs for a channel's name.
+pub const CHANNEL: &str = "{channel}";
+
 /// A run that can begin.
 #[derive(Clone, Debug)]
 pub struct Order {

@@ -16,7 +16,7 @@ use signal_hook::{
 use crate::{
     cli::{self, Outputs, Run},
     live::Display,
-    record::{Record, SATURATED},
+    record::Record,
     report::{self, Outcome, Verdict},
     run, slo,
 };
@@ -62,10 +62,9 @@ pub fn run(ordered: &Run) -> ExitCode {
 }
 
 fn exit_code(record: &Record, verdict: &Verdict) -> ExitCode {
-    let is_saturated = record.client.saturated_share >= SATURATED;
     ExitCode::from(match verdict.outcome {
         Outcome::Passed => cli::MET,
-        Outcome::Missed if is_saturated => cli::MISSED_SATURATED,
+        Outcome::Missed if record.is_client_saturated() => cli::MISSED_SATURATED,
         Outcome::Missed | Outcome::Faulty => cli::MISSED,
     })
 }

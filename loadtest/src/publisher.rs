@@ -14,7 +14,7 @@ use std::{
 use ureq::{Agent, http::Request};
 
 use crate::{
-    order::Publish,
+    order::{CHANNEL, Publish},
     payload::{self, Header},
     record::Publications,
     shared::{Shared, Stage},
@@ -53,7 +53,8 @@ impl Publisher<'_> {
         }
     }
 
-    /// Publishes what the plan says, from when publishing began until the last is out or the run ends early.
+    /// Publishes what the plan says, from when publishing began until the last is out or the run
+    /// ends early.
     pub fn run(mut self) -> Publications {
         let schedule = &self.shared.schedule;
         let began = self.shared.stage.publishing_began();
@@ -135,9 +136,6 @@ impl Publisher<'_> {
         done.failures.count(failure, 1);
     }
 }
-
-/// Where the channel's name goes.
-const CHANNEL: &str = "{channel}";
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -52,6 +52,34 @@ pub struct Publications {
     pub late_micros_max: u64,
 }
 
+impl Record {
+    /// Microseconds until the last subscriber had it, for each publication that reached anybody:
+    /// of those at the rate, and of the broadcasts, each from the fastest to the slowest.
+    pub fn spreads(&self) -> [Vec<u32>; 2] {
+        let all = &self.tally.spreads;
+        let (usual, broadcasts) = all.split_at(all.len().min(self.first_broadcast as usize));
+        [usual, broadcasts].map(|spreads| {
+            let reached = spreads.iter().filter(|spread| spread.received > 0);
+            let mut micros: Vec<u32> = reached.map(|spread| spread.last_micros).collect();
+            micros.sort_unstable();
+            micros
+        })
+    }
+
+    /// Whether this process or an agent had more to do than it could.
+    pub fn is_client_saturated(&self) -> bool {
+        let is_any_agent = self.agents.iter().any(|agent| agent.is_saturated);
+        is_any_agent || self.client.saturated_share >= SATURATED
+    }
+}
+
+impl ServerUse {
+    /// Resident memory that came with the connections.
+    pub fn grown(&self) -> u64 {
+        self.resident.saturating_sub(self.resident_before)
+    }
+}
+
 impl Publications {
     /// Adds what another publisher has counted.
     pub fn merge(&mut self, other: Publications) {

@@ -4,9 +4,9 @@ use std::{fmt::Write, time::Duration};
 
 use super::Run;
 use crate::{
-    options::{Share, Value, spelled},
+    options::{Value, spelled},
     plan::{Group, Layout, Plan, Publishing, Spread},
-    units::{grouped, size_text, time_text},
+    units::{count, percent, plural, size_text, time_text},
 };
 
 /// Describes the run: whom it connects, what it publishes, and what must arrive.
@@ -15,13 +15,16 @@ pub fn text(run: &Run) -> String {
     let mut lines = vec![("plan", plan.name.clone())];
     lines.push(("active", group(&plan.active)));
     lines.push(("idle", group(&plan.idle)));
-    lines.push(("ramp", format!("{} connections per second", grouped(plan.ramp.into()))));
+    lines.push(("ramp", format!("{} connections per second", count(plan.ramp.into()))));
     let all: u32 = plan.transports.iter().map(|(_, weight)| weight).sum();
     for (transport, subscribe) in &order.endpoints.subscribe {
         let weight = plan.transports.iter().find(|(it, _)| it == transport).map_or(0, |it| it.1);
-        let share = f64::from(weight) * 100.0 / f64::from(all);
+        let share = f64::from(weight) / f64::from(all);
         let (host, path) = (&subscribe.host, &subscribe.path);
-        lines.push(("subscribe", format!("{share:.0}% {} at {host}{path}", spelled(*transport))));
+        lines.push((
+            "subscribe",
+            format!("{} {} at {host}{path}", percent(share), spelled(*transport)),
+        ));
     }
     if let Some(publish) = &order.endpoints.publish {
         let over = plan.publishing.publishers;
@@ -69,7 +72,7 @@ fn publications(plan: &Plan) -> Vec<(&'static str, String)> {
                 format!("{} to {}", size_text(payload_min.into()), size_text(payload_max.into()))
             }
         };
-        let (all, time) = (grouped(publishing.at_rate()), time_text(publishing.duration));
+        let (all, time) = (count(publishing.at_rate()), time_text(publishing.duration));
         lines.push(("publications", format!("{all}: {rate} for {time}, {bytes} each")));
     }
     if publishing.broadcasts > 0 {
@@ -114,7 +117,7 @@ fn deliveries(plan: &Plan) -> String {
     let regular = u128::from(sum) * u128::from(all) / u128::from(walked.max(1));
     let broadcasts = u64::from(plan.publishing.broadcasts) * u64::from(plan.connections());
     let about = if walked < all { "about " } else { "" };
-    format!("{about}{}", grouped(u64::try_from(regular).unwrap_or(u64::MAX) + broadcasts))
+    format!("{about}{}", count(u64::try_from(regular).unwrap_or(u64::MAX) + broadcasts))
 }
 
 /// From the first connection until nothing can arrive any more.
@@ -122,15 +125,6 @@ fn length(plan: &Plan) -> Duration {
     let ramp = plan.connections().div_ceil(plan.ramp);
     let broadcasting = plan.publishing.broadcast_every * plan.publishing.broadcasts;
     Duration::from_secs(ramp.into()) + plan.publishing.duration + broadcasting + plan.settle
-}
-
-fn percent(share: f64) -> String {
-    format!("{}%", Share(share * 100.0).text())
-}
-
-fn plural(number: u64, noun: &str) -> String {
-    let ending = if number == 1 { "" } else { "s" };
-    format!("{} {noun}{ending}", grouped(number))
 }
 
 /// Publications that are dealt out one by one; it takes a fraction of a second.

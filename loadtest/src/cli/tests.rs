@@ -147,7 +147,7 @@ plan          million
 active        100,000 subscribers of 1 channel
 idle          900,000 subscribers of 1 channel
 ramp          30,000 connections per second
-subscribe     100% ws at 127.0.0.1:8080/ws/{channel}
+subscribe     100 % ws at 127.0.0.1:8080/ws/{channel}
 publish       POST http://127.0.0.1:8081/publish/{channel} over 4 connections
 publications  60: 1 per second for 1m, 64B each
 broadcasts    3, 15s apart, each to 2 channels
@@ -161,13 +161,13 @@ plan          custom
 active        10 subscribers of 2 channels (zipf:1)
 idle          nobody
 ramp          10,000 connections per second
-subscribe     75% ws at 127.0.0.1:8080/ws/{channel}
-subscribe     25% sse at 127.0.0.1:8080/sse/{channel}
+subscribe     75 % ws at 127.0.0.1:8080/ws/{channel}
+subscribe     25 % sse at 127.0.0.1:8080/sse/{channel}
 publish       POST http://127.0.0.1:8081/publish/{channel} over 1 connection
 publications  40: 3 to 1 per second for 20s, 64B to 1KiB each
 churn         0.5 per second leave and come back
-storms        50% are cut off every 8s
-slow          10% of the active read 1kB per second
+storms        50 % are cut off every 8s
+slow          10 % of the active read 1kB per second
 deliveries    232
 takes         about 21s
 ";

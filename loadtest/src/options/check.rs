@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     plan::{Churn, Group, Plan, Publishing, Slow, Spread},
-    units::grouped,
+    units::count,
 };
 
 /// The plan that these options describe.
@@ -193,9 +193,9 @@ fn publications_can_be_numbered(plan: &Plan) -> Result<(), PlanError> {
         value: Rate { from: publishing.rate_from, to: publishing.rate_to }.text(),
         problem: format!(
             "makes {} publications in {}; a run can number {}",
-            grouped(all),
+            count(all),
             publishing.duration.text(),
-            grouped(bounds::PUBLICATIONS_MAX)
+            count(bounds::PUBLICATIONS_MAX)
         ),
         right: "lower the rate or the duration".to_owned(),
     })
@@ -210,7 +210,7 @@ fn a_day_is_enough(plan: &Plan) -> Result<(), PlanError> {
             value: plan.ramp.to_string(),
             problem: format!(
                 "takes longer than a day for {} subscribers",
-                grouped(plan.connections().into())
+                count(plan.connections().into())
             ),
             right: "write more connections per second".to_owned(),
         });

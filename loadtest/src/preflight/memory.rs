@@ -2,7 +2,9 @@
 
 use stentor::io::uring::Setup;
 
-use super::{Demand, Finding, Limits, enough_for, grouped, is_tight, most_within, rounded_up};
+use crate::units::{bytes, count};
+
+use super::{Demand, Finding, Limits, enough_for, is_tight, most_within, rounded_up};
 
 /// What an idle connection takes of the kernel and of us. The server's own memory comes on top,
 /// and nobody knows it before the run.
@@ -16,11 +18,11 @@ pub(super) fn kernel_memory(demand: &Demand, limits: &Limits) -> Option<Finding>
     }
     let what = format!(
         "{} of memory are available, and {} connections need {}, besides what the server takes",
-        gigabytes(available),
-        grouped(demand.connections),
-        gigabytes(needed),
+        bytes(available as f64),
+        count(demand.connections),
+        bytes(needed as f64),
     );
-    let most = grouped(most_within(available) / each);
+    let most = count(most_within(available) / each);
     Some(Finding::stops(what, format!("add memory, or open at most {most} connections")))
 }
 
@@ -34,10 +36,10 @@ pub(super) fn open_files(demand: &Demand, limits: &Limits) -> Option<Finding> {
     let enough = enough_for(needed);
     let what = format!(
         "fs.file-max is {}, and {} sockets besides {} open files need {}",
-        grouped(files.max),
-        grouped(demand.sockets()),
-        grouped(files.taken),
-        grouped(enough),
+        count(files.max),
+        count(demand.sockets()),
+        count(files.taken),
+        count(enough),
     );
     Some(Finding::stops(what, format!("sysctl -w fs.file-max={}", rounded_up(enough, 100_000))))
 }
@@ -53,10 +55,10 @@ pub(super) fn descriptors(demand: &Demand, limits: &Limits) -> Option<Finding> {
     let enough = enough_for(needed);
     let what = format!(
         "the hard limit of open files is {}, and {} connections on {} threads need {}",
-        grouped(limits.nofile),
-        grouped(demand.connections),
+        count(limits.nofile),
+        count(demand.connections),
         demand.threads,
-        grouped(enough),
+        count(enough),
     );
     Some(Finding::stops(what, format!("ulimit -n {}", rounded_up(enough, 1024))))
 }
@@ -79,18 +81,14 @@ pub(super) fn tcp_buffers(demand: &Demand, limits: &Limits) -> Option<Finding> {
     let enough = enough_for(needed);
     let what = format!(
         "net.ipv4.tcp_mem ends at {} pages, and one publication to {} connections may take {}",
-        grouped(pages.max),
-        grouped(demand.connections),
-        grouped(enough),
+        count(pages.max),
+        count(demand.connections),
+        count(enough),
     );
     let high = rounded_up(enough, 100_000);
     let (low, pressure) = (high / 2, high / 4 * 3);
     let fix = format!("sysctl -w net.ipv4.tcp_mem=\"{low} {pressure} {high}\"");
     Some(Finding::advice(what, fix))
-}
-
-fn gigabytes(bytes: u64) -> String {
-    format!("{:.2} GB", bytes as f64 / 1e9)
 }
 
 /// Kernel memory of an idle connection on loopback, measured.

@@ -109,18 +109,5 @@ fn rounded_up(limit: u64, step: u64) -> u64 {
     limit.checked_next_multiple_of(step).unwrap_or(limit)
 }
 
-/// A number with commas between its thousands.
-fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 /// How much of a limit may be needed.
 const PERCENT: u128 = 98;

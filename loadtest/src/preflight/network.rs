@@ -1,6 +1,8 @@
 //! What the network stack lets through: ports, queues, hashes, connection tracking.
 
-use super::{Demand, Finding, Limits, enough_for, grouped, is_tight, rounded_up};
+use crate::units::count;
+
+use super::{Demand, Finding, Limits, enough_for, is_tight, rounded_up};
 
 /// An address connects once from each port, and quickly only while most ports are free: connect
 /// tries those of one parity first, and above about half of them a try costs ever more.
@@ -13,11 +15,11 @@ pub(super) fn ports(demand: &Demand, limits: &Limits) -> Option<Finding> {
     let what = format!(
         "net.ipv4.ip_local_port_range has {} ports: {} can open {} connections \
          quickly and {} at most, and {} are wanted",
-        grouped(ports),
+        count(ports),
         sources(addresses),
-        grouped(quick),
-        grouped(addresses.saturating_mul(ports)),
-        grouped(demand.connections),
+        count(quick),
+        count(addresses.saturating_mul(ports)),
+        count(demand.connections),
     );
     let fix = ports_fix(demand.connections, addresses);
     Some(match is_tight(demand.connections, addresses.saturating_mul(ports)) {
@@ -37,7 +39,7 @@ fn ports_fix(connections: u64, addresses: u64) -> String {
 
 fn sources(addresses: u64) -> String {
     let plural = if addresses == 1 { "" } else { "es" };
-    format!("{} source address{plural}", grouped(addresses))
+    format!("{} source address{plural}", count(addresses))
 }
 
 /// How many of an address's ports are planned with.
@@ -56,9 +58,9 @@ pub(super) fn accept_queue(demand: &Demand, limits: &Limits) -> Option<Finding> 
     let what = format!(
         "net.core.somaxconn is {}, and {} connections per second may queue {}: what does not fit \
          waits a second",
-        grouped(length),
-        grouped(demand.ramp_per_second),
-        grouped(needed),
+        count(length),
+        count(demand.ramp_per_second),
+        count(needed),
     );
     let wanted = rounded_up(enough_for(needed), 1024);
     let fix = format!("sysctl -w net.core.somaxconn={wanted}, before the server starts");
@@ -76,8 +78,8 @@ pub(super) fn hash_table(demand: &Demand, limits: &Limits) -> Option<Finding> {
     let what = format!(
         "the TCP hash has {} buckets for {} sockets, and finding one costs processor time that \
          would be the server's",
-        grouped(buckets),
-        grouped(sockets),
+        count(buckets),
+        count(sockets),
     );
     let wanted = sockets.checked_next_power_of_two().unwrap_or(BUCKETS_MAX);
     let wanted = wanted.clamp(BUCKETS_UNLESS_MORE, BUCKETS_MAX);
@@ -99,10 +101,10 @@ pub(super) fn conntrack(demand: &Demand, limits: &Limits) -> Option<Finding> {
     let enough = enough_for(needed);
     let what = format!(
         "net.netfilter.nf_conntrack_max is {}, and {} connections besides {} tracked ones need {}",
-        grouped(table.max),
-        grouped(demand.connections),
-        grouped(table.taken),
-        grouped(enough),
+        count(table.max),
+        count(demand.connections),
+        count(table.taken),
+        count(enough),
     );
     let wanted = rounded_up(enough, 100_000);
     let fix = format!("sysctl -w net.netfilter.nf_conntrack_max={wanted}");

@@ -97,7 +97,7 @@ fn memory_at_its_boundary() {
     silent(&demand(), &available(8_673_469_388));
     let finding = only(&demand(), &available(8_673_469_387));
     assert_eq!(finding.severity, Stops);
-    let what = "8.67 GB of memory are available, and 1,000,000 connections need 8.50 GB, \
+    let what = "8.67 GB of memory are available, and 1,000,000 connections need 8.5 GB, \
                 besides what the server takes";
     assert_eq!(finding.what, what);
     assert_eq!(finding.fix, "add memory, or open at most 999,999 connections");

@@ -1,14 +1,14 @@
 //! What the command line says, over what the profile says, as far as the plan needs it.
 
 use super::{
-    CHANNEL, PathTemplate, Profile, ProfileError, Wanted,
+    PathTemplate, Profile, ProfileError, Wanted,
     header::laid_over,
     url::{Site, Url},
 };
 use crate::{
     decoder::Transport,
     options::spelled,
-    order::{Endpoints, Publish, Subscribe},
+    order::{CHANNEL, Endpoints, Publish, Subscribe},
     plan::Plan,
 };
 

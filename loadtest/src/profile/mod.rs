@@ -13,7 +13,7 @@ mod url;
 use serde::Deserialize;
 
 use crate::{
-    order::Endpoints,
+    order::{CHANNEL, Endpoints},
     plan::Plan,
     shelf::{Sheet, Shelf, ShelfError},
 };
@@ -139,9 +139,6 @@ impl Method {
         }
     }
 }
-
-/// What stands in paths for a channel's name.
-pub const CHANNEL: &str = "{channel}";
 
 /// The keys of a profile.
 const KEYS: &[&str] = &[

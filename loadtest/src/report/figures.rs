@@ -8,10 +8,7 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-use crate::{
-    record::{ClientUse, Record, SATURATED, ServerUse},
-    tally,
-};
+use crate::record::{ClientUse, Record, SATURATED, ServerUse};
 
 /// The figures of a run.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -179,7 +176,7 @@ impl Figures {
         let established = record.tally.connections.established;
         let received = record.tally.deliveries.received;
         let client = client(record, &record.client);
-        let (usual, broadcasts) = spreads(record);
+        let [usual, broadcasts] = record.spreads().map(|micros| Spread::of(&micros));
         Figures {
             connections: connections(record),
             publications: publications(record),
@@ -210,9 +207,9 @@ impl Percentiles {
 }
 
 impl Spread {
-    /// Of publications that took so many microseconds each; none of no publications.
-    fn of(mut micros: Vec<u32>) -> Option<Spread> {
-        micros.sort_unstable();
+    /// Of publications that took so many microseconds each, in rising order; none of no
+    /// publications.
+    fn of(micros: &[u32]) -> Option<Spread> {
         let max = *micros.last()?;
         let half = micros[(micros.len() - 1) / 2];
         Some(Spread { p50: millis(half.into()), max: millis(max.into()) })
@@ -221,13 +218,12 @@ impl Spread {
 
 impl Server {
     fn of(server: &ServerUse, established: u64, received: u64) -> Server {
-        let grown = server.resident.saturating_sub(server.resident_before);
         Server {
             cpu_seconds: seconds(server.cpu),
             cpu_us_per_delivery: ratio(server.cpu.as_secs_f64() * 1e6, received as f64)
                 .map(|micros| rounded(micros, 3)),
             rss_bytes: server.resident,
-            rss_bytes_per_connection: per_connection(grown, established),
+            rss_bytes_per_connection: per_connection(server.grown(), established),
             kernel_bytes: server.kernel,
             kernel_bytes_per_connection: per_connection(server.kernel, established),
             kernel_is_both_ends: server.kernel_is_both_ends,
@@ -279,25 +275,13 @@ fn deliveries(record: &Record) -> Deliveries {
 
 fn client(record: &Record, client: &ClientUse) -> Client {
     let grown = client.resident.saturating_sub(client.resident_before);
-    let is_any_agent = record.agents.iter().any(|agent| agent.is_saturated);
     Client {
         cpu_seconds: seconds(client.cpu),
         rss_bytes: client.resident,
         rss_bytes_per_connection: per_connection(grown, record.tally.connections.established),
-        saturated: is_any_agent || client.saturated_share >= SATURATED,
+        saturated: record.is_client_saturated(),
         saturated_share: rounded(client.saturated_share, 3),
     }
-}
-
-/// The spreads of the publications before the broadcasts, and of the broadcasts.
-fn spreads(record: &Record) -> (Option<Spread>, Option<Spread>) {
-    let spreads = &record.tally.spreads;
-    let (usual, broadcasts) = spreads.split_at(spreads.len().min(record.first_broadcast as usize));
-    let arrived = |spreads: &[tally::Spread]| {
-        let arrived = spreads.iter().filter(|spread| spread.received > 0);
-        Spread::of(arrived.map(|spread| spread.last_micros).collect())
-    };
-    (arrived(usual), arrived(broadcasts))
 }
 
 fn per_connection(bytes: u64, connections: u64) -> Option<f64> {

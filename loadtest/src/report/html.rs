@@ -5,13 +5,15 @@
 
 use std::fmt::Write;
 
-use crate::record::Record;
+use crate::{
+    record::Record,
+    units::{bytes, count, millis, number, plural, short},
+};
 
 use super::{
     Figures, Outcome, Verdict,
     plots::{self, COLUMNS_MAX, HALF, WIDE},
     series::Series,
-    units::{bytes, count, millis, number, plural, short},
     when::rfc3339,
     words::{self, Line, TIMES},
 };

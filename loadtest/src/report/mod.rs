@@ -14,7 +14,6 @@ mod plots;
 mod sample;
 pub mod series;
 pub mod table;
-pub mod units;
 mod verdict;
 mod when;
 mod words;

@@ -1,11 +1,13 @@
 //! The report in words: lines of a name and what is to be said of it, for the table and the page.
 
-use crate::record::{AgentNote, Record};
+use crate::{
+    record::{AgentNote, Record},
+    units::{bytes, count, millis, number, percent, plural, seconds},
+};
 
 use super::{
     Figures, Percentiles, Spread, Verdict, Whose,
     figures::{Client, Server},
-    units::{bytes, count, millis, number, percent, plural, seconds},
     verdict::{Outcome, faults},
 };
 

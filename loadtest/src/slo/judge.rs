@@ -6,10 +6,7 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use super::{Measure, Slo};
-use crate::{
-    record::{Record, ServerUse},
-    tally::Spread,
-};
+use crate::record::{Record, ServerUse};
 
 /// An objective that was missed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -47,7 +44,7 @@ pub fn judge(slo: &Slo, record: &Record) -> Vec<Miss> {
 /// What a measure was, in its unit, or why it was not measured.
 fn measured(measure: Measure, record: &Record) -> Result<u64, &'static str> {
     let (times, deliveries) = (&record.tally.times, &record.tally.deliveries);
-    let (regular, broadcasts) = spreads(record);
+    let [usual, broadcasts] = record.spreads();
     match measure {
         Measure::P50 => quantile(&times.delivery, 0.5),
         Measure::P90 => quantile(&times.delivery, 0.9),
@@ -57,9 +54,9 @@ fn measured(measure: Measure, record: &Record) -> Result<u64, &'static str> {
         Measure::ConnectP99 => quantile(&times.connect, 0.99),
         Measure::HandshakeP99 => quantile(&times.handshake, 0.99),
         Measure::FirstP99 => quantile(&times.first, 0.99),
-        Measure::SpreadP50 => ranked(regular, |count| count.div_ceil(2)).ok_or(NO_PUBLICATION),
-        Measure::SpreadMax => ranked(regular, |count| count).ok_or(NO_PUBLICATION),
-        Measure::BroadcastMax => ranked(broadcasts, |count| count).ok_or(NO_BROADCAST),
+        Measure::SpreadP50 => ranked(&usual, |count| count.div_ceil(2)).ok_or(NO_PUBLICATION),
+        Measure::SpreadMax => ranked(&usual, |count| count).ok_or(NO_PUBLICATION),
+        Measure::BroadcastMax => ranked(&broadcasts, |count| count).ok_or(NO_BROADCAST),
         Measure::Loss => Ok(deliveries.lost),
         Measure::Duplicates => Ok(deliveries.duplicated),
         Measure::Reordered => Ok(deliveries.reordered),
@@ -68,10 +65,12 @@ fn measured(measure: Measure, record: &Record) -> Result<u64, &'static str> {
         Measure::ConnectFailures => Ok(record.tally.connections.failed),
         Measure::PublishFailures => Ok(record.publications.failed),
         Measure::Ramp => Ok(nanos(record.tally.connections.ramp)),
-        Measure::RssPerConnection => {
-            let used = |server: &ServerUse| server.resident.saturating_sub(server.resident_before);
-            per_one(record, used, record.tally.connections.established, "nobody was connected")
-        }
+        Measure::RssPerConnection => per_one(
+            record,
+            ServerUse::grown,
+            record.tally.connections.established,
+            "nobody was connected",
+        ),
         Measure::CpuPerDelivery => {
             per_one(record, |server| nanos(server.cpu), deliveries.received, "nothing was received")
         }
@@ -89,20 +88,11 @@ fn quantile(histogram: &Histogram<u64>, quantile: f64) -> Result<u64, &'static s
     Ok(histogram.lowest_equivalent(histogram.value_at_quantile(quantile)) * NANOS_PER_MICRO)
 }
 
-/// Publications at the rate, and broadcasts.
-fn spreads(record: &Record) -> (&[Spread], &[Spread]) {
-    let all = &record.tally.spreads;
-    all.split_at(all.len().min(record.first_broadcast as usize))
-}
-
-/// The time until the last subscriber had it, in nanoseconds, of the publication of the rank that
-/// `rank` picks: from 1, the fastest, to the number of those that reached anybody.
-fn ranked(spreads: &[Spread], rank: impl Fn(usize) -> usize) -> Option<u64> {
-    let reached = spreads.iter().filter(|spread| spread.received > 0);
-    let mut times: Vec<u32> = reached.map(|spread| spread.last_micros).collect();
-    times.sort_unstable();
-    let index = rank(times.len()).checked_sub(1)?;
-    Some(u64::from(times[index]) * NANOS_PER_MICRO)
+/// The time in nanoseconds of the rank that `rank` picks: from 1, the fastest, to the number of
+/// these rising `micros`; none of no times.
+fn ranked(micros: &[u32], rank: impl Fn(usize) -> usize) -> Option<u64> {
+    let index = rank(micros.len()).checked_sub(1)?;
+    Some(u64::from(micros[index]) * NANOS_PER_MICRO)
 }
 
 /// What the server used for each of so many, rounded up: at the limit exactly if all of them

@@ -1,7 +1,7 @@
 //! The subscribers of one thread: connected, read, answered, judged, on a ring of their own.
 //!
 //! Connections are direct descriptors, so they cost no open files once they are made, and
-//! a subscriber is a [`Place`] of 48 bytes. A thread's subscribers are those whose number leaves
+//! a subscriber is a `Place` of 48 bytes. A thread's subscribers are those whose number leaves
 //! its remainder; what each of them does follows from its number ([`Layout`](crate::plan::Layout)).
 //!
 //! A turn: begin and finish connections, wait, read whoever has something, answer pings.
@@ -26,6 +26,7 @@ use stentor::{
 use crate::{
     decoder::{self, Fault, Stream, Transport},
     oracle::{Published, Seat},
+    order::CHANNEL,
     shared::{Shared, Stage},
     tally::Tally,
 };
@@ -196,7 +197,7 @@ impl Swarm {
             self.places[slot.index()] = Place { stream: Stream::new(role.transport), holder };
             let subscribe = self.shared.subscribe(role.transport);
             let path =
-                subscribe.path.replace("{channel}", &self.shared.plan.channel_name(role.channel));
+                subscribe.path.replace(CHANNEL, &self.shared.plan.channel_name(role.channel));
             let request =
                 decoder::request(role.transport, &subscribe.host, &path, &subscribe.headers);
             self.desk.unsent.insert(slot, request);

@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use plotters::coord::ranged1d::{KeyPointHint, NoDefaultFormatting, Ranged, ValueFormatter};
 
-use crate::report::units::number;
+use crate::units::number;
 
 /// One axis of a plot.
 #[derive(Clone, Debug, PartialEq)]
@@ -151,7 +151,7 @@ const PERCENTILES: [&str; 6] = ["50", "90", "99", "99.9", "99.99", "99.999"];
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::units::{millis, short};
+    use crate::units::{millis, short};
 
     fn names(axis: &Axis) -> Vec<&str> {
         axis.ticks.iter().map(|(_, name)| &name[..]).collect()

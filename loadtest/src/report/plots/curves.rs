@@ -9,8 +9,8 @@ use super::{
     axis::Axis,
     canvas::{self, CLIENT, FINE, HALF, SERVER, WASH},
 };
-use crate::report::{
-    series::{Column, Series},
+use crate::{
+    report::series::{Column, Series},
     units::{bytes, number, short},
 };
 

@@ -7,11 +7,9 @@ use super::{
     canvas::{self, HEAT, Size},
 };
 use crate::{
-    report::{
-        series::{Column, Series},
-        units::millis,
-    },
+    report::series::{Column, Series},
     tally::heat_floor,
+    units::millis,
 };
 
 /// The heat map; none if nothing was delivered. Only rows that are used are shown.

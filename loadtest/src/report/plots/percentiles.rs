@@ -7,7 +7,7 @@ use super::{
     axis::Axis,
     canvas::{self, FINE, HALF, SERVER},
 };
-use crate::report::units::millis;
+use crate::units::millis;
 
 /// The plot of a histogram of microseconds; none of an empty one.
 pub fn percentiles(micros: &Histogram<u64>) -> Option<String> {

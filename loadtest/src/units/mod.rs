@@ -1,10 +1,17 @@
-//! Numbers, times and sizes as people write them, read strictly and written back.
+//! Numbers, times and sizes: read strictly, and written for two purposes.
+//!
+//! What is compared with a limit or may be typed again is written exactly, here: `250.111ms`.
+//! What is only looked at is rounded to three digits: `250 ms`.
 //!
 //! A time must have a unit, and a unit has one spelling, so that nobody finds out after an hour
 //! that `60` meant minutes. What is written is read back as the same value. An error here is only
 //! what is wrong with the text, `has no unit`; whoever asked knows whose text it is.
 
 use std::time::Duration;
+
+mod rounded;
+
+pub use rounded::{bytes, millis, number, percent, seconds, short};
 
 /// Reads a whole number: digits and nothing else.
 pub fn whole(text: &str) -> Result<u64, String> {
@@ -67,10 +74,15 @@ pub fn size_text(bytes: u64) -> String {
 }
 
 /// Writes a whole number with its thousands apart: `1,000,000`.
-pub fn grouped(number: u64) -> String {
+pub fn count(number: u64) -> String {
     let digits = number.to_string();
     let groups = digits.as_bytes().rchunks(3).rev().map(String::from_utf8_lossy);
     groups.collect::<Vec<_>>().join(",")
+}
+
+/// Writes a number and what it counts: `1 publication`, `2 publications`.
+pub fn plural(number: u64, noun: &str) -> String {
+    format!("{} {noun}{}", count(number), if number == 1 { "" } else { "s" })
 }
 
 /// The number at the beginning of a text and the unit behind it.
@@ -154,7 +166,8 @@ mod tests {
             assert_eq!(size_text(bytes), written);
         }
         let numbers = [(0, "0"), (999, "999"), (1_000, "1,000"), (12_345_678, "12,345,678")];
-        assert!(numbers.iter().all(|&(number, text)| grouped(number) == text));
+        assert!(numbers.iter().all(|&(number, text)| count(number) == text));
+        assert_eq!([1, 2].map(|number| plural(number, "second")), ["1 second", "2 seconds"]);
     }
 
     /// What is wrong with a text is said in a few words.

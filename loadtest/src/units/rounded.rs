@@ -1,17 +1,6 @@
-//! Numbers as people read them: three digits that matter, and a unit that fits.
+//! Numbers to look at: three digits that matter, and a unit that fits.
 
-/// A count in full: `1,000,000`.
-pub fn count(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() * 4 / 3);
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
+use super::count;
 
 /// A number with three digits, without zeros at the end: `0.44`, `58.5`, `94,600`.
 pub fn number(value: f64) -> String {
@@ -64,11 +53,6 @@ pub fn percent(share: f64) -> String {
     }
 }
 
-/// A number and what it counts: `1 publication`, `2 publications`.
-pub fn plural(number: u64, noun: &str) -> String {
-    format!("{} {noun}{}", count(number), if number == 1 { "" } else { "s" })
-}
-
 fn scaled<'a>(mut value: f64, units: &[&'a str]) -> (f64, &'a str) {
     let mut units = units.iter();
     let mut unit = units.next().expect("one at least");
@@ -119,15 +103,6 @@ mod tests {
             [0.0, 0.005, 0.054, 0.12, 1.0].map(percent),
             ["0 %", "0.5 %", "5.4 %", "12 %", "100 %"]
         );
-    }
-
-    #[test]
-    fn a_count_has_its_thousands_apart() {
-        assert_eq!(
-            [0, 999, 1_000, 12_345, 1_000_000].map(count),
-            ["0", "999", "1,000", "12,345", "1,000,000"]
-        );
-        assert_eq!([1, 2].map(|number| plural(number, "second")), ["1 second", "2 seconds"]);
     }
 
     #[test]
