@@ -5,7 +5,8 @@
 //! A session of a subscriber is judged by itself: who leaves and comes back begins anew.
 //!
 //! What is missing stays open until the session ends, since it may yet come, late and out of
-//! order. What comes damaged counts as corrupt, and not as lost besides.
+//! order. What comes damaged counts as corrupt, and not as lost besides. What is open is bounded by
+//! [`MISSING_MAX`]: past that it is lost at once, whether or not the server is known to have had it.
 
 use std::{collections::HashMap, ops::Range};
 
@@ -59,6 +60,8 @@ pub struct Oracle {
     /// By subscriber: what is missing of its session, oldest first, and what came damaged.
     open: HashMap<u32, Open>,
     missing_ranges: usize,
+    /// [`MISSING_MAX`], but in tests.
+    missing_max: usize,
     /// What was counted so far.
     pub deliveries: Deliveries,
 }
@@ -97,7 +100,8 @@ impl Oracle {
     /// For the publications of this run.
     pub fn new(run: u32) -> Oracle {
         let deliveries = Deliveries::default();
-        Oracle { run, open: HashMap::new(), missing_ranges: 0, deliveries }
+        let open = HashMap::new();
+        Oracle { run, open, missing_ranges: 0, missing_max: MISSING_MAX, deliveries }
     }
 
     /// Judges a message that a subscriber received.
@@ -152,8 +156,13 @@ impl Oracle {
             seat.first = seat.first.min(header.sequence);
             seat.next = seat.first;
         }
+        if header.sequence.checked_add(1) == Some(seat.first) {
+            // It was under way when the subscriber joined, and a later one overtook it.
+            seat.first = header.sequence;
+            return Verdict::Late(header);
+        }
         if header.sequence < seat.next {
-            return match self.find(subscriber, header.sequence) {
+            return match self.find(subscriber, seat.channel, header.sequence) {
                 true => Verdict::Late(header),
                 false => Verdict::Repeated(header),
             };
@@ -161,33 +170,52 @@ impl Oracle {
         if header.sequence > seat.next {
             self.miss(subscriber, seat.channel, seat.next..header.sequence);
         }
-        seat.next = header.sequence + 1;
+        seat.next = header.sequence.saturating_add(1);
         Verdict::Good(header)
     }
 
     /// Notes that these have not come so far.
     fn miss(&mut self, subscriber: u32, channel: u32, range: Range<u32>) {
-        if self.missing_ranges == MISSING_MAX {
-            self.lose(subscriber, channel, range.start, (range.end - range.start).into());
-            return;
+        if self.missing_ranges >= self.missing_max {
+            return self.lose_at_once(subscriber, channel, range);
         }
         self.missing_ranges += 1;
         self.open.entry(subscriber).or_default().missing.push(range);
     }
 
     /// Takes one off the missing. Returns whether it was among them.
-    fn find(&mut self, subscriber: u32, sequence: u32) -> bool {
+    fn find(&mut self, subscriber: u32, channel: u32, sequence: u32) -> bool {
         let Some(open) = self.open.get_mut(&subscriber) else { return false };
         let at = open.missing.partition_point(|range| range.end <= sequence);
         let Some(range) = open.missing.get(at).filter(|range| range.contains(&sequence)) else {
             return false;
         };
-        let parts = [range.start..sequence, sequence + 1..range.end];
-        let parts = parts.into_iter().filter(|part| !part.is_empty());
-        let before = open.missing.len();
-        open.missing.splice(at..=at, parts);
-        self.missing_ranges = self.missing_ranges + open.missing.len() - before;
+        let (before, after) = (range.start..sequence, sequence + 1..range.end);
+        open.missing.remove(at);
+        self.missing_ranges -= 1;
+        let has_room_for_both = self.missing_ranges + 2 <= self.missing_max;
+        let (kept, lost) = match before.is_empty() || after.is_empty() || has_room_for_both {
+            true => ([before, after], None),
+            false => ([0..0, after], Some(before)),
+        };
+        let kept = kept.into_iter().filter(|part| !part.is_empty());
+        self.missing_ranges += kept.clone().count();
+        open.missing.splice(at..at, kept);
+        lost.into_iter().for_each(|range| self.lose_at_once(subscriber, channel, range));
         true
+    }
+
+    /// Gives up on what there is no room to remember. What came damaged may have been some of it.
+    fn lose_at_once(&mut self, subscriber: u32, channel: u32, range: Range<u32>) {
+        let mut lost = range.end - range.start;
+        if let Some(open) = self.open.get_mut(&subscriber) {
+            let damaged = open.corrupt.min(lost);
+            open.corrupt -= damaged;
+            lost -= damaged;
+        }
+        if lost > 0 {
+            self.lose(subscriber, channel, range.start, lost.into());
+        }
     }
 
     fn settle(&mut self, subscriber: u32, seat: &Seat, end: u32, published: &dyn Published) {

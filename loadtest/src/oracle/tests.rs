@@ -153,6 +153,43 @@ fn the_first_faults_are_told_one_by_one() {
     assert_eq!(oracle.deliveries.duplicated, 19);
 }
 
+/// Who is overtaken while the subscriber joins comes late, and not again.
+#[test]
+fn what_was_under_way_at_the_handshake_may_be_overtaken() {
+    let found = counts(5, &publications([5, 4, 6, 4]), &book(7));
+    let want = Deliveries { expected: 3, received: 3, ..Deliveries::default() };
+    assert_eq!(found, Deliveries { reordered: 1, duplicated: 1, ..want });
+}
+
+/// No more is remembered than the bound allows. What is past it is lost at once, whatever comes of
+/// it later, and nothing is lost twice.
+#[test]
+fn what_is_missing_is_bounded() {
+    let mut oracle = Oracle { missing_max: 2, ..Oracle::new(RUN) };
+    let mut seat = Seat::new(CHANNEL, 0);
+    let mut lost_after = |oracle: &mut Oracle, message: &[u8]| {
+        oracle.on_message(1, &mut seat, message);
+        assert!(oracle.missing_ranges <= 2);
+        let remembered: usize = oracle.open.values().map(|it| it.missing.len()).sum();
+        assert_eq!(oracle.missing_ranges, remembered);
+        oracle.deliveries.lost
+    };
+    let mut feed = |sequence| lost_after(&mut oracle, &publication(sequence));
+    assert_eq!([0, 6, 8].map(&mut feed), [0, 0, 0], "1 to 5 and 7 are missing, and remembered");
+    assert_eq!([11].map(&mut feed), [2], "9 and 10 are not");
+    assert_eq!([3].map(&mut feed), [4], "1 and 2 make room for 4 and 5");
+    assert_eq!([7, 4, 5].map(&mut feed), [4, 4, 4], "these come late");
+    assert_eq!([20, 22].map(&mut feed), [4, 4], "there is room again");
+    // One that came damaged stands for one of the two that are not remembered.
+    assert_eq!(lost_after(&mut oracle, b"damaged"), 4);
+    assert_eq!(lost_after(&mut oracle, &publication(25)), 5);
+    oracle.on_end(1, &seat, &book(26));
+    let Deliveries { expected, received, lost, corrupt, reordered, duplicated, .. } =
+        oracle.deliveries;
+    assert_eq!((expected, received, lost, corrupt), (26, 11, 5 + 8 + 1, 1));
+    assert_eq!((reordered, duplicated, oracle.missing_ranges), (4, 0, 0));
+}
+
 proptest! {
     /// However a session is damaged, the counts are those of a book that keeps everything.
     ///
