@@ -34,7 +34,9 @@ impl Display {
         Display
     }
     pub fn show(&mut self, snapshot: &Snapshot) {
-        if (snapshot.elapsed.as_millis() / 100) % 20 == 0 { eprintln!("{snapshot:?}"); }
+        if (snapshot.elapsed.as_millis() / 100) % 20 == 0 {
+            eprintln!("{snapshot:?}");
+        }
     }
     pub fn say(&mut self, line: &str) {
         eprintln!("{line}");
