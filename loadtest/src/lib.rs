@@ -1,8 +1,10 @@
 //! A load tester for broadcast servers: millions of subscribers, honest latency, proof of arrival.
 #![forbid(unsafe_code)]
 
+pub mod agent;
 pub mod decoder;
 pub mod live;
+pub mod meter;
 pub mod oracle;
 pub mod order;
 pub mod payload;

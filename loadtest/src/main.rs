@@ -65,6 +65,7 @@ fn main() {
         pid: None,
         threads: arg("--threads", 2.0) as u32,
         agents: vec![],
+        agent_key: None,
         ignores_limits: false,
         server_log: Some("/tmp/server.log".into()),
     };

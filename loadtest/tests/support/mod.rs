@@ -1,0 +1,3 @@
+//! What tests of the load tester share.
+
+pub mod stentor;
