@@ -1,9 +1,11 @@
 //! A load tester for broadcast servers: millions of subscribers, honest latency, proof of arrival.
 #![forbid(unsafe_code)]
 
+pub mod agent;
 pub mod cli;
 pub mod decoder;
 pub mod live;
+pub mod meter;
 pub mod options;
 pub mod oracle;
 pub mod order;

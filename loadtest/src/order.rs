@@ -2,6 +2,8 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 use crate::{decoder::Transport, plan::Plan};
 
 /// What stands in paths and URLs for a channel's name.
@@ -22,6 +24,8 @@ pub struct Order {
     pub threads: u32,
     /// Addresses of agents that share the subscribers; this process then has none itself.
     pub agents: Vec<String>,
+    /// The key that the agents ask for, if they do.
+    pub agent_key: Option<String>,
     /// Whether limits that a run will hit stop it before it begins.
     pub ignores_limits: bool,
     /// Where the server's output goes, beside the last lines that errors quote.
@@ -40,7 +44,7 @@ pub struct Endpoints {
 }
 
 /// How to subscribe.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Subscribe {
     /// Where to connect.
     pub address: SocketAddr,

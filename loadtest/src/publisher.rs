@@ -60,10 +60,7 @@ impl Publisher<'_> {
         let began = self.shared.stage.publishing_began();
         for number in 0..schedule.publications() {
             let due = began + schedule.due(number);
-            let broadcast = schedule.is_broadcast(number).then(|| 0..self.shared.plan.channels());
-            let target = self.shared.layout.target(number).map(|channel| channel..channel + 1);
-            let channels = broadcast.or(target).unwrap_or(0..0);
-            for channel in channels {
+            for channel in self.shared.targets(number) {
                 if !self.is_mine(channel) {
                     continue;
                 }

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, SystemTime};
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     plan::Plan,
     tally::{Names, Tally},
@@ -112,7 +114,7 @@ pub struct ServerUse {
 }
 
 /// What the load tester used.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct ClientUse {
     /// Processor time while publications were due, until the last had arrived.
     pub cpu: Duration,
@@ -126,8 +128,25 @@ pub struct ClientUse {
     pub seconds: Vec<UseSecond>,
 }
 
+impl ClientUse {
+    /// Adds what another machine used. All are as saturated as the most saturated one.
+    pub fn merge(&mut self, other: &ClientUse) {
+        self.cpu += other.cpu;
+        self.resident += other.resident;
+        self.resident_before += other.resident_before;
+        self.saturated_share = self.saturated_share.max(other.saturated_share);
+        if self.seconds.len() < other.seconds.len() {
+            self.seconds.resize(other.seconds.len(), UseSecond::default());
+        }
+        for (own, other) in self.seconds.iter_mut().zip(&other.seconds) {
+            own.processors += other.processors;
+            own.resident += other.resident;
+        }
+    }
+}
+
 /// What a process used in one second.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct UseSecond {
     /// Processors in use: 1.5 is one and a half.
     pub processors: f64,

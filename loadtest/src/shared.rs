@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashSet,
+    ops::Range,
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering},
@@ -39,7 +40,7 @@ pub struct Shared {
     pub published: AtomicU64,
     /// How far the run is.
     pub stage: Clock,
-    /// What each thread of subscribers has counted so far.
+    /// What each thread of subscribers, or each agent, has counted so far.
     pub gauges: Vec<Gauges>,
 }
 
@@ -71,7 +72,7 @@ pub struct Ledger {
     uncertain: Mutex<HashSet<(u32, u32)>>,
 }
 
-/// What a thread of subscribers has counted so far, for whoever watches. The tally has the truth.
+/// What a thread or an agent has counted so far, for whoever watches. The tally has the truth.
 #[derive(Debug)]
 pub struct Gauges {
     /// Connections that are live.
@@ -106,6 +107,36 @@ impl Default for Gauges {
 }
 
 impl Shared {
+    /// What a run of this number begins with, where so many parties have gauges.
+    pub fn new(
+        run: u32,
+        epoch: Instant,
+        plan: Plan,
+        subscribe: Vec<(Transport, Subscribe)>,
+        gauges: u32,
+    ) -> Shared {
+        Shared {
+            run,
+            epoch,
+            layout: Layout::new(&plan),
+            schedule: Schedule::new(&plan),
+            subscribe,
+            ledger: Ledger::new(plan.channels()),
+            published: AtomicU64::new(0),
+            stage: Clock::default(),
+            gauges: (0..gauges).map(|_| Gauges::default()).collect(),
+            plan,
+        }
+    }
+
+    /// The channels that the publication of this number goes to.
+    pub fn targets(&self, number: u32) -> Range<u32> {
+        if self.schedule.is_broadcast(number) {
+            return 0..self.plan.channels();
+        }
+        self.layout.target(number).map_or(0..0, |channel| channel..channel + 1)
+    }
+
     /// Time since the epoch; zero before it.
     pub fn since_epoch(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.epoch)
@@ -166,6 +197,19 @@ impl Ledger {
     /// The server refused it: the next publication is this one again.
     pub fn take_back(&self, channel: u32, sequence: u32) {
         self.handed_over[channel as usize].store(sequence, Ordering::Release);
+    }
+
+    /// So many publications of the channel were handed over, whatever was thought before.
+    pub fn correct(&self, channel: u32, handed_over: u32) {
+        self.handed_over[channel as usize].store(handed_over, Ordering::Release);
+    }
+
+    /// Those of which nobody knows whether the server took them, by channel and sequence.
+    pub fn uncertain(&self) -> Vec<(u32, u32)> {
+        let uncertain = self.uncertain.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut uncertain: Vec<_> = uncertain.iter().copied().collect();
+        uncertain.sort_unstable();
+        uncertain
     }
 
     /// Nobody knows whether the server took it.

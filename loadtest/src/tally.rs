@@ -6,6 +6,9 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
+
+mod wire;
 
 /// Distinct texts that a [`Names`] keeps; the rest are counted together.
 pub const NAMES_MAX: usize = 50;
@@ -17,7 +20,7 @@ pub const SPREADS_MAX: usize = 1 << 20;
 pub const HEAT_ROWS: usize = 52;
 
 /// What was counted and timed.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Tally {
     /// Connections.
     pub connections: Connections,
@@ -32,7 +35,7 @@ pub struct Tally {
 }
 
 /// What became of the connections.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Connections {
     /// Subscribers that were to be connected.
     pub requested: u64,
@@ -49,7 +52,7 @@ pub struct Connections {
 }
 
 /// What arrived, and what did not.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Deliveries {
     /// Publications that subscribers were owed, each counted for each of them.
     pub expected: u64,
@@ -74,20 +77,25 @@ pub struct Deliveries {
 }
 
 /// How long things took, in microseconds.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Times {
     /// From `connect` to a connection.
+    #[serde(with = "wire::histogram")]
     pub connect: Histogram<u64>,
     /// From the request to the answer that grants it.
+    #[serde(with = "wire::histogram")]
     pub handshake: Histogram<u64>,
     /// From that answer to the first publication.
+    #[serde(with = "wire::histogram")]
     pub first: Histogram<u64>,
     /// From when a publication was due to when a subscriber had it.
+    #[serde(with = "wire::histogram")]
     pub delivery: Histogram<u64>,
 }
 
 /// How far a publication got.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "(u32, u32)", into = "(u32, u32)")]
 pub struct Spread {
     /// Subscribers that have it.
     pub received: u32,
@@ -96,18 +104,19 @@ pub struct Spread {
 }
 
 /// What happened in one second.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Second {
     /// Connections at its end.
     pub connections: u64,
     /// Publications received in it.
     pub deliveries: u64,
     /// How many of them had which latency; see [`heat_row`].
+    #[serde(with = "wire::heat")]
     pub heat: [u32; HEAT_ROWS],
 }
 
 /// Texts and how often each came up. Holds at most [`NAMES_MAX`] of them.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Names(BTreeMap<String, u64>);
 
 impl Tally {

@@ -15,9 +15,11 @@ mod network;
 #[cfg(test)]
 mod tests;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub use limits::{Limits, Taken};
+
+use crate::{decoder::Transport, order::Subscribe, plan::Plan};
 
 /// What a run needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +37,22 @@ pub struct Demand {
 }
 
 impl Demand {
+    /// What so many of a plan's subscribers need, on so many threads of this machine.
+    pub fn of(
+        plan: &Plan,
+        subscribe: &[(Transport, Subscribe)],
+        connections: u64,
+        threads: u32,
+    ) -> Demand {
+        Demand {
+            connections,
+            server_is_here: subscribe.iter().any(|(_, it)| it.address.ip().is_loopback()),
+            ramp_per_second: plan.ramp.into(),
+            source_addresses: None,
+            threads,
+        }
+    }
+
     /// Sockets that this machine holds.
     fn sockets(&self) -> u64 {
         self.connections.saturating_mul(if self.server_is_here { 2 } else { 1 })
@@ -42,7 +60,7 @@ impl Demand {
 }
 
 /// What a finding means for the run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Severity {
     /// The run cannot succeed.
     Stops,
@@ -51,7 +69,7 @@ pub enum Severity {
 }
 
 /// A limit that is too tight.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
     /// What it means for the run.
     pub severity: Severity,

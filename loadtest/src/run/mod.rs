@@ -4,33 +4,32 @@
 use std::{
     fs::File,
     io,
+    net::{SocketAddr, ToSocketAddrs},
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     thread,
     time::{Duration, Instant, SystemTime},
 };
 
-use stentor::io::uring::OpenError;
-
 use crate::{
+    agent::{AgentError, Returns},
     decoder::Transport,
     live::{Display, Phase},
     order::Order,
-    plan::Layout,
-    preflight::{self, Demand, Finding, Limits, Severity},
+    preflight::Finding,
     publisher::Publisher,
     record::{Publications, Record},
-    schedule::Schedule,
-    shared::{Clock, Gauges, Ledger, Shared, Stage},
-    swarm::{Share, Swarm},
-    tally::Tally,
+    shared::{Gauges, Shared, Stage},
+    swarm::SwarmError,
     watch::{Machine, NotReady, Spawned},
 };
 
+mod crew;
 mod observer;
 
+use crew::{Crew, Recruits};
 use observer::Observer;
 
 /// Why a run could not be made.
@@ -39,6 +38,9 @@ pub enum RunError {
     /// A limit of this machine would be hit.
     #[error("this machine's limits do not allow the run:\n{}", listed(.0))]
     Limits(Vec<Finding>),
+    /// A limit of an agent's machine would be hit.
+    #[error("the limits of agents' machines do not allow the run:\n{}", listed(.0))]
+    AgentLimits(Vec<Finding>),
     /// The server could not be started.
     #[error("starting the server failed: {0}")]
     Spawn(#[source] io::Error),
@@ -48,12 +50,12 @@ pub enum RunError {
     /// The process that was to be watched cannot be.
     #[error("watching the server failed: {0}")]
     Watch(#[source] io::Error),
-    /// The rings of a thread could not be opened.
-    #[error("opening a ring for subscribers failed: {0}")]
-    Ring(#[from] OpenError),
     /// A thread of subscribers failed.
-    #[error("driving subscribers failed: {0}")]
-    Drive(#[source] io::Error),
+    #[error(transparent)]
+    Swarm(#[from] SwarmError),
+    /// An agent failed.
+    #[error(transparent)]
+    Agent(#[from] AgentError),
 }
 
 /// Makes the run that was ordered.
@@ -64,28 +66,35 @@ pub fn run(
     interrupted: &AtomicBool,
     display: &mut Display,
 ) -> Result<Record, RunError> {
-    check_limits(order, display)?;
+    let number = draw_run();
+    let recruits = Recruits::muster(order, number, display)?;
     let server = start_server(order)?;
     let pid = server.as_ref().map(Spawned::pid).or(order.pid);
-    let mut observer = Observer::start(pid).map_err(RunError::Watch)?;
-    let (began, shared) = (SystemTime::now(), Arc::new(share(order)));
-    let mut campaign =
-        Campaign { order, interrupted, shared: &shared, observer: &mut observer, display };
-    let (tally, publications, measured) = campaign.run()?;
-    let Observer { server, client, .. } = observer;
+    let observer = Observer::start(pid, is_all_here(order)).map_err(RunError::Watch)?;
+    let notice = recruits.notice();
+    let (epoch, began) = (Instant::now() + notice, SystemTime::now() + notice);
+    let subscribe = order.endpoints.subscribe.clone();
+    let shared = Shared::new(number, epoch, order.plan.clone(), subscribe, recruits.count());
+    let shared = Arc::new(shared);
+    let crew = recruits.begin(&shared)?;
+    let course = Campaign { order, interrupted, shared: &shared, crew, observer, display }.run()?;
+    let Observer { server, own, .. } = course.observer;
+    let Returns { tally, used, notes } = course.returns;
+    let mut client = own.used;
+    client.merge(&used);
     Ok(Record {
         plan: order.plan.clone(),
         profile: order.endpoints.profile.clone(),
         target: target(order),
         began,
         machine: Machine::read().map_err(RunError::Watch)?,
-        measured,
+        measured: course.measured,
         first_broadcast: shared.schedule.first_broadcast(),
         tally,
-        publications,
+        publications: course.publications,
         server,
         client,
-        agents: Vec::new(),
+        agents: notes,
     })
 }
 
@@ -94,137 +103,122 @@ struct Campaign<'a> {
     order: &'a Order,
     interrupted: &'a AtomicBool,
     shared: &'a Arc<Shared>,
-    observer: &'a mut Observer,
+    crew: Crew,
+    observer: Observer,
     display: &'a mut Display,
 }
 
+/// What there is to say of a run when it is over.
+struct Course {
+    measured: Duration,
+    publications: Publications,
+    observer: Observer,
+    returns: Returns,
+}
+
 impl Campaign<'_> {
-    fn run(&mut self) -> Result<(Tally, Publications, Duration), RunError> {
+    fn run(mut self) -> Result<Course, RunError> {
+        self.ramp()?;
+        self.crew.begin_publishing(self.shared)?;
+        self.observer.begin_measuring();
+        let publications = self.publish()?;
+        self.settle()?;
+        self.observer.end_measuring();
+        let stage = &self.shared.stage;
+        let measured = self.shared.since_epoch(Instant::now()) - stage.publishing_began();
+        stage.advance(Stage::Over);
+        let returns = self.crew.finish()?;
+        Ok(Course { measured, publications, observer: self.observer, returns })
+    }
+
+    /// Until every subscriber is connected or given up.
+    fn ramp(&mut self) -> Result<(), RunError> {
+        let all = u64::from(self.order.plan.connections());
+        loop {
+            let settled = self.shared.sum(|it| &it.established) + self.shared.sum(|it| &it.failed);
+            if settled >= all || self.is_interrupted() {
+                return Ok(());
+            }
+            self.watch(Phase::Ramp)?;
+        }
+    }
+
+    /// Until everything is published that the plan has.
+    fn publish(&mut self) -> Result<Publications, RunError> {
+        let shared = self.shared.clone();
+        let publish = self.order.endpoints.publish.as_ref();
         thread::scope(|scope| {
-            let over = EndAtDrop(self.shared.clone());
-            let threads = self.order.threads;
-            let swarms: Vec<_> = (0..threads)
-                .map(|thread| {
-                    let shared = self.shared.clone();
-                    let share = Share { remainder: thread, threads };
-                    scope.spawn(move || -> Result<Tally, RunError> {
-                        let swarm = Swarm::open(shared, share, thread as usize)?;
-                        swarm.run().map_err(RunError::Drive)
-                    })
-                })
-                .collect();
-            let interrupted = self.interrupted;
-            let is_failing = || swarms.iter().any(|swarm| swarm.is_finished());
-            let is_ending = || is_failing() || interrupted.load(Ordering::Relaxed);
-            self.ramp(&is_ending);
-            let shared = self.shared;
-            shared.stage.begin_publishing(shared.since_epoch(Instant::now()) + BEFORE_PUBLISHING);
-            let publish = self.order.endpoints.publish.as_ref();
+            let begin = |publish, index| {
+                let publisher = Publisher::new(&shared, publish, index);
+                scope.spawn(move || publisher.run())
+            };
+            let count = self.order.plan.publishing.publishers;
             let publishers: Vec<_> = publish
                 .into_iter()
-                .flat_map(|publish| {
-                    (0..self.order.plan.publishing.publishers).map(move |it| (publish, it))
-                })
-                .map(|(publish, index)| {
-                    scope.spawn(move || Publisher::new(shared, publish, index).run())
-                })
+                .flat_map(|publish| (0..count).map(move |index| begin(publish, index)))
                 .collect();
-            self.observer.begin_measuring();
-            self.publish(&is_ending);
-            if is_ending() {
-                shared.stage.advance(Stage::Settling);
+            let watched = self.watch_publishing(|| publishers.iter().all(|it| it.is_finished()));
+            if watched.is_err() {
+                // So that publishers end, for which the scope waits.
+                shared.stage.advance(Stage::Over);
             }
-            while !publishers.iter().all(|publisher| publisher.is_finished()) && !is_failing() {
-                self.watch(Phase::Broadcasts);
-            }
-            shared.stage.advance(Stage::Settling);
-            self.settle(&is_failing);
-            self.observer.end_measuring();
-            let measured = shared.since_epoch(Instant::now()) - shared.stage.publishing_began();
-            drop(over);
             let mut publications = Publications::default();
             for publisher in publishers {
                 publications.merge(publisher.join().expect("a publisher does not panic"));
             }
-            let mut tally = Tally::default();
-            for swarm in swarms {
-                tally.merge(swarm.join().expect("a swarm does not panic")?);
-            }
-            Ok((tally, publications, measured))
+            watched.map(|()| publications)
         })
     }
 
-    /// Until every subscriber is connected or given up.
-    fn ramp(&mut self, is_failing: &dyn Fn() -> bool) {
-        let all = u64::from(self.order.plan.connections());
-        loop {
-            let settled = self.shared.sum(|it| &it.established) + self.shared.sum(|it| &it.failed);
-            if settled >= all || is_failing() {
-                return;
-            }
-            self.watch(Phase::Ramp);
-        }
-    }
-
-    /// Until the last publication is due.
-    fn publish(&mut self, is_failing: &dyn Fn() -> bool) {
-        let Shared { schedule, stage, plan, .. } = &**self.shared;
+    /// Until the last publication is due, and handed over.
+    fn watch_publishing(&mut self, is_handed_over: impl Fn() -> bool) -> Result<(), RunError> {
+        let shared = self.shared.clone();
+        let Shared { schedule, stage, plan, .. } = &*shared;
         let began = stage.publishing_began();
+        let duration = plan.publishing.duration;
         // A plan without publications still lasts as long as it says.
-        let end = began + schedule.end().max(plan.publishing.duration);
+        let end = began + schedule.end().max(duration);
         loop {
             let now = self.shared.since_epoch(Instant::now());
-            if now >= end || is_failing() {
-                return;
+            let is_interrupted = self.is_interrupted();
+            if is_interrupted {
+                // Nothing more is handed over.
+                stage.advance(Stage::Settling);
             }
-            let is_over = now >= began + plan.publishing.duration;
-            self.watch(if is_over { Phase::Broadcasts } else { Phase::Publishing });
+            if (now >= end || is_interrupted) && is_handed_over() {
+                return Ok(());
+            }
+            let is_over = now >= began + duration;
+            self.watch(if is_over { Phase::Broadcasts } else { Phase::Publishing })?;
         }
     }
 
     /// Until nobody waits for anything, or the plan's patience is over.
-    fn settle(&mut self, is_failing: &dyn Fn() -> bool) {
+    fn settle(&mut self) -> Result<(), RunError> {
+        self.shared.stage.advance(Stage::Settling);
+        self.crew.settle(self.shared)?;
         let began = Instant::now();
-        while began.elapsed() < self.order.plan.settle && !is_failing() {
-            let gauges = &self.shared.gauges;
+        while began.elapsed() < self.order.plan.settle {
             let is_served = |it: &Gauges| it.behind.load(Ordering::Acquire) == 1;
-            if gauges.iter().all(is_served) {
-                return;
+            if self.shared.gauges.iter().all(is_served) {
+                break;
             }
-            self.watch(Phase::Settling);
+            self.watch(Phase::Settling)?;
         }
+        Ok(())
+    }
+
+    fn is_interrupted(&self) -> bool {
+        self.interrupted.load(Ordering::Relaxed)
     }
 
     /// Waits a moment, looks at everything and shows it.
-    fn watch(&mut self, phase: Phase) {
+    fn watch(&mut self, phase: Phase) -> Result<(), RunError> {
         thread::sleep(LOOK_EVERY);
+        self.crew.look(self.shared)?;
         let snapshot = self.observer.look(self.shared, phase);
         self.display.show(&snapshot);
-    }
-}
-
-/// Ends the run for all threads, however it is left.
-struct EndAtDrop(Arc<Shared>);
-
-impl Drop for EndAtDrop {
-    fn drop(&mut self) {
-        self.0.stage.advance(Stage::Over);
-    }
-}
-
-fn share(order: &Order) -> Shared {
-    let plan = order.plan.clone();
-    Shared {
-        run: draw_run(),
-        epoch: Instant::now(),
-        layout: Layout::new(&plan),
-        schedule: Schedule::new(&plan),
-        subscribe: order.endpoints.subscribe.clone(),
-        ledger: Ledger::new(plan.channels()),
-        published: AtomicU64::new(0),
-        stage: Clock::default(),
-        gauges: (0..order.threads).map(|_| Gauges::default()).collect(),
-        plan,
+        Ok(())
     }
 }
 
@@ -235,23 +229,11 @@ fn draw_run() -> u32 {
         ^ std::process::id()
 }
 
-fn check_limits(order: &Order, display: &mut Display) -> Result<(), RunError> {
-    let is_loopback = |address: std::net::SocketAddr| address.ip().is_loopback();
-    let demand = Demand {
-        connections: order.plan.connections().into(),
-        server_is_here: order.endpoints.subscribe.iter().any(|(_, it)| is_loopback(it.address)),
-        ramp_per_second: order.plan.ramp.into(),
-        source_addresses: None,
-        threads: order.threads,
-    };
-    let limits = Limits::read().map_err(RunError::Watch)?;
-    let (stops, advice): (Vec<_>, Vec<_>) = preflight::check(&demand, &limits)
-        .into_iter()
-        .partition(|finding| finding.severity == Severity::Stops);
-    for Finding { what, fix, .. } in &advice {
-        display.say(&format!("note: {what}\n      {fix}"));
-    }
-    if stops.is_empty() || order.ignores_limits { Ok(()) } else { Err(RunError::Limits(stops)) }
+/// Whether server and subscribers are all on this machine.
+fn is_all_here(order: &Order) -> bool {
+    let is_loopback = |address: SocketAddr| address.ip().is_loopback();
+    let mut agents = order.agents.iter().flat_map(|it| it.to_socket_addrs().into_iter().flatten());
+    agents.all(is_loopback)
 }
 
 fn start_server(order: &Order) -> Result<Option<Spawned>, RunError> {
@@ -285,9 +267,6 @@ fn listed(findings: &[Finding]) -> String {
 
 /// How often the run is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-
-/// From the last connection to the first publication: what the ramp has left to do is done.
-const BEFORE_PUBLISHING: Duration = Duration::from_millis(500);
 
 /// How long a server that was started may take until it accepts.
 const SERVER_PATIENCE: Duration = Duration::from_secs(30);

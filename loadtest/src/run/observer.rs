@@ -2,60 +2,46 @@
 
 use std::{
     io,
+    sync::atomic::Ordering,
     time::{Duration, Instant},
 };
 
-use std::sync::atomic::Ordering;
-
 use crate::{
     live::{Phase, Snapshot},
-    record::{ClientUse, ServerUse, UseSecond},
+    meter::{self, Meter, OwnMeter},
+    record::ServerUse,
     shared::Shared,
     tally::{self, HEAT_ROWS},
-    watch::{KernelMemory, Processes, Usage, process::SATURATED},
+    watch::{KernelMemory, Processes},
 };
 
 /// What is seen of a run.
 pub(super) struct Observer {
     /// What the server used, if it is watched.
     pub(super) server: Option<ServerUse>,
-    /// What the load tester used.
-    pub(super) client: ClientUse,
+    /// What this process used.
+    pub(super) own: OwnMeter,
     server_process: Option<Meter>,
-    own_process: Meter,
     kernel_before: KernelMemory,
-    is_measuring: bool,
     received: (Instant, u64),
     rate: f64,
 }
 
-/// A process that is looked at once a second.
-struct Meter {
-    processes: Processes,
-    last: Usage,
-    looked: Instant,
-    cpu_at_begin: Duration,
-    measured_seconds: u32,
-    saturated_seconds: u32,
-}
-
 impl Observer {
-    /// Begins before anybody is connected.
-    pub(super) fn start(server: Option<u32>) -> io::Result<Observer> {
+    /// Begins before anybody is connected. Says whether the connections' other ends will be on this
+    /// machine, if the server is.
+    pub(super) fn start(server: Option<u32>, is_all_here: bool) -> io::Result<Observer> {
         let server_process = server.map(|pid| Meter::new(Processes::of(pid)?)).transpose()?;
-        let own_process = Meter::new(Processes::own()?)?;
         let server = server_process.as_ref().map(|meter| ServerUse {
-            resident_before: meter.last.resident,
-            kernel_is_both_ends: true,
+            resident_before: meter.resident(),
+            kernel_is_both_ends: is_all_here,
             ..ServerUse::default()
         });
         Ok(Observer {
             server,
-            client: ClientUse { resident_before: own_process.last.resident, ..Default::default() },
+            own: OwnMeter::start()?,
             server_process,
-            own_process,
             kernel_before: KernelMemory::now()?,
-            is_measuring: false,
             received: (Instant::now(), 0),
             rate: 0.0,
         })
@@ -63,10 +49,9 @@ impl Observer {
 
     /// Publications are due from now on. All connections stand.
     pub(super) fn begin_measuring(&mut self) {
-        self.is_measuring = true;
-        self.own_process.begin();
+        self.own.begin_measuring();
         let Some(server) = &mut self.server else { return };
-        self.server_process.iter_mut().for_each(Meter::begin);
+        self.server_process.iter_mut().for_each(Meter::begin_measuring);
         if let Ok(kernel) = KernelMemory::now() {
             let before = self.kernel_before;
             server.kernel = kernel.slab.saturating_sub(before.slab)
@@ -76,11 +61,9 @@ impl Observer {
 
     /// Nothing is expected any more.
     pub(super) fn end_measuring(&mut self) {
-        self.is_measuring = false;
-        self.client.cpu = self.own_process.end();
-        self.client.saturated_share = self.own_process.saturated_share();
+        self.own.end_measuring();
         if let (Some(server), Some(meter)) = (&mut self.server, &mut self.server_process) {
-            server.cpu = meter.end();
+            server.cpu = meter.end_measuring();
             server.saturated_share = meter.saturated_share();
         }
     }
@@ -113,79 +96,21 @@ impl Observer {
             p99_micros: percentile(&heat, 0.99),
             faults: shared.sum(|gauges| &gauges.faults),
             server: self.server.as_ref().and_then(|server| server.seconds.last().copied()),
-            client: self.client.seconds.last().copied().unwrap_or_default(),
+            client: self.own.used.seconds.last().copied().unwrap_or_default(),
         }
     }
 
     /// Looks at the processes, once a second.
     fn sample(&mut self, elapsed: Duration, now: Instant) {
-        let second = elapsed.as_secs() as usize;
-        if let Some(used) = self.own_process.sample(now, self.is_measuring) {
-            self.client.resident = self.client.resident.max(used.resident);
-            fill(&mut self.client.seconds, second, used);
-        }
+        self.own.sample(elapsed, now);
         let (Some(server), Some(meter)) = (&mut self.server, &mut self.server_process) else {
             return;
         };
-        if let Some(used) = meter.sample(now, self.is_measuring) {
+        if let Some(used) = meter.sample(now) {
             server.resident = server.resident.max(used.resident);
-            fill(&mut server.seconds, second, used);
+            meter::fill(&mut server.seconds, elapsed.as_secs() as usize, used);
         }
     }
-}
-
-impl Meter {
-    fn new(mut processes: Processes) -> io::Result<Meter> {
-        let last = processes.usage()?;
-        Ok(Meter {
-            processes,
-            last,
-            looked: Instant::now(),
-            cpu_at_begin: Duration::ZERO,
-            measured_seconds: 0,
-            saturated_seconds: 0,
-        })
-    }
-
-    fn begin(&mut self) {
-        self.cpu_at_begin = self.processes.usage().map_or(self.last.cpu, |usage| usage.cpu);
-    }
-
-    /// Processor time since the beginning. A server that is gone has used what was last seen.
-    fn end(&mut self) -> Duration {
-        let cpu = self.processes.usage().map_or(self.last.cpu, |usage| usage.cpu);
-        cpu.saturating_sub(self.cpu_at_begin)
-    }
-
-    /// What was used since the last time, if a second has passed.
-    fn sample(&mut self, now: Instant, is_measuring: bool) -> Option<UseSecond> {
-        let passed = now.duration_since(self.looked);
-        if passed < SECOND {
-            return None;
-        }
-        let usage = self.processes.usage().ok()?;
-        let processors =
-            usage.cpu.saturating_sub(self.last.cpu).as_secs_f64() / passed.as_secs_f64();
-        if is_measuring {
-            self.measured_seconds += 1;
-            self.saturated_seconds += u32::from(usage.busiest >= SATURATED);
-        }
-        (self.last, self.looked) = (usage, now);
-        Some(UseSecond { processors, resident: usage.resident })
-    }
-
-    fn saturated_share(&self) -> f64 {
-        f64::from(self.saturated_seconds) / f64::from(self.measured_seconds.max(1))
-    }
-}
-
-/// Puts a sample at its second, and the one before into those that were missed.
-fn fill(seconds: &mut Vec<UseSecond>, second: usize, sample: UseSecond) {
-    let before = seconds.last().copied().unwrap_or(sample);
-    if seconds.len() < second {
-        seconds.resize(second, before);
-    }
-    seconds.push(sample);
 }
 
 /// Deliveries by latency, over all threads.

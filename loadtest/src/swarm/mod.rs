@@ -35,11 +35,14 @@ mod churn;
 mod desk;
 mod opening;
 mod slow;
+mod threads;
 
 use churn::Churning;
 use desk::Desk;
 use opening::{Attempt, Opening};
 use slow::SlowReaders;
+
+pub use threads::{SwarmError, Threads};
 
 /// Which of the subscribers a thread drives: those whose number leaves this remainder.
 #[derive(Clone, Copy, Debug)]

@@ -1,3 +1,4 @@
 //! What tests of the load tester share.
 
 pub mod fault_proxy;
+pub mod stentor;
