@@ -17,6 +17,7 @@ fn main() -> ExitCode {
     let _ = rustix::thread::disable_transparent_huge_pages(true);
     match cli::parse(env::args_os()) {
         Ok(Command::Print(text)) => program::print(&text),
+        Ok(Command::Agent(agent)) => program::agent(&agent),
         Ok(Command::Run(run)) => program::run(&run),
         Err(stop) => stop.report(),
     }

@@ -3,6 +3,7 @@
 use std::{
     fs,
     io::{self, Write},
+    net::TcpListener,
     path::Path,
     process::ExitCode,
     sync::{Arc, atomic::AtomicBool},
@@ -14,7 +15,8 @@ use signal_hook::{
 };
 
 use crate::{
-    cli::{self, Outputs, Run},
+    agent,
+    cli::{self, Agent, Outputs, Run},
     live::Display,
     record::Record,
     report::{self, Outcome, Verdict},
@@ -25,6 +27,19 @@ use crate::{
 pub fn print(text: &str) -> ExitCode {
     let _ = writeln!(io::stdout(), "{}", text.trim_end());
     ExitCode::SUCCESS
+}
+
+/// Is an agent for coordinators until it is ended.
+pub fn agent(agent: &Agent) -> ExitCode {
+    let mut told = |line: &str| eprintln!("{line}");
+    let served = TcpListener::bind(agent.listen)
+        .map_err(|error| format!("{} cannot be listened on: {error}", agent.listen))
+        .and_then(|listener| {
+            agent::serve(listener, agent.key.clone(), &mut told).map_err(|error| error.to_string())
+        });
+    let Err(why) = served;
+    eprintln!("stentor-loadtest: {why}");
+    ExitCode::from(cli::NOT_RUN)
 }
 
 /// Makes a run, shows it, and says by the exit code how it went.

@@ -5,7 +5,10 @@ mod support;
 
 use std::{
     net::{SocketAddr, TcpListener},
-    sync::mpsc::{self, Receiver},
+    sync::{
+        atomic::AtomicBool,
+        mpsc::{self, Receiver},
+    },
     thread,
     time::Duration,
 };
@@ -121,7 +124,7 @@ fn two_agents_deliver_what_one_machine_would() {
     let addresses: Vec<_> = agents.iter().map(|it| it.address.clone()).collect();
     for round in 0..2 {
         let order = order(addresses.clone(), Some("key"));
-        let record = run(&order, &mut Display::new(true)).expect("a run");
+        let record = run(&order, &AtomicBool::new(false), &mut Display::new(true)).expect("a run");
         let (connections, deliveries) = (&record.tally.connections, &record.tally.deliveries);
         assert!(deliveries.is_flawless(), "round {round}: {deliveries:?}");
         assert_eq!(connections.requested, 200, "{connections:?}");
@@ -150,8 +153,11 @@ fn two_agents_deliver_what_one_machine_would() {
 #[test]
 fn an_agent_that_is_not_to_be_had_is_named() {
     let agent = Agent::start(Some("its own key"));
-    let failed =
-        |order: &Order| run(order, &mut Display::new(true)).expect_err("no run").to_string();
+    let failed = |order: &Order| {
+        run(order, &AtomicBool::new(false), &mut Display::new(true))
+            .expect_err("no run")
+            .to_string()
+    };
     assert_eq!(
         failed(&order(vec![agent.address.clone()], Some("another key"))),
         format!("agent {} refuses: the coordinator's key is another than its own", agent.address)

@@ -31,6 +31,21 @@ Examples:
   stentor-loadtest plans chat > mine.toml       a plan to start from
   stentor-loadtest run --plan mine.toml --active 500";
 
+pub const AGENT: &str = "\
+Examples, on two machines for subscribers and one that leads:
+  stentor-loadtest agent --listen 0.0.0.0:7070 --key KEY
+  stentor-loadtest run --agent one:7070 --agent two:7070 --agent-key KEY \\
+    --target 'ws://edge.example:8080/ws/{channel}'
+
+An agent connects to wherever its coordinator says, hence the key.";
+
+pub const COMPARE: &str = "\
+Examples:
+  stentor-loadtest run --plan ticker --json one.json
+  stentor-loadtest run --plan ticker --server nchan --json two.json
+  stentor-loadtest compare one.json two.json
+  stentor-loadtest compare before=monday.json after=friday.json";
+
 pub const PROFILES: &str = "\
 Examples:
   stentor-loadtest profiles                     the servers that are known

@@ -3,13 +3,14 @@
 //! [`parse`] does everything that can be done without touching the server: what it returns can
 //! begin. Exit codes are part of the command line, so they are named here; `--help` explains them.
 
+mod compare;
 mod dry_run;
 mod help;
 mod run;
 #[cfg(test)]
 mod tests;
 
-use std::{ffi::OsString, process::ExitCode};
+use std::{ffi::OsString, net::SocketAddr, process::ExitCode};
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
@@ -22,6 +23,8 @@ pub use run::{Outputs, Run};
 pub enum Command {
     /// A run, checked.
     Run(Box<Run>),
+    /// To be an agent: subscribers for a coordinator on another machine.
+    Agent(Agent),
     /// This text on the standard output, and nothing else.
     Print(String),
 }
@@ -52,6 +55,8 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, S
     let words = Words::from_arg_matches(&matches).map_err(Stop::Words)?;
     match words.word {
         Word::Run(arguments) => run::command(*arguments).map_err(Stop::Wrong),
+        Word::Agent(agent) => Ok(Command::Agent(agent)),
+        Word::Compare(arguments) => compare::command(&arguments).map_err(Stop::Wrong),
         Word::Plans(arguments) => arguments.print(&PLANS),
         Word::Profiles(arguments) => arguments.print(&PROFILES),
     }
@@ -86,12 +91,29 @@ struct Words {
 enum Word {
     /// Runs a plan against a server, and says what arrived and when
     Run(Box<run::Arguments>),
+    /// Drives subscribers for a coordinator on another machine (`run --agent`)
+    #[command(after_help = help::AGENT)]
+    Agent(Agent),
+    /// Sets reports of several runs side by side, as a Markdown table
+    #[command(after_help = help::COMPARE)]
+    Compare(compare::Arguments),
     /// Lists the built-in plans, or prints one
     #[command(after_help = help::PLANS)]
     Plans(ShelfArguments),
     /// Lists the servers that it knows how to speak to, or prints the profile of one
     #[command(after_help = help::PROFILES)]
     Profiles(ShelfArguments),
+}
+
+/// What an agent is told.
+#[derive(Clone, Debug, Args)]
+pub struct Agent {
+    /// Where coordinators connect. Other than on loopback it takes a key.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7070")]
+    pub listen: SocketAddr,
+    /// What a coordinator must know (`run --agent-key`). It travels in the clear.
+    #[arg(long, value_name = "TEXT", env = "STENTOR_AGENT_KEY", hide_env_values = true)]
+    pub key: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -100,6 +100,15 @@ struct MachineArguments {
     /// May be repeated; this machine then has no subscribers itself.
     #[arg(long, value_name = "HOST:PORT", value_parser = agent)]
     agent: Vec<String>,
+    /// The key that the agents ask for.
+    #[arg(
+        long,
+        value_name = "TEXT",
+        env = "STENTOR_AGENT_KEY",
+        hide_env_values = true,
+        requires = "agent"
+    )]
+    agent_key: Option<String>,
     /// Runs even if the kernel's limits are too low for it.
     #[arg(long)]
     ignore_limits: bool,
@@ -150,6 +159,7 @@ fn run(arguments: Arguments) -> Result<Run, String> {
         pid: server.pid,
         threads: machine.threads.unwrap_or_else(processors),
         agents: machine.agent,
+        agent_key: machine.agent_key,
         ignores_limits: machine.ignore_limits,
         server_log: server.server_log,
     };

@@ -4,6 +4,7 @@
 //! take whatever is derived from [`Figures`], so that no two of them differ. Where nothing was
 //! measured they say so: a missing figure is never 0. Writing files is left to others.
 
+pub mod compare;
 mod figures;
 pub mod heat;
 pub mod hgrm;
