@@ -93,7 +93,11 @@ fn tiles(figures: &Figures) -> String {
     let latency = figures.latency_ms;
     let half = latency.map_or(String::new(), |it| format!("half within {}", millis(it.p50)));
     let spread = figures.broadcast_spread_ms.or(figures.spread_ms);
-    let last = if figures.broadcast_spread_ms.is_some() { "of a broadcast" } else { "" };
+    let last = match (spread, figures.broadcast_spread_ms) {
+        (Some(_), Some(_)) => "of a broadcast".into(),
+        (Some(spread), None) => format!("half within {}", millis(spread.p50)),
+        (None, _) => String::new(),
+    };
     let server = figures.server.as_ref();
     let each = server.and_then(|server| server.cpu_us_per_delivery);
     let resident = server.and_then(|server| server.rss_bytes_per_connection);
@@ -109,7 +113,7 @@ fn tiles(figures: &Figures) -> String {
         ),
         ("Deliveries", count(deliveries.received), rate),
         ("Latency, p99", latency.map_or_else(none, |it| millis(it.p99)), half),
-        ("Last subscriber", spread.map_or_else(none, |it| millis(it.max)), last.to_owned()),
+        ("Last subscriber", spread.map_or_else(none, |it| millis(it.max)), last),
         ("CPU per delivery", each.map_or_else(none, |it| format!("{} µs", number(it))), cpu),
         ("RSS per connection", resident.map_or_else(none, bytes), all),
     ];
