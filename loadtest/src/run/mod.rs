@@ -140,7 +140,9 @@ impl Campaign<'_> {
             shared.stage.advance(Stage::Settling);
             self.settle(&is_failing);
             self.observer.end_measuring();
-            let measured = shared.since_epoch(Instant::now()) - shared.stage.publishing_began();
+            let began = shared.stage.publishing_began();
+            // Publishing may have been interrupted before it began.
+            let measured = shared.since_epoch(Instant::now()).saturating_sub(began);
             drop(over);
             let mut publications = Publications::default();
             for publisher in publishers {
