@@ -24,7 +24,8 @@ Stages of a whole run, in this order:
 
 Parts of `test`:
   unit      only what needs no server
-  e2e       only what runs the program, end to end
+  e2e       only what runs the programs, end to end
+  loadtest  only the load tester, all of its tests
   autobahn  only the conformance suite, on io_uring and on epoll
   browser   only what Chromium sees
   setup     installs, and runs nothing
@@ -52,10 +53,11 @@ stage_fmt() { cargo fmt --check; }
 stage_clippy() { cargo clippy --locked --all-targets -- -D warnings; }
 stage_doc() { RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps; }
 stage_test() { set_up_tools && cargo test --locked; }
-stage_unit() { cargo test --locked --lib --bins --test cli --test tidy; }
+stage_unit() { cargo test --locked --lib --bins --test cli --test tidy --test fault_proxy; }
 stage_e2e() { set_up_tools && cargo test --locked --test e2e; }
-stage_autobahn() { set_up_tools && cargo test --locked --test e2e -- autobahn; }
-stage_browser() { set_up_tools && cargo test --locked --test e2e -- live_page every_client; }
+stage_autobahn() { set_up_tools && cargo test --locked -p stentor --test e2e -- autobahn; }
+stage_browser() { set_up_tools && cargo test --locked -p stentor --test e2e -- live_page every_client; }
+stage_loadtest() { cargo test --locked -p stentor-loadtest; }
 stage_loom() { cargo test --locked --release --manifest-path verify/loom/Cargo.toml; }
 # Without `--bench` in its arguments a bench runs each of its parts once, and says nothing of time.
 stage_bench() { cargo test --locked --bench '*'; }

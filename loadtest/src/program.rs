@@ -6,7 +6,10 @@ use std::{
     net::TcpListener,
     path::Path,
     process::ExitCode,
-    sync::{Arc, atomic::AtomicBool},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use signal_hook::{
@@ -65,7 +68,13 @@ pub fn run(ordered: &Run) -> ExitCode {
     };
     let misses = slo::judge(&ordered.slo, &record);
     let objectives = (!ordered.slo.objectives().is_empty()).then(|| ordered.slo.to_string());
-    let verdict = Verdict::of(&record, objectives, misses);
+    let mut verdict = Verdict::of(&record, objectives, misses);
+    if interrupted.load(Ordering::Relaxed) {
+        verdict = verdict.interrupted();
+        eprintln!("stentor-loadtest: interrupted; the report says what was so far");
+    } else if record.tally.connections.established == 0 {
+        eprintln!("stentor-loadtest: no subscriber could be connected; the report says why");
+    }
     print(&report::table::text(&record, &verdict));
     match write_reports(&ordered.outputs, &record, &verdict) {
         Ok(()) => exit_code(&record, &verdict),
@@ -77,10 +86,14 @@ pub fn run(ordered: &Run) -> ExitCode {
 }
 
 fn exit_code(record: &Record, verdict: &Verdict) -> ExitCode {
+    if record.tally.connections.established == 0 {
+        return ExitCode::from(cli::NOT_RUN);
+    }
     ExitCode::from(match verdict.outcome {
         Outcome::Passed => cli::MET,
         Outcome::Missed if record.is_client_saturated() => cli::MISSED_SATURATED,
         Outcome::Missed | Outcome::Faulty => cli::MISSED,
+        Outcome::Interrupted => cli::NOT_RUN,
     })
 }
 

@@ -41,7 +41,7 @@ pub struct Connections {
     pub requested: u64,
     /// Those that got an answer that grants their handshake.
     pub established: u64,
-    /// Those that never did.
+    /// Those that never did, and those that left and had not come back when the run was over.
     pub failed: u64,
     /// From the run's epoch until the last of them was.
     pub ramp: Duration,

@@ -114,8 +114,6 @@ fn publishing(given: &Settled) -> Result<Publishing, PlanError> {
 fn churn(given: &Settled) -> Result<Churn, PlanError> {
     let PerSecond(per_second) = given.churn;
     let Share(storm_share) = given.storm_share;
-    let broadcasting = given.broadcast_every.saturating_mul(given.broadcasts as u32);
-    let publishing = given.duration.saturating_add(broadcasting);
     let storm_every = match given.storm_every {
         Interval::Time(time) => time,
         Interval::Share(share) => {
@@ -123,13 +121,13 @@ fn churn(given: &Settled) -> Result<Churn, PlanError> {
         }
     };
     let storm_every = bounds::STORM_EVERY.check("storm-every", storm_every)?;
-    if storm_share > 0.0 && storm_every > publishing {
+    if storm_share > 0.0 && storm_every >= given.duration {
         return Err(PlanError::Outside {
             option: "storm-every",
             value: storm_every.text(),
             problem: format!(
-                "is longer than the {} of the run: no storm would come",
-                publishing.text()
+                "does not end within the duration of {}: no storm would come",
+                given.duration.text()
             ),
             right: "write a shorter time, or a share of the duration like 40%".to_owned(),
         });

@@ -351,7 +351,12 @@ const IMPOSSIBLE: &[(&[&str], &str)] = &[
     ),
     (
         &["--storm-share", "1", "--storm-every", "30s"],
-        "storm-every: '30s' is longer than the 10s of the run: no storm would come; write a \
+        "storm-every: '30s' does not end within the duration of 10s: no storm would come; write a \
+         shorter time, or a share of the duration like 40%",
+    ),
+    (
+        &["--storm-share", "1", "--storm-every", "100%", "--broadcasts", "9"],
+        "storm-every: '10s' does not end within the duration of 10s: no storm would come; write a \
          shorter time, or a share of the duration like 40%",
     ),
     (

@@ -23,6 +23,8 @@ pub enum Outcome {
     Passed,
     /// Every subscriber got what it was owed, but an objective was missed.
     Missed,
+    /// It was ended early. Until then every subscriber got what it was owed.
+    Interrupted,
     /// Something did not connect, was not published, or did not arrive as it should.
     Faulty,
 }
@@ -46,6 +48,11 @@ impl Verdict {
             (true, true) => Outcome::Passed,
         };
         Verdict { slo, misses, outcome }
+    }
+
+    /// The same of a run that was ended early: what it would have shown later is not known.
+    pub fn interrupted(self) -> Verdict {
+        Verdict { outcome: self.outcome.max(Outcome::Interrupted), ..self }
     }
 }
 
@@ -82,6 +89,16 @@ mod tests {
         assert_eq!(Verdict::of(&clean, None, vec![miss()]).outcome, Outcome::Missed);
         assert_eq!(Verdict::of(&broken, None, vec![miss()]).outcome, Outcome::Faulty);
         assert_eq!(Verdict::of(&broken, None, vec![]).outcome, Outcome::Faulty);
+    }
+
+    /// No run that was ended early passes, and a fault stays one.
+    #[test]
+    fn an_interruption_spoils_a_run_but_hides_no_fault() {
+        let (clean, broken) = (sample::million(), sample::broken());
+        let outcome = |record, misses| Verdict::of(record, None, misses).interrupted().outcome;
+        assert_eq!(outcome(&clean, vec![]), Outcome::Interrupted);
+        assert_eq!(outcome(&clean, vec![miss()]), Outcome::Interrupted);
+        assert_eq!(outcome(&broken, vec![]), Outcome::Faulty);
     }
 
     /// Each counter that may only be zero makes a fault, named for it, and nothing else does.

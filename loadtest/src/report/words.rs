@@ -152,6 +152,7 @@ pub fn conclusion(record: &Record, verdict: &Verdict) -> String {
         .collect();
     match (verdict.outcome, deliveries.expected) {
         (Outcome::Faulty, _) => format!("failed: {} ({arrived})", found.join(", ")),
+        (Outcome::Interrupted, _) => format!("interrupted; nothing lost until then: {arrived}"),
         (_, 0) => "nothing was to be delivered, and nothing was".into(),
         (Outcome::Missed, _) => format!("objectives missed, but nothing lost: {arrived}"),
         (Outcome::Passed, _) => format!("nothing lost: {arrived}"),

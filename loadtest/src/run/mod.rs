@@ -125,7 +125,9 @@ impl Campaign<'_> {
         self.settle()?;
         self.observer.end_measuring();
         let stage = &self.shared.stage;
-        let measured = self.shared.since_epoch(Instant::now()) - stage.publishing_began();
+        let now = self.shared.since_epoch(Instant::now());
+        // Publishing may have been interrupted before it began.
+        let measured = now.saturating_sub(stage.publishing_began());
         stage.advance(Stage::Over);
         let returns = self.crew.finish()?;
         Ok(Course { measured, publications, observer: self.observer, returns })

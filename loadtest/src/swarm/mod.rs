@@ -233,8 +233,14 @@ impl Swarm {
         let Place { holder, .. } = std::mem::take(&mut self.places[slot.index()]);
         self.desk.oracle.on_left(holder.number, &holder.seat, &self.shared.ledger);
         self.desk.live -= 1;
-        self.desk.unsent.remove(&slot);
         self.opening.again(Attempt::back(holder.number), now);
+        self.close(slot);
+    }
+
+    /// Closes a connection whose place has been emptied, and forgets whatever waits for it.
+    fn close(&mut self, slot: Slot) {
+        self.desk.unsent.remove(&slot);
+        self.slow.forget(slot);
         self.kernel.close(slot);
     }
 
@@ -270,8 +276,8 @@ impl Swarm {
                 }
             });
             for &slot in slots {
-                let holder = &places[slot.index()].holder;
-                if holder.phase != Phase::Empty && !holder.is_slow {
+                let is_held = places[slot.index()].holder.phase != Phase::Empty;
+                if is_held && !slow.is_waiting(slot) {
                     kernel.poll(slot, Interest::Read);
                 }
             }
@@ -298,8 +304,10 @@ impl Swarm {
                     Outcome::Broken => {}
                 }
             }
-            for (slot, _) in part {
-                self.kernel.poll(*slot, Interest::Read);
+            for &(slot, _) in part {
+                if !self.slow.is_waiting(slot) {
+                    self.kernel.poll(slot, Interest::Read);
+                }
             }
         }
     }
@@ -322,8 +330,7 @@ impl Swarm {
                     self.opening.again(Attempt::back(holder.number), now);
                 }
             }
-            self.desk.unsent.remove(&slot);
-            self.kernel.close(slot);
+            self.close(slot);
         }
     }
 
@@ -340,6 +347,7 @@ impl Swarm {
                 *phase == Phase::Live && !is_slow && !is_served()
             };
             let behind = self.places.iter().filter(is_behind).count() as u64;
+            let behind = behind + self.opening.coming_back();
             gauges.behind.store(behind + 1, Ordering::Release);
         }
     }
@@ -355,8 +363,11 @@ impl Swarm {
             }
         }
         self.desk.roll(Instant::now());
-        self.desk.connections.failed =
-            self.desk.connections.requested - self.desk.connections.established;
+        let gone = self.opening.coming_back();
+        if gone > 0 {
+            self.desk.connections.failures.count("did not come back before the run was over", gone);
+            self.desk.connections.failed += gone;
+        }
         self.desk.tell(&self.shared.gauges[self.thread]);
         self.desk.into_tally()
     }

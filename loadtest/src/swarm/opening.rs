@@ -18,7 +18,11 @@ use stentor::{
 };
 
 use super::{Desk, End, Share};
-use crate::{decoder::Fault, shared::Shared, tally};
+use crate::{
+    decoder::Fault,
+    shared::{Shared, Stage},
+    tally,
+};
 
 /// A subscriber that is to be connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,6 +52,8 @@ pub(super) struct Opening {
     subscribers: u32,
     /// Subscribers of the ramp that were begun.
     begun: u32,
+    /// Whether more are begun: a run that is ended early does not go on to connect.
+    is_ramping: bool,
     /// Between two subscribers of this thread.
     interval: Duration,
     ramp_began: Instant,
@@ -64,6 +70,7 @@ impl Opening {
             share,
             subscribers: share.of(shared.plan.connections()),
             begun: 0,
+            is_ramping: true,
             interval: Duration::from_secs(1) * share.threads / shared.plan.ramp,
             ramp_began: shared.epoch,
             again: BinaryHeap::new(),
@@ -74,6 +81,7 @@ impl Opening {
 
     /// Begins whatever is due.
     pub(super) fn begin(&mut self, shared: &Shared, now: Instant, desk: &mut Desk) {
+        self.is_ramping = shared.stage.now() == Stage::Ramp;
         while self.dialled.len() + self.requested.len() < AT_ONCE {
             let Some(attempt) = self.next(now) else { return };
             let role = shared.layout.role(attempt.subscriber);
@@ -146,6 +154,15 @@ impl Opening {
         late.map(|(&slot, _)| slot).collect()
     }
 
+    /// Subscribers that were live and are on their way back.
+    pub(super) fn coming_back(&self) -> u64 {
+        let waiting = self.again.iter().map(|Reverse((_, attempt))| attempt);
+        let dialled = self.dialled.iter().map(|(_, (attempt, _))| attempt);
+        let requested = self.requested.values().map(|(attempt, _)| attempt);
+        let all = waiting.chain(dialled).chain(requested);
+        all.filter(|attempt| attempt.was_live).count() as u64
+    }
+
     /// How long it is until something is to be done here.
     pub(super) fn patience(&self, now: Instant) -> Duration {
         if !self.dialled.is_empty() {
@@ -154,7 +171,7 @@ impl Opening {
         if self.requested.len() >= AT_ONCE {
             return Duration::MAX;
         }
-        let ramp = (self.begun < self.subscribers).then(|| self.due(self.begun));
+        let ramp = self.has_more().then(|| self.due(self.begun));
         let again = self.again.peek().map(|Reverse((at, _))| *at);
         let next = ramp.into_iter().chain(again).min();
         next.map_or(Duration::MAX, |at| at.saturating_duration_since(now))
@@ -165,11 +182,15 @@ impl Opening {
         if self.again.peek().is_some_and(|Reverse((at, _))| *at <= now) {
             return self.again.pop().map(|Reverse((_, attempt))| attempt);
         }
-        if self.begun == self.subscribers || self.due(self.begun) > now {
+        if !self.has_more() || self.due(self.begun) > now {
             return None;
         }
         self.begun += 1;
         Some(Attempt::first(self.share.remainder + (self.begun - 1) * self.share.threads))
+    }
+
+    fn has_more(&self) -> bool {
+        self.is_ramping && self.begun < self.subscribers
     }
 
     /// When the n-th subscriber of this thread is due.

@@ -1,0 +1,16 @@
+//! The load tester end to end: the real program against the real server, over real sockets.
+//!
+//! A test starts the server it needs on addresses of its own and ends it. Runs are small, a few
+//! hundred subscribers for a second or two, and what they must report is worked out beforehand.
+//! Nothing here measures time: deadlines are there to fail instead of hanging.
+#![forbid(unsafe_code)]
+
+mod cli;
+mod endings;
+mod faults;
+mod plans;
+mod run;
+#[path = "../support/stentor.rs"]
+mod stentor;
+#[path = "../support/mod.rs"]
+mod support;
