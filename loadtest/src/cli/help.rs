@@ -68,6 +68,5 @@ Exit codes:
   0  every objective was met, and every subscriber got exactly what it was owed
   1  an objective was missed, or something was lost, repeated, reordered or damaged
   2  it was asked for wrongly
-  3  it could not be run (nobody could be connected, say), or was interrupted before its end:
-     what was so far is reported
+  3  it could not be run, connected nobody, or was interrupted; what was so far is reported
   4  an objective was missed while the load tester was saturated: the server may be better";

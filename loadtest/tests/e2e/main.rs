@@ -5,6 +5,7 @@
 //! Nothing here measures time: deadlines are there to fail instead of hanging.
 #![forbid(unsafe_code)]
 
+mod agents;
 mod cli;
 mod endings;
 mod faults;

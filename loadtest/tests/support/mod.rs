@@ -1,4 +1,3 @@
 //! What tests of the load tester share.
 
 pub mod fault_proxy;
-pub mod stentor;

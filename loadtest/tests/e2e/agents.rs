@@ -1,10 +1,7 @@
 //! Runs on several machines, with the real server: agents that are threads here, on real sockets.
-#![forbid(unsafe_code)]
-
-mod support;
 
 use std::{
-    net::{SocketAddr, TcpListener},
+    net::TcpListener,
     sync::{
         atomic::AtomicBool,
         mpsc::{self, Receiver},
@@ -21,6 +18,8 @@ use stentor_loadtest::{
     plan::{Churn, Group, Plan, Publishing, Slow, Spread},
     run::run,
 };
+
+use crate::stentor::{free_address, serve_at};
 
 /// An agent that serves until the tests end, and what it tells.
 struct Agent {
@@ -84,7 +83,7 @@ fn plan() -> Plan {
 }
 
 fn order(agents: Vec<String>, agent_key: Option<&str>) -> Order {
-    let [subscribers, control]: [SocketAddr; 2] = support::stentor::free_addresses();
+    let (subscribers, control) = (free_address(), free_address());
     let subscribe = |path: &str| Subscribe {
         address: subscribers,
         host: subscribers.to_string(),
@@ -106,7 +105,7 @@ fn order(agents: Vec<String>, agent_key: Option<&str>) -> Order {
             ],
             publish: Some(publish),
         },
-        spawn: Some(support::stentor::command(subscribers, control)),
+        spawn: Some(serve_at(subscribers, control)),
         pid: None,
         threads: 1,
         agents,
@@ -162,7 +161,7 @@ fn an_agent_that_is_not_to_be_had_is_named() {
         failed(&order(vec![agent.address.clone()], Some("another key"))),
         format!("agent {} refuses: the coordinator's key is another than its own", agent.address)
     );
-    let [nobody] = support::stentor::free_addresses().map(|it| it.to_string());
+    let nobody = free_address().to_string();
     assert_eq!(
         failed(&order(vec![agent.address, nobody.clone()], Some("its own key"))),
         format!("agent {nobody} cannot be reached: Connection refused (os error 111)")
