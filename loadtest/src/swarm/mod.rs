@@ -1,7 +1,7 @@
 //! The subscribers of one thread: connected, read, answered, judged, on a ring of their own.
 //!
 //! Connections are direct descriptors, so they cost no open files once they are made, and
-//! a subscriber is a [`Place`] of 48 bytes. A thread's subscribers are those whose number leaves
+//! a subscriber is a `Place` of 48 bytes. A thread's subscribers are those whose number leaves
 //! its remainder; what each of them does follows from its number ([`Layout`](crate::plan::Layout)).
 //!
 //! A turn: begin and finish connections, wait, read whoever has something, answer pings.
