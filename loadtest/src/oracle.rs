@@ -34,8 +34,8 @@ pub struct Seat {
 pub trait Published {
     /// How many publications of the channel have been handed over.
     fn handed_over(&self, channel: u32) -> u32;
-    /// Whether it is not known if the server took this one.
-    fn is_uncertain(&self, channel: u32, sequence: u32) -> bool;
+    /// How many of these it is not known of whether the server took them.
+    fn uncertain(&self, channel: u32, sequences: &Range<u32>) -> u64;
 }
 
 /// What became of a message.
@@ -47,7 +47,7 @@ pub enum Verdict {
     Late(Header),
     /// A publication that had come before.
     Repeated(Header),
-    /// A publication of another channel or run.
+    /// A publication of another channel or run, or one that the run will never have.
     Misdirected(Header),
     /// No publication, or a damaged one.
     Corrupt,
@@ -57,6 +57,8 @@ pub enum Verdict {
 #[derive(Debug)]
 pub struct Oracle {
     run: u32,
+    /// As many publications as the run will have: none has this sequence or a later one.
+    publications: u32,
     /// By subscriber: what is missing of its session, oldest first, and what came damaged.
     open: HashMap<u32, Open>,
     missing_ranges: usize,
@@ -97,11 +99,11 @@ impl Seat {
 }
 
 impl Oracle {
-    /// For the publications of this run.
-    pub fn new(run: u32) -> Oracle {
-        let deliveries = Deliveries::default();
-        let open = HashMap::new();
-        Oracle { run, open, missing_ranges: 0, missing_max: MISSING_MAX, deliveries }
+    /// For the publications of this run, of which there will be so many.
+    pub fn new(run: u32, publications: u32) -> Oracle {
+        let (deliveries, open) = (Deliveries::default(), HashMap::new());
+        let missing_max = MISSING_MAX;
+        Oracle { run, publications, open, missing_ranges: 0, missing_max, deliveries }
     }
 
     /// Judges a message that a subscriber received.
@@ -148,7 +150,8 @@ impl Oracle {
             self.open.entry(subscriber).or_default().corrupt += 1;
             return Verdict::Corrupt;
         };
-        if header.run != self.run || header.channel != seat.channel {
+        let is_ours = header.run == self.run && header.sequence < self.publications;
+        if !is_ours || header.channel != seat.channel {
             return Verdict::Misdirected(header);
         }
         if !seat.has_begun {
@@ -221,11 +224,8 @@ impl Oracle {
     fn settle(&mut self, subscriber: u32, seat: &Seat, end: u32, published: &dyn Published) {
         let open = self.open.remove(&subscriber).unwrap_or_default();
         self.missing_ranges -= open.missing.len();
-        let certain = |range: &Range<u32>| -> u64 {
-            let sequences = range.clone();
-            let uncertain = sequences.filter(|&it| published.is_uncertain(seat.channel, it));
-            u64::from(range.end - range.start) - uncertain.count() as u64
-        };
+        let all = |range: &Range<u32>| u64::from(range.end - range.start);
+        let certain = |range: &Range<u32>| all(range) - published.uncertain(seat.channel, range);
         let tail = seat.next..end;
         let absent: u64 = open.missing.iter().chain([&tail]).map(certain).sum();
         let lost = absent.saturating_sub(open.corrupt.into());
@@ -234,7 +234,6 @@ impl Oracle {
             self.lose(subscriber, seat.channel, first, lost);
         }
         // Of the uncertain ones only those that came were owed.
-        let all = |range: &Range<u32>| u64::from(range.end - range.start);
         let missing: u64 = open.missing.iter().chain([&tail]).map(all).sum();
         self.deliveries.expected += u64::from(end - seat.first) - missing + absent;
     }

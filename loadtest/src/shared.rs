@@ -1,7 +1,7 @@
 //! What the threads of a run share: the plan, what has been published, how far the run is.
 
 use std::{
-    collections::HashSet,
+    collections::BTreeSet,
     ops::Range,
     sync::{
         Mutex, PoisonError,
@@ -69,7 +69,7 @@ pub struct Clock {
 #[derive(Debug)]
 pub struct Ledger {
     handed_over: Box<[AtomicU32]>,
-    uncertain: Mutex<HashSet<(u32, u32)>>,
+    uncertain: Mutex<BTreeSet<(u32, u32)>>,
 }
 
 /// What a thread or an agent has counted so far, for whoever watches. The tally has the truth.
@@ -207,9 +207,7 @@ impl Ledger {
     /// Those of which nobody knows whether the server took them, by channel and sequence.
     pub fn uncertain(&self) -> Vec<(u32, u32)> {
         let uncertain = self.uncertain.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut uncertain: Vec<_> = uncertain.iter().copied().collect();
-        uncertain.sort_unstable();
-        uncertain
+        uncertain.iter().copied().collect()
     }
 
     /// Nobody knows whether the server took it.
@@ -224,8 +222,11 @@ impl Published for Ledger {
         self.handed_over[channel as usize].load(Ordering::Acquire)
     }
 
-    fn is_uncertain(&self, channel: u32, sequence: u32) -> bool {
+    fn uncertain(&self, channel: u32, sequences: &Range<u32>) -> u64 {
+        if sequences.is_empty() {
+            return 0;
+        }
         let uncertain = self.uncertain.lock().unwrap_or_else(PoisonError::into_inner);
-        uncertain.contains(&(channel, sequence))
+        uncertain.range((channel, sequences.start)..(channel, sequences.end)).count() as u64
     }
 }

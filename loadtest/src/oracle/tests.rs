@@ -8,6 +8,8 @@ use super::*;
 
 const RUN: u32 = 11;
 const CHANNEL: u32 = 4;
+/// More than any of these sessions is owed.
+const PUBLICATIONS: u32 = 100;
 
 /// What was handed over, in one channel.
 struct Book {
@@ -21,8 +23,8 @@ impl Published for Book {
         self.handed_over
     }
 
-    fn is_uncertain(&self, _: u32, sequence: u32) -> bool {
-        self.uncertain.contains(&sequence)
+    fn uncertain(&self, _: u32, sequences: &Range<u32>) -> u64 {
+        self.uncertain.iter().filter(|it| sequences.contains(it)).count() as u64
     }
 }
 
@@ -46,7 +48,7 @@ fn publication(sequence: u32) -> Vec<u8> {
 /// The counts after a subscriber that joined when `joined` had been handed over got these, and the
 /// run ended after `published`.
 fn counts(joined: u32, got: &[Vec<u8>], published: &Book) -> Deliveries {
-    let mut oracle = Oracle::new(RUN);
+    let mut oracle = Oracle::new(RUN, PUBLICATIONS);
     let mut seat = Seat::new(CHANNEL, joined);
     for message in got {
         oracle.on_message(1, &mut seat, message);
@@ -116,6 +118,18 @@ fn another_runs_publications_are_misdirected() {
     assert_eq!(found, Deliveries { misdirected: 1, ..Deliveries::default() });
 }
 
+/// A server that makes up a publication that the run will never have is told so: nothing before it
+/// is missed, and what comes after it is judged as if it had not been.
+#[test]
+fn publications_that_will_never_be_are_misdirected() {
+    let forged = [PUBLICATIONS, u32::MAX].map(publication);
+    let got = [publications([0, 1]), forged.to_vec(), publications([2])].concat();
+    let want = Deliveries { expected: 3, received: 3, misdirected: 2, ..Deliveries::default() };
+    assert_eq!(counts(0, &got, &book(3)), want);
+    let last = counts(PUBLICATIONS - 1, &publications([PUBLICATIONS - 1]), &book(PUBLICATIONS));
+    assert!(last.is_flawless());
+}
+
 /// A publication that the server may or may not have taken may come or not.
 #[test]
 fn uncertain_publications_are_owed_only_if_they_came() {
@@ -129,7 +143,7 @@ fn uncertain_publications_are_owed_only_if_they_came() {
 /// Who leaves is owed what it has got, and what is missing before that.
 #[test]
 fn a_session_that_ended_early_is_judged_up_to_its_end() {
-    let mut oracle = Oracle::new(RUN);
+    let mut oracle = Oracle::new(RUN, PUBLICATIONS);
     let mut seat = Seat::new(CHANNEL, 2);
     for message in publications([2, 4]) {
         oracle.on_message(1, &mut seat, &message);
@@ -142,7 +156,7 @@ fn a_session_that_ended_early_is_judged_up_to_its_end() {
 /// Faults are told with channel, publication and subscriber, a few of each kind.
 #[test]
 fn the_first_faults_are_told_one_by_one() {
-    let mut oracle = Oracle::new(RUN);
+    let mut oracle = Oracle::new(RUN, PUBLICATIONS);
     let mut seat = Seat::new(CHANNEL, 0);
     for _ in 0..20 {
         oracle.on_message(77, &mut seat, &publication(0));
@@ -165,7 +179,7 @@ fn what_was_under_way_at_the_handshake_may_be_overtaken() {
 /// it later, and nothing is lost twice.
 #[test]
 fn what_is_missing_is_bounded() {
-    let mut oracle = Oracle { missing_max: 2, ..Oracle::new(RUN) };
+    let mut oracle = Oracle { missing_max: 2, ..Oracle::new(RUN, PUBLICATIONS) };
     let mut seat = Seat::new(CHANNEL, 0);
     let mut lost_after = |oracle: &mut Oracle, message: &[u8]| {
         oracle.on_message(1, &mut seat, message);

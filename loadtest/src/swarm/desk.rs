@@ -38,7 +38,7 @@ impl Desk {
     pub(super) fn new(shared: Arc<Shared>, subscribers: u32) -> Desk {
         let tracked = (shared.schedule.publications() as usize).min(SPREADS_MAX);
         Desk {
-            oracle: Oracle::new(shared.run),
+            oracle: Oracle::new(shared.run, shared.schedule.publications()),
             times: Times::default(),
             spreads: vec![Spread::default(); tracked],
             seconds: Vec::new(),
