@@ -35,7 +35,7 @@ pub trait Published {
     /// How many publications of the channel have been handed over.
     fn handed_over(&self, channel: u32) -> u32;
     /// How many of these it is not known of whether the server took them.
-    fn uncertain(&self, channel: u32, sequences: &Range<u32>) -> u64;
+    fn uncertain_among(&self, channel: u32, sequences: &Range<u32>) -> u64;
 }
 
 /// What became of a message.
@@ -225,7 +225,7 @@ impl Oracle {
         let open = self.open.remove(&subscriber).unwrap_or_default();
         self.missing_ranges -= open.missing.len();
         let all = |range: &Range<u32>| u64::from(range.end - range.start);
-        let certain = |range: &Range<u32>| all(range) - published.uncertain(seat.channel, range);
+        let certain = |range: &Range<u32>| all(range) - published.uncertain_among(seat.channel, range);
         let tail = seat.next..end;
         let absent: u64 = open.missing.iter().chain([&tail]).map(certain).sum();
         let lost = absent.saturating_sub(open.corrupt.into());

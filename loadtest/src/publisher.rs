@@ -3,7 +3,12 @@
 //!
 //! A channel's publications all go over one connection, each after the answer to the one before,
 //! since order is promised to no one else. What the server refuses keeps its sequence number for
-//! the next; what it does not answer may have been taken, and the oracle is told so.
+//! the next; what it does not answer, or answers with an error of its own, may have been taken, and
+//! the oracle is told so.
+//!
+//! Publications go to the server that was named: through no proxy, and nowhere else if it says so. A
+//! server that answers too slowly does not hold up the end of a run for long: what is not sent some
+//! time after the last was due has failed.
 
 use std::{
     sync::atomic::Ordering,
@@ -38,6 +43,8 @@ impl Publisher<'_> {
     pub fn new<'a>(shared: &'a Shared, publish: &'a Publish, index: u32) -> Publisher<'a> {
         let config = Agent::config_builder()
             .http_status_as_error(false)
+            .proxy(None)
+            .max_redirects(0)
             .timeout_global(Some(PATIENCE))
             .max_idle_connections_per_host(1)
             .build();
@@ -58,6 +65,7 @@ impl Publisher<'_> {
     pub fn run(mut self) -> Publications {
         let schedule = &self.shared.schedule;
         let began = self.shared.stage.publishing_began();
+        let latest = began + schedule.end() + self.shared.plan.settle.max(PATIENCE);
         for number in 0..schedule.publications() {
             let due = began + schedule.due(number);
             for channel in self.shared.targets(number) {
@@ -67,7 +75,10 @@ impl Publisher<'_> {
                 if !self.wait_until(due) {
                     return self.done;
                 }
-                self.publish(number, channel, due);
+                match self.shared.since_epoch(Instant::now()) > latest {
+                    true => self.give_up(),
+                    false => self.publish(number, channel, due),
+                }
             }
         }
         self.done
@@ -89,6 +100,13 @@ impl Publisher<'_> {
                 Some(left) => thread::sleep(left.min(NAP)),
             }
         }
+    }
+
+    /// Does not send one any more.
+    fn give_up(&mut self) {
+        self.done.due += 1;
+        self.done.failed += 1;
+        self.done.failures.count("not sent: the answers to those before it took too long", 1);
     }
 
     fn publish(&mut self, number: u32, channel: u32, due: Duration) {
@@ -115,14 +133,20 @@ impl Publisher<'_> {
         let failure = match answer {
             Ok(mut answer) => {
                 let _ = answer.body_mut().read_to_vec();
-                if answer.status().is_success() {
+                let status = answer.status();
+                if status.is_success() {
                     done.published += 1;
                     self.shared.published.fetch_add(1, Ordering::Relaxed);
                     return;
                 }
-                *next -= 1;
-                ledger.take_back(channel, sequence);
-                format!("refused: HTTP {}", answer.status())
+                if status.is_server_error() {
+                    // One that waits for another, say, may have given up after that took it.
+                    ledger.doubt(channel, sequence);
+                } else {
+                    *next -= 1;
+                    ledger.take_back(channel, sequence);
+                }
+                format!("refused: HTTP {status}")
             }
             Err(error) => {
                 ledger.doubt(channel, sequence);
@@ -134,8 +158,92 @@ impl Publisher<'_> {
     }
 }
 
-/// How long an answer may take.
+/// How long an answer may take, and at least how long the last may be late.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How often a waiting publisher looks whether the run ends.
 const NAP: Duration = Duration::from_millis(200);
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{BufRead, BufReader, Read, Write},
+        net::{TcpListener, TcpStream},
+    };
+
+    use super::*;
+    use crate::{oracle::Published, plan};
+
+    /// A redirection is a refusal: whoever follows one asks another for something else, and what
+    /// that one answers says nothing of the publication.
+    #[test]
+    fn redirections_are_not_followed() {
+        let (shared, done) = publish_to("303 See Other\r\nLocation: /elsewhere");
+        assert_eq!((done.due, done.published, done.failed), (10, 0, 10));
+        assert_eq!(done.failures.iter().collect::<Vec<_>>(), [("refused: HTTP 303 See Other", 10)]);
+        assert_eq!((shared.ledger.handed_over(0), shared.ledger.uncertain()), (0, vec![]));
+    }
+
+    /// What a server has no good answer to it may have taken all the same: nobody is owed it, and
+    /// its sequence is not used again.
+    #[test]
+    fn errors_of_the_server_leave_doubt() {
+        let (shared, done) = publish_to("504 Gateway Timeout");
+        assert_eq!((done.due, done.published, done.failed), (10, 0, 10));
+        assert_eq!(shared.ledger.uncertain(), (0..10).map(|it| (0, it)).collect::<Vec<_>>());
+        assert_eq!(
+            (shared.ledger.handed_over(0), shared.ledger.uncertain_among(0, &(0..10))),
+            (10, 10)
+        );
+    }
+
+    /// Long after the last was due nothing is sent, and what was not has failed.
+    #[test]
+    fn a_publisher_gives_up_in_the_end() {
+        let server = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        server.set_nonblocking(true).expect("it can be asked");
+        let long_ago = Instant::now().checked_sub(2 * PATIENCE).expect("a minute is not much");
+        let (_, done) = publish_from(&server, long_ago);
+        assert_eq!((done.due, done.published, done.failed), (10, 0, 10));
+        assert!(server.accept().is_err(), "somebody was asked");
+    }
+
+    /// Publishes what the sample plan has to a server that answers everything so.
+    fn publish_to(answer: &'static str) -> (Shared, Publications) {
+        let server = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        let others = server.try_clone().expect("a second handle");
+        thread::spawn(move || others.incoming().flatten().for_each(|it| serve(&it, answer)));
+        publish_from(&server, Instant::now())
+    }
+
+    fn publish_from(server: &TcpListener, epoch: Instant) -> (Shared, Publications) {
+        let shared = Shared::new(7, epoch, plan::sample(), Vec::new(), 0);
+        shared.stage.begin_publishing(Duration::ZERO);
+        let address = server.local_addr().expect("it is bound");
+        let url = format!("http://{address}/{CHANNEL}");
+        let publish = Publish { method: "POST".into(), url, headers: Vec::new() };
+        let done = Publisher::new(&shared, &publish, 0).run();
+        (shared, done)
+    }
+
+    /// Answers each request of a connection; one that is redirected is granted.
+    fn serve(mut stream: &TcpStream, answer: &str) {
+        let mut reader = BufReader::new(stream);
+        loop {
+            let (mut head, mut bytes) = (String::new(), 0);
+            while !head.ends_with("\r\n\r\n") {
+                let start = head.len();
+                if reader.read_line(&mut head).unwrap_or(0) == 0 {
+                    return;
+                }
+                let line = head[start..].to_ascii_lowercase();
+                bytes = line
+                    .strip_prefix("content-length: ")
+                    .map_or(bytes, |it| it.trim().parse().expect("a length"));
+            }
+            reader.read_exact(&mut vec![0; bytes]).expect("the body");
+            let answer = if head.contains("/elsewhere") { "200 OK" } else { answer };
+            let _ = write!(stream, "HTTP/1.1 {answer}\r\nContent-Length: 0\r\n\r\n");
+        }
+    }
+}

@@ -222,7 +222,7 @@ impl Published for Ledger {
         self.handed_over[channel as usize].load(Ordering::Acquire)
     }
 
-    fn uncertain(&self, channel: u32, sequences: &Range<u32>) -> u64 {
+    fn uncertain_among(&self, channel: u32, sequences: &Range<u32>) -> u64 {
         if sequences.is_empty() {
             return 0;
         }

@@ -23,7 +23,7 @@ impl Published for Book {
         self.handed_over
     }
 
-    fn uncertain(&self, _: u32, sequences: &Range<u32>) -> u64 {
+    fn uncertain_among(&self, _: u32, sequences: &Range<u32>) -> u64 {
         self.uncertain.iter().filter(|it| sequences.contains(it)).count() as u64
     }
 }
