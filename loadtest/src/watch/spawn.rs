@@ -3,8 +3,9 @@
 //! The command is split into words as a shell would, with quotes, but there is no shell: its id is
 //! the server's, and nothing is expanded (write `env NAME=value program` for the environment).
 //! The server leads a process group of its own, so that an interrupt at the terminal reaches us
-//! first, and dropping [`Spawned`] ends the whole group. What leaves the group on purpose, as a
-//! daemon does, is lost to us.
+//! first, and dropping [`Spawned`] ends the whole group. Should we be killed, and drop nothing, a
+//! guard ends it: a shell that waits for the end of a pipe to us. What leaves the group on purpose,
+//! as a daemon does, is lost to us.
 
 use std::{
     fs::File,
@@ -28,6 +29,8 @@ pub struct Spawned {
     server: Child,
     group: Pid,
     output: Tail,
+    /// Ends the group if we are killed.
+    guard: Option<Child>,
 }
 
 /// Why a server is not ready.
@@ -80,7 +83,10 @@ impl Spawned {
             .spawn()
             .map_err(|error| io::Error::new(error.kind(), format!("{program}: {error}")))?;
         let group = Pid::from_child(&server);
-        Ok(Spawned { server, group, output: Tail::follow(reader, log) })
+        let output = Tail::follow(reader, log);
+        let mut spawned = Spawned { server, group, output, guard: None };
+        spawned.guard = Some(guard(group)?);
+        Ok(spawned)
     }
 
     /// The id of the server's first process.
@@ -152,8 +158,27 @@ impl Spawned {
 impl Drop for Spawned {
     fn drop(&mut self) {
         self.end(DRAIN_PATIENCE);
+        // Before the server is reaped, and its id may be another's.
+        if let Some(guard) = &mut self.guard {
+            let _ = guard.kill();
+            let _ = guard.wait();
+        }
         let _ = self.server.try_wait();
     }
+}
+
+/// A shell that asks the group to end as soon as we have. Its own group keeps it from what we are
+/// interrupted by.
+fn guard(group: Pid) -> io::Result<Child> {
+    Command::new("sh")
+        .args(["-c", "read -r _; kill -s TERM -- \"-$1\"", "guard"])
+        .arg(group.as_raw_pid().to_string())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .process_group(0)
+        .spawn()
+        .map_err(|error| io::Error::new(error.kind(), format!("its guard, sh: {error}")))
 }
 
 /// Whether somebody listens. A connection from a port to itself, which loopback allows when

@@ -18,10 +18,10 @@ use crate::{
 /// the server that it has started.
 #[test]
 fn an_interrupted_run_reports_what_was_so_far() {
-    let server = Spawned::new();
-    let mut run = start(&server, &["--duration", "10m"]);
+    let stentor = Spawned::new();
+    let mut run = start(&stentor, &["--duration", "10m"]);
     run.await_log("publishing");
-    let children = run.children();
+    let (server, children) = (run.server(), run.children());
     run.signal(Signal::INT);
     let told = run.wait();
     assert_eq!((told.code, told.report["outcome"].as_str()), (3, Some("interrupted")), "{told:?}");
@@ -32,8 +32,23 @@ fn an_interrupted_run_reports_what_was_so_far() {
     assert_eq!(told.count("/connections/established"), 50);
     assert!(told.stdout.contains("\ninterrupted; nothing lost until then: "), "{}", told.stdout);
     assert!(told.stderr.contains("interrupted; the report says what was so far"));
-    assert_eq!(children.len(), 1, "the server is its only child");
-    assert!(!lives(children[0]), "the server was left running");
+    assert!(!lives(server), "the server was left running");
+    assert!(!children.into_iter().any(lives), "its guard was left running");
+}
+
+/// A run that is killed, and can end nothing itself, leaves nothing running.
+#[test]
+fn a_killed_run_leaves_no_server() {
+    let stentor = Spawned::new();
+    let mut run = start(&stentor, &["--duration", "10m"]);
+    run.await_log("publishing");
+    let children = run.children();
+    run.signal(Signal::KILL);
+    let deadline = Instant::now() + DEADLINE;
+    while children.iter().any(|&child| lives(child)) {
+        assert!(Instant::now() < deadline, "something of {children:?} was left running");
+        thread::sleep(Duration::from_millis(5));
+    }
 }
 
 /// A server that is killed has closed every connection, and the run still ends.
@@ -42,8 +57,7 @@ fn a_killed_server_has_closed_everything() {
     let server = Spawned::new();
     let mut run = start(&server, &["--duration", "2s", "--settle", "100ms"]);
     run.await_log("publishing");
-    let [pid] = run.children()[..] else { panic!("the server is its only child") };
-    signal_to(pid, Signal::KILL);
+    signal_to(run.server(), Signal::KILL);
     let told = run.wait();
     assert_eq!((told.code, told.count("/connections/established")), (1, 50), "{told:?}");
     assert_eq!(told.count("/deliveries/unexpected_closes"), 50, "{told:?}");

@@ -93,6 +93,20 @@ impl Run {
         children_of(self.child.id())
     }
 
+    /// The server that it has started, which is all but its guard.
+    #[track_caller]
+    pub fn server(&self) -> u32 {
+        let is_guard = |pid: &u32| {
+            let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            command.split(|byte| *byte == 0).any(|word| word == b"guard")
+        };
+        let (guards, servers): (Vec<_>, Vec<_>) = self.children().into_iter().partition(is_guard);
+        let ([_], [server]) = (&guards[..], &servers[..]) else {
+            panic!("{guards:?}, {servers:?}")
+        };
+        *server
+    }
+
     /// Waits for its end.
     #[track_caller]
     pub fn wait(mut self) -> Told {
