@@ -64,7 +64,7 @@ impl Desk {
         let fed = stream.feed(bytes, &mut |message| match message {
             Message::Established => self.on_established(holder, now),
             Message::Publication(payload) => self.on_publication(holder, payload, now),
-            Message::Ping(payload) => decoder::pong(payload, self.unsent.entry(slot).or_default()),
+            Message::Ping(payload) => self.answer(slot, payload),
             Message::Closed { code, reason } => {
                 let code = code.map_or(String::from("no code"), |code| code.to_string());
                 end = Some(End::Closed(format!("closed with {code} {reason}").trim_end().into()));
@@ -74,6 +74,14 @@ impl Desk {
             Ok(()) => end,
             Err(fault) if holder.phase == Phase::Live => Some(End::Broken(fault)),
             Err(fault) => Some(End::Refused(fault)),
+        }
+    }
+
+    /// Answers a ping, unless many answers wait already for a server that reads none.
+    fn answer(&mut self, slot: Slot, ping: &[u8]) {
+        let unsent = self.unsent.entry(slot).or_default();
+        if unsent.len() < UNSENT_BYTES_MAX {
+            decoder::pong(ping, unsent);
         }
     }
 
@@ -172,5 +180,29 @@ impl Desk {
 
     fn since(&self, holder: &Subscriber, now: Instant) -> Duration {
         Duration::from_micros(self.micros(now).wrapping_sub(holder.since_micros).into())
+    }
+}
+
+/// Bytes that wait for one connection from which on no pings are answered.
+const UNSENT_BYTES_MAX: usize = 16 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan;
+
+    /// A server that pings and never reads fills no memory.
+    #[test]
+    fn what_waits_for_a_server_is_bounded() {
+        let shared = Shared::new(7, Instant::now(), plan::sample(), Vec::new(), 0);
+        let (mut desk, mut place) = (Desk::new(Arc::new(shared), 1), Place::default());
+        let granted = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\
+            Connection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+        assert!(desk.on_bytes(Slot(3), &mut place, granted.as_bytes()).is_none());
+        for pings in 1..=10_000 {
+            assert!(desk.on_bytes(Slot(3), &mut place, b"\x89\x02hi").is_none());
+            let waiting = desk.unsent[&Slot(3)].len();
+            assert!(waiting == pings * 8 || waiting == UNSENT_BYTES_MAX, "{waiting} after {pings}");
+        }
     }
 }
