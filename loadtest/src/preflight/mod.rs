@@ -15,6 +15,8 @@ mod network;
 #[cfg(test)]
 mod tests;
 
+use std::net::IpAddr;
+
 use serde::{Deserialize, Serialize};
 
 pub use limits::{Limits, Taken};
@@ -30,7 +32,8 @@ pub struct Demand {
     pub server_is_here: bool,
     /// New connections in a second.
     pub ramp_per_second: u64,
-    /// Addresses to connect from. `None` on loopback, which has as many as wanted.
+    /// Addresses to connect from. `None` on loopback, which has as many as wanted, and where there
+    /// is more than one target, for each of which a port counts anew.
     pub source_addresses: Option<u64>,
     /// Threads of the load tester that hold connections, one at least.
     pub threads: u32,
@@ -48,7 +51,7 @@ impl Demand {
             connections,
             server_is_here: subscribe.iter().any(|(_, it)| it.address.ip().is_loopback()),
             ramp_per_second: plan.ramp.into(),
-            source_addresses: None,
+            source_addresses: source_addresses(subscribe),
             threads,
         }
     }
@@ -57,6 +60,14 @@ impl Demand {
     fn sockets(&self) -> u64 {
         self.connections.saturating_mul(if self.server_is_here { 2 } else { 1 })
     }
+}
+
+/// One where the kernel chooses: it is always the same for the same target.
+fn source_addresses(subscribe: &[(Transport, Subscribe)]) -> Option<u64> {
+    let ((_, first), rest) = subscribe.split_first()?;
+    let is_one_target = rest.iter().all(|(_, it)| it.address == first.address);
+    let is_chosen_by_us = matches!(first.address.ip(), IpAddr::V4(ip) if ip.is_loopback());
+    (is_one_target && !is_chosen_by_us).then_some(1)
 }
 
 /// What a finding means for the run.

@@ -37,6 +37,27 @@ fn silent(demand: &Demand, limits: &Limits) {
     assert_eq!(check(demand, limits), []);
 }
 
+/// A server elsewhere is connected to from one address, and so is one on IPv6's only loopback
+/// address; ports count for each of several targets.
+#[test]
+fn ports_are_counted_where_addresses_are_not_ours_to_choose() {
+    let sources = |targets: &[&str]| {
+        let subscribe = targets.iter().map(|target| Subscribe {
+            address: target.parse().expect("an address"),
+            host: String::new(),
+            path: String::new(),
+            headers: Vec::new(),
+        });
+        let subscribe: Vec<_> = subscribe.map(|it| (Transport::WebSocket, it)).collect();
+        Demand::of(&crate::plan::sample(), &subscribe, 60_000, 2).source_addresses
+    };
+    assert_eq!(sources(&["127.0.0.1:80"]), None);
+    for elsewhere in ["192.0.2.1:80", "[::1]:80", "[2001:db8::1]:80"] {
+        assert_eq!(sources(&[elsewhere, elsewhere]), Some(1), "{elsewhere}");
+    }
+    assert_eq!(sources(&["192.0.2.1:80", "192.0.2.1:81"]), None);
+}
+
 /// What a limit needs to be is the least that is silent, and the most within it is, too.
 #[test]
 fn the_least_and_the_most_are_exact() {
