@@ -153,13 +153,15 @@ impl Task {
         let Publishing { rate_from, rate_to, burst, publishers, .. } = *publishing;
         let has_endpoint = |transport| self.subscribe.iter().any(|(it, _)| *it == transport);
         let times = [publishing.duration, publishing.broadcast_every, churn.storm_every];
-        let rated = rate_from.max(rate_to) * publishing.duration.as_secs_f64();
+        // Whole bursts may be more than what the rate says.
+        let publications = publishing.at_rate().saturating_add(publishing.broadcasts.into());
         let is_share = |share: f64| (0.0..=1.0).contains(&share);
         let is_rate = |rate: f64| (0.0..=f64::from(u32::MAX)).contains(&rate);
         let flaws = [
             (self.first_share.checked_add(threads).is_none_or(|it| it > self.threads), "shares"),
             (
-                idle.connections.checked_add(active.connections).is_none_or(|it| it == 0),
+                !(1..=CONNECTIONS_MAX)
+                    .contains(&idle.connections.saturating_add(active.connections)),
                 "connections",
             ),
             (![idle, active].into_iter().all(is_group), "groups"),
@@ -168,7 +170,7 @@ impl Task {
             (*ramp == 0, "ramp"),
             (!times.iter().all(|time| *time <= TIME_MAX), "times"),
             (!is_rate(rate_from) || !is_rate(rate_to), "rate"),
-            (!is_rate(rated + f64::from(publishing.broadcasts)), "publications"),
+            (publications > u32::MAX.into(), "publications"),
             (burst == 0 || publishers == 0, "publishing"),
             (publishing.payload_min > publishing.payload_max, "payload"),
             (!is_rate(churn.per_second) || !is_share(churn.storm_share), "churn"),
@@ -221,5 +223,45 @@ impl Status {
     }
 }
 
+/// Subscribers of a plan: more than an order may ask for, and few enough for tables of them.
+const CONNECTIONS_MAX: u32 = 1 << 24;
+
 /// The longest time that a plan may have anywhere: a year.
 const TIME_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{plan, schedule::Schedule};
+
+    /// What no table holds and no number counts is refused: an agent would not survive it.
+    #[test]
+    fn tasks_that_no_agent_survives_are_flawed() {
+        let flaw = |change: fn(&mut Plan)| {
+            let mut plan = plan::sample();
+            change(&mut plan);
+            let subscribe = Subscribe {
+                address: ([127, 0, 0, 1], 80).into(),
+                host: String::new(),
+                path: String::new(),
+                headers: Vec::new(),
+            };
+            let subscribe = vec![(Transport::WebSocket, subscribe)];
+            let task = Task { run: 7, plan, subscribe, first_share: 0, threads: 2 };
+            let flaw = task.flaw(2);
+            if flaw.is_none() {
+                Schedule::new(&task.plan);
+            }
+            flaw
+        };
+        assert_eq!(flaw(|_| {}), None);
+        assert_eq!(flaw(|it| it.active.connections = u32::MAX), Some("connections"));
+        assert_eq!(flaw(|it| it.idle.connections = u32::MAX), Some("connections"));
+        let bursts: fn(&mut Plan) = |it| {
+            let Publishing { rate_from, rate_to, burst, .. } = &mut it.publishing;
+            (*rate_from, *rate_to, *burst) = (4e9, 4e9, 3_000_000_000);
+        };
+        assert_eq!(flaw(bursts), Some("publications"));
+        assert_eq!(flaw(|it| it.publishing.broadcasts = u32::MAX), Some("publications"));
+    }
+}

@@ -131,7 +131,8 @@ impl Publishing {
     pub fn at_rate(&self) -> u64 {
         let mean = (self.rate_from + self.rate_to) / 2.0;
         let bursts = mean * self.duration.as_secs_f64() / f64::from(self.burst);
-        (bursts - ROUNDING).ceil().max(0.0) as u64 * u64::from(self.burst)
+        let bursts = (bursts - ROUNDING).ceil().max(0.0) as u64;
+        bursts.saturating_mul(self.burst.into())
     }
 }
 
