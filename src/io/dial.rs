@@ -48,7 +48,11 @@ pub fn progress<T>(
     }
     let ears = pending.iter().map(|(dialled, _)| PollFd::new(&dialled.0, PollFlags::OUT));
     let mut ears: Vec<_> = ears.collect();
-    poll(&mut ears, Some(&Timespec::default()))?;
+    match poll(&mut ears, Some(&Timespec::default())) {
+        // A signal came before anybody was looked at: the next look is soon enough.
+        Err(rustix::io::Errno::INTR) => return Ok(()),
+        looked => looked?,
+    };
     let mut answers =
         ears.iter().map(|ear| !ear.revents().is_empty()).collect::<Vec<_>>().into_iter();
     let answered = pending.extract_if(.., |_| answers.next() == Some(true));
