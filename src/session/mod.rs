@@ -102,8 +102,8 @@ struct Pending {
 }
 
 impl Session {
-    /// A connection was accepted. `seed` spreads the pings of many such connections; it should
-    /// differ from one to the next.
+    /// A connection was accepted. `seed` spreads the pings of many such connections: those that
+    /// have the same one and came together are pinged together.
     pub fn new(now: Tick, seed: u32) -> Self {
         // Fibonacci hashing: neighbours come out far from each other.
         let jitter = (seed.wrapping_mul(0x9e37_79b9) >> 16) as u16;

@@ -222,7 +222,7 @@ impl<K: Kernel> Shard<K> {
         let now = self.now.tick();
         self.connections += 1;
         self.counters().accepted.add(1);
-        // Pings are spread by slot and by moment, so that neither alone brings them together.
+        // Neighbours are pinged together if they came together; others are spread by slot.
         self.sessions[slot.index()] = Session::new(now, slot.0 / PINGED_TOGETHER);
         self.states[slot.index()].set(State::OPEN);
         let reserve = self.kernel.slots() / 50;
