@@ -225,7 +225,8 @@ impl Oracle {
         let open = self.open.remove(&subscriber).unwrap_or_default();
         self.missing_ranges -= open.missing.len();
         let all = |range: &Range<u32>| u64::from(range.end - range.start);
-        let certain = |range: &Range<u32>| all(range) - published.uncertain_among(seat.channel, range);
+        let certain =
+            |range: &Range<u32>| all(range) - published.uncertain_among(seat.channel, range);
         let tail = seat.next..end;
         let absent: u64 = open.missing.iter().chain([&tail]).map(certain).sum();
         let lost = absent.saturating_sub(open.corrupt.into());
