@@ -107,7 +107,8 @@ pub struct ServerUse {
     pub kernel: u64,
     /// Whether `kernel` has both ends.
     pub kernel_is_both_ends: bool,
-    /// Share of the seconds in which one of its threads always ran or waited for a processor.
+    /// Share of the seconds in which one of its threads always ran or waited for a processor, or of
+    /// the deliveries in these seconds, if that is more.
     pub saturated_share: f64,
     /// For each second since the run's epoch.
     pub seconds: Vec<UseSecond>,
@@ -122,7 +123,8 @@ pub struct ClientUse {
     pub resident: u64,
     /// The same before anybody was connected.
     pub resident_before: u64,
-    /// Share of the seconds in which one of its threads always ran or waited for a processor.
+    /// Share of the seconds in which one of its threads always ran or waited for a processor, or of
+    /// the deliveries in these seconds, if that is more.
     pub saturated_share: f64,
     /// For each second since the run's epoch.
     pub seconds: Vec<UseSecond>,
@@ -167,5 +169,5 @@ pub struct AgentNote {
     pub is_saturated: bool,
 }
 
-/// A process counts as saturated from this share of saturated seconds on.
+/// A process counts as saturated from this share of saturated seconds or deliveries on.
 pub const SATURATED: f64 = 0.05;

@@ -131,7 +131,8 @@ impl Run {
     fn turn(&mut self, line: &mut Line) -> Result<ControlFlow<()>, EndedEarly> {
         let now = Instant::now();
         self.foresee(now);
-        self.meter.sample(self.shared.since_epoch(now), now);
+        let received = self.shared.sum(|it| &it.received);
+        self.meter.sample(self.shared.since_epoch(now), now, received);
         self.threads.as_mut().map_or(Ok(()), Threads::check)?;
         if now.duration_since(self.told_at) >= TELL_EVERY {
             self.told_at = now;
@@ -191,7 +192,7 @@ impl Run {
     }
 
     fn finish(&mut self, line: &mut Line) -> Result<(), EndedEarly> {
-        self.meter.end_measuring();
+        self.meter.end_measuring(self.shared.sum(|it| &it.received));
         let threads = self.threads.take().ok_or(EndedEarly::Misled("finished before"))?;
         let (tally, used) = (threads.finish()?, std::mem::take(&mut self.meter.used));
         Ok(line.send(&FromAgent::Report(Box::new(Report { tally, used })))?)

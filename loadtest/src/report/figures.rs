@@ -150,7 +150,7 @@ pub struct Server {
     pub kernel_is_both_ends: bool,
     /// Whether it had more to do than it could.
     pub saturated: bool,
-    /// Share of the seconds in which that was so.
+    /// Share of the seconds in which that was so, or of their deliveries if that is more.
     pub saturated_share: f64,
 }
 
@@ -165,7 +165,8 @@ pub struct Client {
     pub rss_bytes_per_connection: Option<f64>,
     /// Whether it, or an agent, had more to do than it could.
     pub saturated: bool,
-    /// Share of the seconds in which that was so of this process.
+    /// Share of the seconds in which that was so of this process, or of their deliveries if that
+    /// is more.
     pub saturated_share: f64,
 }
 

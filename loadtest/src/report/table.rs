@@ -118,10 +118,10 @@ first publication               10 s      18 s    19.8 s      20 s      20 s
 server CPU           27.5 s: 3.06 µs per delivery
 server memory        92 MB: 73 B per connection
 kernel memory        9.1 GB: 9.1 kB per connection, both ends
-server load          not saturated (in 2 % of the seconds)
+server load          not saturated (in 2 % of the seconds or deliveries)
 client CPU           31.2 s
 client memory        88 MB: 81.5 B per connection
-client load          not saturated (in 4 % of the seconds)
+client load          not saturated (in 4 % of the seconds or deliveries)
 
 objectives met: p99=10s,loss=0
 nothing lost: 9,000,000 of 9,000,000 deliveries
@@ -142,7 +142,7 @@ until the last subscriber    1.14 ms                                 1.38 ms
 server               was not watched
 client CPU           0.812 s
 client memory        9.7 MB: 100 kB per connection
-client load          saturated in 25 % of the seconds
+client load          saturated in 25 % of the seconds or deliveries
 agent                10.0.0.2:7000: not saturated; its clock 1.2 ms behind, give or take 80 µs
 
 lost                 4

@@ -217,9 +217,9 @@ fn agent(note: &AgentNote) -> String {
 
 fn load(is_saturated: bool, share: f64) -> String {
     match (is_saturated, share) {
-        (true, _) => format!("saturated in {} of the seconds", percent(share)),
+        (true, _) => format!("saturated in {} of the seconds or deliveries", percent(share)),
         (false, 0.0) => "never saturated".into(),
-        (false, _) => format!("not saturated (in {} of the seconds)", percent(share)),
+        (false, _) => format!("not saturated (in {} of the seconds or deliveries)", percent(share)),
     }
 }
 

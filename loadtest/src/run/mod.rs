@@ -123,7 +123,7 @@ impl Campaign<'_> {
         self.observer.begin_measuring();
         let publications = self.publish()?;
         self.settle()?;
-        self.observer.end_measuring();
+        self.observer.end_measuring(self.shared);
         let stage = &self.shared.stage;
         let now = self.shared.since_epoch(Instant::now());
         // Publishing may have been interrupted before it began.

@@ -60,10 +60,11 @@ impl Observer {
     }
 
     /// Nothing is expected any more.
-    pub(super) fn end_measuring(&mut self) {
-        self.own.end_measuring();
+    pub(super) fn end_measuring(&mut self, shared: &Shared) {
+        let received = shared.sum(|gauges| &gauges.received);
+        self.own.end_measuring(received);
         if let (Some(server), Some(meter)) = (&mut self.server, &mut self.server_process) {
-            server.cpu = meter.end_measuring();
+            server.cpu = meter.end_measuring(received);
             server.saturated_share = meter.saturated_share();
         }
     }
@@ -72,9 +73,9 @@ impl Observer {
     pub(super) fn look(&mut self, shared: &Shared, phase: Phase) -> Snapshot {
         let now = Instant::now();
         let elapsed = shared.since_epoch(now);
-        self.sample(elapsed, now);
         let (requested, received) =
             (u64::from(shared.plan.connections()), shared.sum(|gauges| &gauges.received));
+        self.sample(elapsed, now, received);
         let (since, before) = self.received;
         if now.duration_since(since) >= SECOND {
             self.rate = (received - before) as f64 / now.duration_since(since).as_secs_f64();
@@ -101,12 +102,12 @@ impl Observer {
     }
 
     /// Looks at the processes, once a second.
-    fn sample(&mut self, elapsed: Duration, now: Instant) {
-        self.own.sample(elapsed, now);
+    fn sample(&mut self, elapsed: Duration, now: Instant, received: u64) {
+        self.own.sample(elapsed, now, received);
         let (Some(server), Some(meter)) = (&mut self.server, &mut self.server_process) else {
             return;
         };
-        if let Some(used) = meter.sample(now) {
+        if let Some(used) = meter.sample(now, received) {
             server.resident = server.resident.max(used.resident);
             meter::fill(&mut server.seconds, elapsed.as_secs() as usize, used);
         }
