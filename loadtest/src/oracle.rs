@@ -159,8 +159,10 @@ impl Oracle {
             seat.first = seat.first.min(header.sequence);
             seat.next = seat.first;
         }
-        if header.sequence.checked_add(1) == Some(seat.first) {
-            // It was under way when the subscriber joined, and a later one overtook it.
+        if header.sequence < seat.first {
+            // It was under way when the subscriber joined, and a later one overtook it. Whatever is
+            // between the two was under way as well.
+            self.miss(subscriber, seat.channel, header.sequence + 1..seat.first);
             seat.first = header.sequence;
             return Verdict::Late(header);
         }
@@ -170,20 +172,22 @@ impl Oracle {
                 false => Verdict::Repeated(header),
             };
         }
-        if header.sequence > seat.next {
-            self.miss(subscriber, seat.channel, seat.next..header.sequence);
-        }
+        self.miss(subscriber, seat.channel, seat.next..header.sequence);
         seat.next = header.sequence.saturating_add(1);
         Verdict::Good(header)
     }
 
-    /// Notes that these have not come so far.
+    /// Notes that these, if any, have not come so far.
     fn miss(&mut self, subscriber: u32, channel: u32, range: Range<u32>) {
+        if range.is_empty() {
+            return;
+        }
         if self.missing_ranges >= self.missing_max {
             return self.lose_at_once(subscriber, channel, range);
         }
         self.missing_ranges += 1;
-        self.open.entry(subscriber).or_default().missing.push(range);
+        let missing = &mut self.open.entry(subscriber).or_default().missing;
+        missing.insert(missing.partition_point(|it| it.end <= range.start), range);
     }
 
     /// Takes one off the missing. Returns whether it was among them.

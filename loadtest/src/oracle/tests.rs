@@ -173,6 +173,12 @@ fn what_was_under_way_at_the_handshake_may_be_overtaken() {
     let found = counts(5, &publications([5, 4, 6, 4]), &book(7));
     let want = Deliveries { expected: 3, received: 3, ..Deliveries::default() };
     assert_eq!(found, Deliveries { reordered: 1, duplicated: 1, ..want });
+    let found = counts(5, &publications([5, 3, 6, 4, 3]), &book(7));
+    let want = Deliveries { expected: 4, received: 4, ..Deliveries::default() };
+    assert_eq!(found, Deliveries { reordered: 2, duplicated: 1, ..want });
+    let found = counts(5, &publications([5, 2, 6, 4]), &book(7));
+    let want = Deliveries { expected: 5, received: 4, lost: 1, ..Deliveries::default() };
+    assert_eq!(found, Deliveries { reordered: 2, ..want });
 }
 
 /// No more is remembered than the bound allows. What is past it is lost at once, whatever comes of
