@@ -81,7 +81,7 @@ fn prepare(line: &mut Line, means: Means) -> Result<Run, EndedEarly> {
             }
             ToAgent::Begin { epoch_nanos, slack_nanos } => {
                 let task = task.ok_or(EndedEarly::Misled("a beginning without a task"))?;
-                let epoch = means.clock.instant(epoch_nanos);
+                let epoch = means.clock.instant(epoch_nanos).filter(|&epoch| is_near(epoch));
                 let epoch = epoch.ok_or(EndedEarly::Misled("another age's epoch"))?;
                 return Run::begin(*task, means, epoch, Duration::from_nanos(slack_nanos));
             }
@@ -199,6 +199,11 @@ impl Run {
     }
 }
 
+/// Each second since the epoch has its place in memory.
+fn is_near(epoch: Instant) -> bool {
+    Instant::now().saturating_duration_since(epoch) < EPOCH_AGE_MAX
+}
+
 fn tell_time(line: &mut Line, clock: MachineClock) -> Result<(), LineError> {
     line.send(&FromAgent::Time { nanos: clock.nanos(Instant::now()) })
 }
@@ -214,8 +219,23 @@ fn findings(task: &Task, threads: u32) -> Result<Vec<Finding>, EndedEarly> {
 /// A coordinator that says nothing for so long is gone. It may take half of that to start a server.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
 
+/// Time since the epoch at which a run begins: it is told before.
+const EPOCH_AGE_MAX: Duration = Duration::from_secs(3600);
+
 /// How often the coordinator is told what was counted.
 const TELL_EVERY: Duration = Duration::from_millis(200);
 
 /// How often the ledger is filled.
 const TURN: Duration = Duration::from_millis(50);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An epoch long ago would fill the memory with seconds in which nothing happened.
+    #[test]
+    fn an_epoch_is_of_this_age() {
+        let now = Instant::now();
+        assert!(is_near(now) && is_near(now + EPOCH_AGE_MAX) && !is_near(now - EPOCH_AGE_MAX));
+    }
+}
