@@ -231,8 +231,10 @@ const TIME_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
-    use crate::{plan, schedule::Schedule};
+    use crate::plan;
 
     /// What no table holds and no number counts is refused: an agent would not survive it.
     #[test]
@@ -250,7 +252,7 @@ mod tests {
             let task = Task { run: 7, plan, subscribe, first_share: 0, threads: 2 };
             let flaw = task.flaw(2);
             if flaw.is_none() {
-                Schedule::new(&task.plan);
+                Shared::new(7, Instant::now(), task.plan, task.subscribe, 2);
             }
             flaw
         };

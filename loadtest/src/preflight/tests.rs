@@ -1,7 +1,7 @@
 //! Each limit at its boundary: at 98 % it speaks, one below it is silent.
 
 use super::{Severity::*, *};
-use crate::watch::files::Proc;
+use crate::{plan, watch::files::Proc};
 
 /// A million connections on loopback.
 fn demand() -> Demand {
@@ -49,7 +49,7 @@ fn ports_are_counted_where_addresses_are_not_ours_to_choose() {
             headers: Vec::new(),
         });
         let subscribe: Vec<_> = subscribe.map(|it| (Transport::WebSocket, it)).collect();
-        Demand::of(&crate::plan::sample(), &subscribe, 60_000, 2).source_addresses
+        Demand::of(&plan::sample(), &subscribe, 60_000, 2).source_addresses
     };
     assert_eq!(sources(&["127.0.0.1:80"]), None);
     for elsewhere in ["192.0.2.1:80", "[::1]:80", "[2001:db8::1]:80"] {
