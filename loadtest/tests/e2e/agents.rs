@@ -162,7 +162,7 @@ fn agents_find_what_is_lost() {
     order.plan.settle = Duration::from_secs(1);
     let publish = order.endpoints.publish.as_mut().expect("a publisher");
     publish.url = publish.url.replace("{channel}", "busy-0");
-    let record = run(&order, &mut Display::new(true)).expect("a run");
+    let record = run(&order, &AtomicBool::new(false), &mut Display::new(true)).expect("a run");
     let deliveries = &record.tally.deliveries;
     // Of 100 publications to ten channels, and two broadcasts to those and five more.
     let (of_one, of_all) = (10 + 2, 100 + 2 * 15);
@@ -180,7 +180,7 @@ fn agents_learn_what_was_refused() {
     let agents = [Agent::start(None), Agent::start(None)];
     let mut order = order(agents.iter().map(|it| it.address.clone()).collect(), None);
     order.spawn.as_mut().expect("a server").push_str(" --publication-max 128");
-    let record = run(&order, &mut Display::new(true)).expect("a run");
+    let record = run(&order, &AtomicBool::new(false), &mut Display::new(true)).expect("a run");
     let (publications, deliveries) = (&record.publications, &record.tally.deliveries);
     assert_eq!(publications.due, 100 + 2 * 15);
     assert!(publications.failed >= 30 && publications.published >= 30, "{publications:?}");
