@@ -34,7 +34,10 @@ impl Agent {
         let (tell, tales) = mpsc::channel();
         let key = key.map(String::from);
         thread::spawn(move || {
-            agent::serve(listener, key, &mut |tale| drop(tell.send(tale.to_owned())))
+            agent::serve(listener, key, &mut |tale| {
+                eprintln!("{tale}");
+                drop(tell.send(tale.to_owned()));
+            })
         });
         Agent { address, tales }
     }
@@ -146,6 +149,44 @@ fn two_agents_deliver_what_one_machine_would() {
         }
         agents.iter().for_each(|agent| agent.await_tale(": the run is over"));
     }
+}
+
+/// What a server loses is found by agents too, to the last one.
+///
+/// Method: everything is published to one channel, whatever channel it was for.
+#[test]
+fn agents_find_what_is_lost() {
+    let agents = [Agent::start(None), Agent::start(None)];
+    let mut order = order(agents.iter().map(|it| it.address.clone()).collect(), None);
+    order.plan.churn.per_second = 0.0;
+    order.plan.settle = Duration::from_secs(1);
+    let publish = order.endpoints.publish.as_mut().expect("a publisher");
+    publish.url = publish.url.replace("{channel}", "busy-0");
+    let record = run(&order, &AtomicBool::new(false), &mut Display::new(true)).expect("a run");
+    let deliveries = &record.tally.deliveries;
+    // Of 100 publications to ten channels, and two broadcasts to those and five more.
+    let (of_one, of_all) = (10 + 2, 100 + 2 * 15);
+    let expected = 150 * of_one + 50 * 2;
+    assert_eq!(deliveries.expected, expected, "{deliveries:?}");
+    assert_eq!(deliveries.received, 15 * of_one, "{deliveries:?}");
+    assert_eq!(deliveries.lost, expected - 15 * of_one, "{deliveries:?}");
+    assert_eq!(deliveries.misdirected, 15 * (of_all - of_one), "{deliveries:?}");
+    assert_eq!(deliveries.faults(), deliveries.lost + deliveries.misdirected, "{deliveries:?}");
+}
+
+/// Nobody is owed what the server refused, though agents had expected it.
+#[test]
+fn agents_learn_what_was_refused() {
+    let agents = [Agent::start(None), Agent::start(None)];
+    let mut order = order(agents.iter().map(|it| it.address.clone()).collect(), None);
+    order.spawn.as_mut().expect("a server").push_str(" --publication-max 128");
+    let record = run(&order, &AtomicBool::new(false), &mut Display::new(true)).expect("a run");
+    let (publications, deliveries) = (&record.publications, &record.tally.deliveries);
+    assert_eq!(publications.due, 100 + 2 * 15);
+    assert!(publications.failed >= 30 && publications.published >= 30, "{publications:?}");
+    assert!(deliveries.is_flawless(), "{deliveries:?}");
+    assert_eq!(deliveries.expected, deliveries.received, "{deliveries:?}");
+    assert!(record.measured < order.plan.settle, "nobody waits for them: {:?}", record.measured);
 }
 
 /// A run whose agent is not to be had does not begin, and says which one it is and why.
