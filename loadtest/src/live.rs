@@ -135,7 +135,7 @@ impl Live {
         Live {
             phase: add(SHARE, ""),
             connections: add(SHARE, "connections"),
-            traffic: add(TEXT, "deliveries"),
+            traffic: add(TEXT, "traffic"),
             latency: add(TEXT, "latency"),
             server: add(TEXT, "server"),
             client: add(TEXT, "client"),
@@ -187,7 +187,7 @@ impl Log {
 
 fn in_one_line(snapshot: &Snapshot) -> String {
     let mut line = format!(
-        "[{:>4} s] {} {}: {} connected; deliveries {}; latency {}",
+        "[{:>4} s] {} {}: {} connected; {}; latency {}",
         snapshot.elapsed.as_secs(),
         phase(snapshot.phase),
         percent(snapshot.phase_share),
@@ -232,10 +232,15 @@ fn connected(snapshot: &Snapshot) -> String {
 fn traffic(snapshot: &Snapshot) -> String {
     format!(
         "{} of {} ({}/s)",
-        count(snapshot.deliveries),
+        deliveries(snapshot.deliveries),
         plural(snapshot.publications, "publication"),
         short(snapshot.deliveries_per_second),
     )
+}
+
+/// It is they that are counted, and not a part of the publications.
+fn deliveries(number: u64) -> String {
+    format!("{} {}", count(number), if number == 1 { "delivery" } else { "deliveries" })
 }
 
 fn latency(snapshot: &Snapshot) -> String {
@@ -337,15 +342,15 @@ mod tests {
     fn a_log_line_says_all() {
         assert_eq!(
             in_one_line(&snapshot()),
-            "[  65 s] publishing 50 %: 750,000 of 1,000,000 connected; deliveries 3,000,000 of 30 \
+            "[  65 s] publishing 50 %: 750,000 of 1,000,000 connected; 3,000,000 deliveries of 30 \
              publications (100k/s); latency p50 58.5 ms, p99 145 ms; server 0.44 processors, 92 MB; \
              client 1.2 processors, 88 MB"
         );
-        let early = Snapshot { p50_micros: None, publications: 1, ..spoiled() };
+        let early = Snapshot { p50_micros: None, publications: 1, deliveries: 1, ..spoiled() };
         assert_eq!(
             in_one_line(&early),
-            "[  65 s] publishing 50 %: 750,000 of 1,000,000 (12 failed) connected; deliveries \
-             3,000,000 of 1 publication (100k/s); latency not measured yet; \
+            "[  65 s] publishing 50 %: 750,000 of 1,000,000 (12 failed) connected; 1 delivery of 1 \
+             publication (100k/s); latency not measured yet; \
              client 1.2 processors, 88 MB; 1 fault"
         );
     }
@@ -366,7 +371,7 @@ mod tests {
 server started
 publishing   ━━━━━━━━━━━━━━━╸────────────── 50 % after 65 s
 connections  ━━━━━━━━━━━━━━━━━━━━━━╸─────── 750,000 of 1,000,000
-deliveries   3,000,000 of 30 publications (100k/s)
+traffic      3,000,000 deliveries of 30 publications (100k/s)
 latency      p50 58.5 ms, p99 145 ms
 server       0.44 processors, 92 MB
 client       1.2 processors, 88 MB";
@@ -376,7 +381,7 @@ server started
 one was lost
 publishing   ━━━━━━━━━━━━━━━╸────────────── 50 % after 65 s
 connections  ━━━━━━━━━━━━━━━━━━━━━━╸─────── 750,000 of 1,000,000 (12 failed)
-deliveries   3,000,000 of 30 publications (100k/s)
+traffic      3,000,000 deliveries of 30 publications (100k/s)
 latency      p50 58.5 ms, p99 145 ms
 server       not watched
 client       1.2 processors, 88 MB
