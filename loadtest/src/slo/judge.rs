@@ -30,12 +30,11 @@ impl fmt::Display for Miss {
 pub fn judge(slo: &Slo, record: &Record) -> Vec<Miss> {
     let misses = slo.objectives().iter().filter_map(|objective| {
         let unit = objective.measure.unit();
-        let measured = match measured(objective.measure, record) {
+        let [limit, measured] = match measured(objective.measure, record) {
             Ok(measured) if measured <= objective.limit => return None,
-            Ok(measured) => unit.text(measured),
-            Err(why) => format!("not measured, because {why}"),
+            Ok(measured) => unit.shown([objective.limit, measured]),
+            Err(why) => [unit.text(objective.limit), format!("not measured, because {why}")],
         };
-        let limit = unit.text(objective.limit);
         Some(Miss { objective: objective.measure.name(), limit, measured })
     });
     misses.collect()

@@ -151,6 +151,17 @@ impl Unit {
         }
     }
 
+    /// Writes two numbers to be looked at: rounded like everything in a report, unless they would
+    /// then look the same.
+    pub fn shown(self, numbers: [u64; 2]) -> [String; 2] {
+        let rounded = numbers.map(|number| match self {
+            Unit::Time => units::millis(number as f64 / 1e6),
+            Unit::Bytes => units::bytes(number as f64),
+            Unit::Count => units::count(number),
+        });
+        if rounded[0] == rounded[1] { numbers.map(|number| self.text(number)) } else { rounded }
+    }
+
     fn parse(self, text: &str) -> Result<u64, String> {
         match self {
             Unit::Time => units::time(text).map(|time| time.as_nanos() as u64),
