@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::words;
 use crate::units;
 
 /// A run's report, and what its column is called.
@@ -73,7 +74,8 @@ const ROWS: &[Row] = &[
     }),
     ("server memory", |it| number(it, "/server/rss_bytes", units::bytes)),
     ("server memory per connection", |it| {
-        number(it, "/server/rss_bytes_per_connection", units::bytes)
+        let each = number(it, "/server/rss_bytes_per_connection", units::bytes)?;
+        Some(each + words::warm_up(it.pointer("/connections/established")?.as_u64()?))
     }),
     ("server saturated", |it| yes_or_no(it, "/server/saturated")),
     ("client saturated", |it| yes_or_no(it, "/client/saturated")),

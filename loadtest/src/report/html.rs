@@ -102,7 +102,8 @@ fn tiles(figures: &Figures) -> String {
     let each = server.and_then(|server| server.cpu_us_per_delivery);
     let resident = server.and_then(|server| server.rss_bytes_per_connection);
     let all = server.map_or("server not watched".into(), |it| {
-        format!("{} resident", bytes(it.rss_bytes as f64))
+        let warm_up = words::warm_up(connections.established);
+        format!("{} resident{warm_up}", bytes(it.rss_bytes as f64))
     });
     let cpu = server.map_or("server not watched".into(), |_| "of the server".into());
     let tiles = [
@@ -147,7 +148,9 @@ fn plots(record: &Record, figures: &Figures, series: &Series) -> String {
         return all;
     }
     let step = plural(series.step as u64, "second");
-    let shaded = series.publishing().map_or("", |_| " Shaded: publications were arriving.");
+    let shaded = series.publishing().map_or("", |_| {
+        " Shaded: publications were arriving; in the first and the last column for a part of it."
+    });
     writeln!(all, "<p class=\"note\">One column is {step}.{shaded}</p>").expect("memory");
     all
 }
@@ -186,9 +189,11 @@ fn times(figures: &Figures) -> String {
         let columns = line.columns.each_ref().map(|time| format!("<td>{time}</td>")).concat();
         format!("<tr><th scope=\"row\">{}</th>{columns}</tr>\n", line.name)
     });
+    let note = words::note_on_times(figures)
+        .map_or(String::new(), |note| format!("<p class=\"note\">{note}</p>"));
     format!(
         "<div class=\"card\"><h2>How long things took</h2><div class=\"scroll\"><table>\n\
-         <thead><tr><th></th>{heading}</tr></thead>\n<tbody>\n{}</tbody></table></div></div>\n",
+         <thead><tr><th></th>{heading}</tr></thead>\n<tbody>\n{}</tbody></table></div>{note}</div>\n",
         rows.collect::<String>(),
     )
 }

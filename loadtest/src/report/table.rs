@@ -14,7 +14,7 @@ pub fn text(record: &Record, verdict: &Verdict) -> String {
     let mut blocks = vec![
         heading(record),
         lines(&words::traffic(&figures)),
-        times(&words::times(&figures)),
+        times(&figures),
         lines(&words::use_of_machines(record, &figures)),
         lines(&words::faults_in_words(record)),
         words::caution(&figures).map_or(String::new(), |caution| format!("{caution}\n")),
@@ -43,13 +43,16 @@ fn lines(lines: &[Line]) -> String {
     lines.iter().map(line).collect()
 }
 
-fn times(lines: &[TimeLine]) -> String {
+fn times(figures: &Figures) -> String {
+    let lines = words::times(figures);
     if lines.is_empty() {
         return String::new();
     }
     let heading = row("", TIMES);
-    let rows = lines.iter().map(|line| row(line.name, line.columns.each_ref().map(|it| &it[..])));
-    std::iter::once(heading).chain(rows).collect()
+    let cells = |line: &TimeLine| row(line.name, line.columns.each_ref().map(|it| &it[..]));
+    let rows: String = lines.iter().map(cells).collect();
+    let note = words::note_on_times(figures).map_or(String::new(), |note| format!("{note}\n"));
+    format!("{heading}{rows}{note}")
 }
 
 fn row(name: &str, columns: [&str; 5]) -> String {
@@ -114,6 +117,7 @@ broadcasts, until the last     5.8 s                                   5.9 s
 connecting                    290 µs    490 µs    535 µs    539 µs    540 µs
 handshake                     4.8 ms   8.41 ms   9.21 ms   9.29 ms    9.3 ms
 first publication               10 s      18 s    19.8 s      20 s      20 s
+First publication: from the handshake on, and so with the wait until everybody was connected.
 
 server CPU           27.5 s: 3.06 µs per delivery
 server memory        92 MB: 73 B per connection
@@ -140,9 +144,9 @@ delivery latency             1.14 ms   1.34 ms   1.38 ms   1.38 ms   1.38 ms
 until the last subscriber    1.14 ms                                 1.38 ms
 
 server               was not watched
-client CPU           0.812 s
-client memory        9.7 MB: 100 kB per connection
-client load          saturated in 25 % of the seconds or deliveries
+client CPU           0.812 s (the sum of coordinator and agents)
+client memory        9.7 MB: 100 kB per connection, mostly warm-up (the sum of coordinator and agents)
+client load          saturated in 25 % of the seconds or deliveries (the worst of coordinator and agents)
 agent                10.0.0.2:7000: not saturated; its clock 1.2 ms behind, give or take 80 µs
 
 lost                 4

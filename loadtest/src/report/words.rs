@@ -84,13 +84,23 @@ pub fn times(figures: &Figures) -> Vec<TimeLine> {
     happened.map(|(name, columns)| TimeLine { name, columns }).collect()
 }
 
+/// What would be misread in those lines.
+pub fn note_on_times(figures: &Figures) -> Option<&'static str> {
+    figures.first_publication_ms.map(|_| {
+        "First publication: from the handshake on, and so with the wait until everybody was \
+         connected."
+    })
+}
+
 /// What server and load tester used, and whether that was all they could.
 pub fn use_of_machines(record: &Record, figures: &Figures) -> Vec<Line> {
+    let established = figures.connections.established;
     let mut lines = match &figures.server {
-        Some(server) => server_lines(server),
+        Some(server) => server_lines(server, established),
         None => vec![Line { name: "server", says: "was not watched".into() }],
     };
-    lines.extend(client_lines(&figures.client));
+    let is_sum = !record.agents.is_empty();
+    lines.extend(client_lines(&figures.client, established, is_sum));
     lines.extend(record.agents.iter().map(|note| Line { name: "agent", says: agent(note) }));
     lines
 }
@@ -174,36 +184,42 @@ pub fn machine(record: &Record) -> String {
     )
 }
 
+/// What is to be said of resident memory per connection, of too few of them to tell it from what
+/// any program takes when it begins to work.
+pub fn warm_up(established: u64) -> &'static str {
+    if established < WARM { ", mostly warm-up" } else { "" }
+}
+
 /// A text from elsewhere, without what would move a terminal's cursor.
 pub fn printable(text: &str) -> String {
     text.chars().map(|letter| if letter.is_control() { '\u{fffd}' } else { letter }).collect()
 }
 
-fn server_lines(server: &Server) -> Vec<Line> {
+fn server_lines(server: &Server, established: u64) -> Vec<Line> {
     let each = server.cpu_us_per_delivery;
     let each = each.map_or(String::new(), |micros| format!(": {} µs per delivery", number(micros)));
     let cpu = format!("{}{each}", seconds(server.cpu_seconds));
     let ends = if server.kernel_is_both_ends { ", both ends" } else { "" };
     let kernel = memory(server.kernel_bytes, server.kernel_bytes_per_connection);
+    let resident = memory(server.rss_bytes, server.rss_bytes_per_connection);
+    let resident = format!("{resident}{}", warm_up(established));
     vec![
         Line { name: "server CPU", says: cpu },
-        Line {
-            name: "server memory",
-            says: memory(server.rss_bytes, server.rss_bytes_per_connection),
-        },
+        Line { name: "server memory", says: resident },
         Line { name: "kernel memory", says: format!("{kernel}{ends}") },
         Line { name: "server load", says: load(server.saturated, server.saturated_share) },
     ]
 }
 
-fn client_lines(client: &Client) -> Vec<Line> {
+fn client_lines(client: &Client, established: u64, is_sum: bool) -> Vec<Line> {
+    let all = if is_sum { " (the sum of coordinator and agents)" } else { "" };
+    let most = if is_sum { " (the worst of coordinator and agents)" } else { "" };
+    let resident = memory(client.rss_bytes, client.rss_bytes_per_connection);
+    let load = load(client.saturated, client.saturated_share);
     vec![
-        Line { name: "client CPU", says: seconds(client.cpu_seconds) },
-        Line {
-            name: "client memory",
-            says: memory(client.rss_bytes, client.rss_bytes_per_connection),
-        },
-        Line { name: "client load", says: load(client.saturated, client.saturated_share) },
+        Line { name: "client CPU", says: format!("{}{all}", seconds(client.cpu_seconds)) },
+        Line { name: "client memory", says: format!("{resident}{}{all}", warm_up(established)) },
+        Line { name: "client load", says: format!("{load}{most}") },
     ]
 }
 
@@ -241,10 +257,20 @@ fn of_spread(spread: Spread) -> [String; 5] {
     [millis(spread.p50), none(), none(), none(), millis(spread.max)]
 }
 
+/// From so many connections on, resident memory per connection is theirs.
+const WARM: u64 = 10_000;
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{report::sample, slo::Miss};
+
+    /// A figure per connection is one of connections only where there are enough of them.
+    #[test]
+    fn warm_up_is_not_taken_for_memory_of_connections() {
+        assert_eq!([0, 9_999].map(warm_up), [", mostly warm-up"; 2]);
+        assert_eq!([10_000, 1_000_000].map(warm_up), [""; 2]);
+    }
 
     #[test]
     fn a_server_cannot_steer_the_terminal() {
