@@ -23,7 +23,7 @@ use crate::{
     record::{Publications, Record},
     shared::{Gauges, Shared, Stage},
     swarm::SwarmError,
-    watch::{Machine, NotReady, Spawned},
+    watch::{Machine, NotReady, Spawned, spawn},
 };
 
 mod crew;
@@ -44,6 +44,11 @@ pub enum RunError {
     /// The server could not be started.
     #[error("starting the server failed: {0}")]
     Spawn(#[source] io::Error),
+    /// Somebody else would be tested instead of the server that was to be started.
+    #[error(
+        "somebody accepts at {0} already: end it, or leave out --spawn and say --pid to watch it"
+    )]
+    Taken(SocketAddr),
     /// The server did not come up.
     #[error(transparent)]
     NotReady(#[from] NotReady),
@@ -240,13 +245,16 @@ fn is_all_here(order: &Order) -> bool {
 
 fn start_server(order: &Order) -> Result<Option<Spawned>, RunError> {
     let Some(command) = &order.spawn else { return Ok(None) };
+    let addresses: Vec<_> = order.endpoints.subscribe.iter().map(|(_, it)| it.address).collect();
+    if let Some(address) = addresses.iter().find(|it| spawn::accepts(**it)) {
+        return Err(RunError::Taken(*address));
+    }
     let server = match &order.server_log {
         None => Spawned::start(command),
         Some(path) => File::create(path).and_then(|log| Spawned::start_logged(command, log)),
     };
     let server = server.map_err(RunError::Spawn)?;
-    let addresses = order.endpoints.subscribe.iter().map(|(_, it)| it.address);
-    server.wait_ready(&addresses.collect::<Vec<_>>(), SERVER_PATIENCE)?;
+    server.wait_ready(&addresses, SERVER_PATIENCE)?;
     Ok(Some(server))
 }
 

@@ -183,7 +183,7 @@ fn guard(group: Pid) -> io::Result<Child> {
 
 /// Whether somebody listens. A connection from a port to itself, which loopback allows when
 /// nobody does, is nobody.
-fn accepts(address: SocketAddr) -> bool {
+pub fn accepts(address: SocketAddr) -> bool {
     let Ok(stream) = TcpStream::connect_timeout(&address, CONNECT_PATIENCE) else { return false };
     stream.local_addr().ok() != stream.peer_addr().ok()
 }

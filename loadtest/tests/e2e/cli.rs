@@ -1,6 +1,6 @@
 //! The command line as users meet it: what a run writes, and which exit code says what.
 
-use std::fs;
+use std::{fs, net::TcpListener};
 
 use serde_json::Value;
 
@@ -92,6 +92,22 @@ fn a_server_that_ends_at_once_is_told_with_its_last_words() {
     assert_eq!((told.code, &told.stdout[..], &told.report), (3, "", &Value::Null));
     let why = "the server ended before it was ready (exit status: 7); it said:\nno such backlog\n";
     assert!(told.stderr.ends_with(why), "{}", told.stderr);
+}
+
+/// Another server at the address would be tested in place of the one that was to be started, and
+/// pass: the run is refused, and nothing is started.
+#[test]
+fn a_server_whose_address_is_taken_is_not_started() {
+    let other = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = other.local_addr().expect("it is bound");
+    let target = format!("ws://{address}/ws/{{channel}}");
+    let trace = Scratch::new("started");
+    let spawn = format!("touch {}", trace.path());
+    let told = run(&["--target", &target, "--publish", "http://127.0.0.1:9/", "--spawn", &spawn]);
+    assert_eq!((told.code, &told.stdout[..], &told.report), (3, "", &Value::Null));
+    let why = format!("somebody accepts at {address} already");
+    assert!(told.stderr.contains(&why), "{}", told.stderr);
+    assert!(!trace.0.exists());
 }
 
 /// Where nobody listens nothing can be run, and the report says why.
