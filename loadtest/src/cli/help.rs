@@ -53,7 +53,8 @@ Examples:
   stentor-loadtest run --server mine.toml       a profile of one's own";
 
 const RUN_EXAMPLES: &str = "\
-Flags beat the plan, which beats the defaults. The keys of a plan file are these flags.
+Flags beat the plan, which beats the defaults; of a flag given twice the last one counts.
+The keys of a plan file are these flags.
 
 Examples:
   stentor-loadtest run

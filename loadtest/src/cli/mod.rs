@@ -136,6 +136,8 @@ impl ShelfArguments {
 /// Everything that can be typed.
 fn command() -> clap::Command {
     Words::command().mut_subcommand("run", |run| {
+        // So that a script may have flags of its own, and those of its user behind them.
+        let run = run.args_override_self(true);
         run.after_help(help::run(false)).after_long_help(help::run(true))
     })
 }

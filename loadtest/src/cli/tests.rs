@@ -251,3 +251,16 @@ const WRONG: &[(&[&str], &str)] = &[
          or a mix like --transport ws=80,sse=20",
     ),
 ];
+
+/// Of a flag that is given twice the last one counts, so that scripts can have flags of their own;
+/// one that may be repeated is not lost.
+#[test]
+fn the_last_of_two_flags_counts() {
+    let run = run(&["--idle", "1", "--slo", "loss=0", "--idle", "2", "--slo", "p99=1s"]);
+    assert_eq!(run.order.plan.idle.connections, 2);
+    assert_eq!(run.slo.to_string(), "p99=1s");
+    let mix =
+        ["--target", "ws://127.0.0.1:1/{channel}", "--target", "http://127.0.0.1:1/{channel}"];
+    let both = [&["run", "--dry-run", "--transport", "ws=1,sse=1"], &mix[..]].concat();
+    assert_eq!(printed(&both).matches("127.0.0.1:1/{channel}").count(), 2, "{}", printed(&both));
+}
