@@ -61,9 +61,12 @@ inside() {
         mkdir -p "$STENTOR_RESULTS"
         reports=(--json "$STENTOR_RESULTS/million.json" --html "$STENTOR_RESULTS/million.html")
     fi
+    local slo="loss=0,connect-failures=0,broadcast-max=7s,ramp=50s"
+    # The server's tables are made for a million: in less than the whole plan each has more of them.
+    [ $# -gt 0 ] || slo+=",rss-per-connection=200B"
     exec target/release/stentor-loadtest run --plan million \
         --spawn "target/release/stentor serve --max-connections 1050000 --ping-interval $PINGS" \
-        --slo "loss=0,connect-failures=0,rss-per-connection=200B,broadcast-max=7s,ramp=50s" \
+        --slo "$slo" \
         "${reports[@]}" "$@"
 }
 
