@@ -56,7 +56,7 @@ fn the_page_has_the_plans_and_profiles_as_they_are() {
 /// The exit codes are those that `--help` explains, which has them from where they are made.
 #[test]
 fn the_page_has_the_exit_codes_as_they_are() {
-    let help = help();
+    let help = help("run");
     let (_, codes) = help.split_once("Exit codes:\n").expect("they are at the end of the help");
     let codes = codes.lines().filter_map(|line| line.trim().split_once("  "));
     let rows: Vec<String> =
@@ -69,10 +69,13 @@ fn the_page_has_the_exit_codes_as_they_are() {
     has_table("code | when", rows);
 }
 
-/// Whatever can be typed behind `run` is on the page.
+/// Whatever can be typed behind `run` and `agent` is on the page, and so is every command.
 #[test]
 fn the_page_names_every_flag() {
-    let help = help();
+    for command in ["run", "agent", "compare", "plans", "profiles"] {
+        assert!(PAGE.contains(&format!("stentor-loadtest {command} ")), "docs lack {command}");
+    }
+    let help = help("run") + &help("agent");
     let flags = help.lines().filter_map(|line| {
         let line = line.trim_start();
         line.starts_with("--").then(|| line.split([' ', '[', '=']).next().unwrap_or(line))
@@ -87,7 +90,7 @@ fn the_page_names_every_flag() {
 /// Every run that the page or the README shows is one that can begin.
 ///
 /// Method: each is read as the shell and the command line would read it, and told with `--dry-run`.
-/// Other machines and files that the page tells to write are not there.
+/// Files that the page tells to write are not there.
 #[test]
 fn the_examples_can_begin() {
     let mut examples = 0;
@@ -96,7 +99,7 @@ fn the_examples_can_begin() {
             let line = line.trim_start_matches("$ ");
             let Some((program, _)) = line.split_once(" run") else { continue };
             let is_ours = program.trim().ends_with("stentor-loadtest") && !line.starts_with('|');
-            if !is_ours || line.contains("--agent") || line.contains("mine.toml") {
+            if !is_ours || line.contains("mine.toml") {
                 continue;
             }
             let mut words = shell_words::split(line).expect("a shell reads it");
@@ -181,9 +184,9 @@ fn has_table(title: &str, rows: Vec<String>) {
     assert!(PAGE.contains(&table), "docs/loadtest.md must have this table:\n\n{table}");
 }
 
-/// What `run --help` prints.
-fn help() -> String {
-    let words = ["stentor-loadtest", "run", "--help"].map(OsString::from);
+/// What `--help` of a command prints.
+fn help(command: &str) -> String {
+    let words = ["stentor-loadtest", command, "--help"].map(OsString::from);
     match cli::parse(words) {
         Err(Stop::Words(help)) => help.to_string(),
         other => panic!("no help: {other:?}"),

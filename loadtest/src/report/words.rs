@@ -87,8 +87,7 @@ pub fn times(figures: &Figures) -> Vec<TimeLine> {
 /// What would be misread in those lines.
 pub fn note_on_times(figures: &Figures) -> Option<&'static str> {
     figures.first_publication_ms.map(|_| {
-        "First publication: from the handshake on, and so with the wait until everybody was \
-         connected."
+        "First publication: from the handshake on, and so with the wait until something was due."
     })
 }
 
