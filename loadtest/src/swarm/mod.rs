@@ -187,7 +187,13 @@ impl Swarm {
     fn open_connections(&mut self, now: Instant) -> io::Result<()> {
         self.opening.begin(&self.shared, now, &mut self.desk);
         for (attempt, socket) in self.opening.finish(&mut self.desk)? {
-            let slot = self.kernel.adopt(socket)?;
+            let slot = match self.kernel.adopt(socket) {
+                Ok(slot) => slot,
+                Err(error) => {
+                    self.opening.on_no_place(attempt, &error, &mut self.desk, now);
+                    continue;
+                }
+            };
             let role = self.shared.layout.role(attempt.subscriber);
             let holder = Subscriber {
                 number: attempt.subscriber,

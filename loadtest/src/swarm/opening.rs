@@ -198,6 +198,18 @@ impl Opening {
         self.ramp_began + self.interval.mul_f64(nth.into())
     }
 
+    /// A connection stands, and the table has no place for it: those that are closing hold theirs
+    /// until the kernel lets go of them.
+    pub(super) fn on_no_place(
+        &mut self,
+        attempt: Attempt,
+        error: &io::Error,
+        desk: &mut Desk,
+        now: Instant,
+    ) {
+        self.on_failed(attempt, None, &format!("no place in the table: {error}"), desk, now);
+    }
+
     /// Counts a failure, and has the subscriber try again unless it has tried enough.
     fn on_failed(
         &mut self,
