@@ -8,6 +8,7 @@ use std::{collections::BTreeMap, time::Duration};
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
+pub mod heat;
 mod wire;
 
 /// Distinct texts that a [`Names`] keeps; the rest are counted together.

@@ -12,13 +12,12 @@ use crate::{
     plan::Plan,
     record::{AgentNote, Record},
     slo::Miss,
-    tally::{Names, heat_floor},
+    tally::{Names, heat::quantile, heat_floor},
     watch::Machine,
 };
 
 use super::{
     Figures, Outcome, Verdict,
-    heat::quantile,
     series::{Column, Series},
     when::rfc3339,
 };

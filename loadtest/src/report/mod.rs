@@ -6,7 +6,6 @@
 
 pub mod compare;
 mod figures;
-pub mod heat;
 pub mod hgrm;
 pub mod html;
 pub mod json;

@@ -4,10 +4,11 @@ use std::ops::Range;
 
 use crate::{
     record::{Record, UseSecond},
-    tally::{HEAT_ROWS, Second},
+    tally::{
+        HEAT_ROWS, Second,
+        heat::{self, Heat},
+    },
 };
-
-use super::heat::{self, Heat};
 
 /// A run over time.
 #[derive(Clone, Debug)]

@@ -11,7 +11,7 @@ use crate::{
     meter::{self, Meter, OwnMeter},
     record::ServerUse,
     shared::Shared,
-    tally::{self, HEAT_ROWS},
+    tally::heat::{self, Heat},
     watch::{KernelMemory, Processes},
 };
 
@@ -81,7 +81,7 @@ impl Observer {
             self.rate = (received - before) as f64 / now.duration_since(since).as_secs_f64();
             self.received = (now, received);
         }
-        let heat = heat(shared);
+        let heat = heat_of(shared);
         let connections = shared.sum(|gauges| &gauges.live);
         Snapshot {
             phase,
@@ -93,8 +93,8 @@ impl Observer {
             publications: shared.published.load(Ordering::Relaxed),
             deliveries: received,
             deliveries_per_second: self.rate,
-            p50_micros: percentile(&heat, 0.5),
-            p99_micros: percentile(&heat, 0.99),
+            p50_micros: heat::quantile(&heat, 0.5),
+            p99_micros: heat::quantile(&heat, 0.99),
             faults: shared.sum(|gauges| &gauges.faults),
             server: self.server.as_ref().and_then(|server| server.seconds.last().copied()),
             client: self.own.used.seconds.last().copied().unwrap_or_default(),
@@ -115,20 +115,8 @@ impl Observer {
 }
 
 /// Deliveries by latency, over all threads.
-fn heat(shared: &Shared) -> [u64; HEAT_ROWS] {
+fn heat_of(shared: &Shared) -> Heat {
     std::array::from_fn(|row| shared.sum(|gauges| &gauges.heat[row]))
-}
-
-/// The latency, roughly, below which this share of the deliveries are.
-fn percentile(heat: &[u64; HEAT_ROWS], share: f64) -> Option<f64> {
-    let all: u64 = heat.iter().sum();
-    let mut left = (all as f64 * share).ceil() as u64;
-    let row = heat.iter().position(|&count| {
-        let is_here = count >= left && left > 0;
-        left = left.saturating_sub(count);
-        is_here
-    });
-    row.map(|row| tally::heat_floor(row) * MIDDLE_OF_ROW)
 }
 
 /// How much of a phase is over.
@@ -148,6 +136,3 @@ fn phase_share(shared: &Shared, phase: Phase, elapsed: Duration, connections: u6
 }
 
 const SECOND: Duration = Duration::from_secs(1);
-
-/// The geometric middle of a row of the heat map, over its floor.
-const MIDDLE_OF_ROW: f64 = 1.189;

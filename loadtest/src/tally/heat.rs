@@ -4,7 +4,7 @@
 //! live display and a second of a long run can afford; a report's percentiles come from
 //! histograms.
 
-use crate::tally::{HEAT_ROWS, heat_floor};
+use super::{HEAT_ROWS, heat_floor};
 
 /// Latencies by row; see [`heat_row`](crate::tally::heat_row).
 pub type Heat = [u64; HEAT_ROWS];
