@@ -83,6 +83,8 @@ struct Place {
     holder: Subscriber,
 }
 
+const _: () = assert!(size_of::<Place>() == 48, "a million of them are 48 MB");
+
 /// A subscriber that has a connection.
 #[derive(Default)]
 struct Subscriber {
