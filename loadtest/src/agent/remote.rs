@@ -77,7 +77,10 @@ impl Remote {
         };
         remote.tell(&ToAgent::Hello { version: VERSION, key: key.map(String::from) })?;
         remote.threads = remote.answer(ANSWER_PATIENCE, |message| match message {
-            FromAgent::Welcome { threads } => Some(threads),
+            // What no machine has would overflow the sum over all agents.
+            FromAgent::Welcome { threads } => {
+                (1..=THREADS_MAX).contains(&threads).then_some(threads)
+            }
             _ => None,
         })?;
         remote.offset = remote.compare_clocks()?;
@@ -251,6 +254,9 @@ const SLACK: Duration = Duration::from_secs(1);
 
 /// How long a connection may take.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Threads that an agent may have.
+const THREADS_MAX: u32 = 1 << 16;
 
 /// How long an answer may take.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(10);

@@ -174,6 +174,21 @@ fn strangers_are_turned_away() {
     }
 }
 
+/// An agent with as many threads as no machine has, or none, is no agent.
+#[test]
+fn an_agent_without_sense_is_told_apart() {
+    for threads in [0, (1 << 16) + 1, u32::MAX] {
+        let agent = fake_agent(move |mut line| {
+            let heard = line.receive::<ToAgent>(Instant::now() + DEADLINE, LINE_BYTES_MAX);
+            heard.expect("no failure").expect("a message");
+            line.send(&FromAgent::Welcome { threads }).expect("sent");
+        });
+        let refused = Remote::enlist(&agent, None, MachineClock::start());
+        let fault = refused.map(drop).expect_err("it makes no sense");
+        assert!(matches!(fault, super::AgentFault::Confused), "{threads}: {fault}");
+    }
+}
+
 /// An agent that anybody could command does not listen, and says what to do.
 #[test]
 fn an_exposed_agent_asks_for_a_key() {
