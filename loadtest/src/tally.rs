@@ -92,6 +92,10 @@ pub struct Times {
     /// From when a publication was due to when a subscriber had it.
     #[serde(with = "wire::histogram")]
     pub delivery: Histogram<u64>,
+    /// For each of these deliveries, from when its thread woke up until it had read it: what of the
+    /// latency the load tester may have made itself, by reading others first.
+    #[serde(with = "wire::histogram")]
+    pub reading: Histogram<u64>,
 }
 
 /// How far a publication got.
@@ -176,7 +180,8 @@ impl Deliveries {
 
 impl Default for Times {
     fn default() -> Times {
-        Times { connect: empty(), handshake: empty(), first: empty(), delivery: empty() }
+        let [connect, handshake, first, delivery, reading] = std::array::from_fn(|_| empty());
+        Times { connect, handshake, first, delivery, reading }
     }
 }
 
@@ -187,6 +192,7 @@ impl Times {
             (&mut self.handshake, &other.handshake),
             (&mut self.first, &other.first),
             (&mut self.delivery, &other.delivery),
+            (&mut self.reading, &other.reading),
         ];
         for (own, other) in pairs {
             own.add(other).expect("all of them have the same bounds");

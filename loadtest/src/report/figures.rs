@@ -23,6 +23,8 @@ pub struct Figures {
     pub latency_of: Whose,
     /// From when a publication was due until a subscriber had it.
     pub latency_ms: Option<Percentiles>,
+    /// What of that the load tester may have made, by reading others first.
+    pub reading_ms: Option<Percentiles>,
     /// From when a publication was due until its last subscriber had it.
     pub spread_ms: Option<Spread>,
     /// The same of those that went to every channel.
@@ -184,6 +186,7 @@ impl Figures {
             deliveries: deliveries(record),
             latency_of: if client.saturated { Whose::UpperBound } else { Whose::Server },
             latency_ms: Percentiles::of(&times.delivery),
+            reading_ms: Percentiles::of(&times.reading),
             spread_ms: usual,
             broadcast_spread_ms: broadcasts,
             connect_ms: Percentiles::of(&times.connect),

@@ -43,6 +43,7 @@ pub fn million() -> Record {
         tally.times.connect.record_n(40 + step / 2, 1_000).expect("in bounds");
         tally.times.handshake.record_n(300 + 9 * step, 1_000).expect("in bounds");
         tally.times.first.record_n(20_000 * step, 1_000).expect("in bounds");
+        tally.times.reading.record_n(100 * step, 9_000).expect("in bounds");
     }
     record.server = Some(ServerUse {
         cpu: Duration::from_millis(27_540),

@@ -74,6 +74,7 @@ pub fn traffic(figures: &Figures) -> Vec<Line> {
 pub fn times(figures: &Figures) -> Vec<TimeLine> {
     let all = [
         ("delivery latency", figures.latency_ms.map(of_percentiles)),
+        ("of that, reading at most", figures.reading_ms.map(of_percentiles)),
         ("until the last subscriber", figures.spread_ms.map(of_spread)),
         ("broadcasts, until the last", figures.broadcast_spread_ms.map(of_spread)),
         ("connecting", figures.connect_ms.map(of_percentiles)),

@@ -28,6 +28,8 @@ pub(super) struct Desk {
     /// Deliveries by latency that the gauges do not have yet.
     heat_untold: [u32; HEAT_ROWS],
     pub(super) connections: Connections,
+    /// When the thread last woke up.
+    pub(super) woke: Instant,
     /// Connections that are live now.
     pub(super) live: u64,
     /// What is to be sent to single connections.
@@ -45,6 +47,7 @@ impl Desk {
             second: Second::default(),
             heat_untold: [0; HEAT_ROWS],
             connections: Connections { requested: subscribers.into(), ..Connections::default() },
+            woke: Instant::now(),
             live: 0,
             unsent: HashMap::new(),
             shared,
@@ -169,6 +172,8 @@ impl Desk {
     fn time(&mut self, header: &Header, now: Instant) {
         let latency = tally::micros(self.shared.since_epoch(now).saturating_sub(header.due));
         self.times.delivery.saturating_record(latency);
+        let reading = now.saturating_duration_since(self.woke);
+        self.times.reading.saturating_record(tally::micros(reading));
         let row = tally::heat_row(latency);
         self.second.heat[row] += 1;
         self.heat_untold[row] += 1;

@@ -157,6 +157,7 @@ impl Swarm {
             self.kernel.poll(slot, Interest::Read);
         }
         self.kernel.wait(Some(self.patience(now)))?;
+        self.desk.woke = Instant::now();
         self.kernel.events(&mut self.events);
         let mut writable = false;
         for event in self.events.drain(..) {

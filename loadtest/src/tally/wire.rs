@@ -94,8 +94,8 @@ mod tests {
         (times, spreads, seconds, names, counts).prop_map(|(micros, spreads, seconds, names, n)| {
             let mut tally = Tally::default();
             for (nth, micros) in micros.into_iter().enumerate() {
-                let Times { connect, handshake, first, delivery } = &mut tally.times;
-                [connect, handshake, first, delivery][nth % 4].saturating_record(micros);
+                let Times { connect, handshake, first, delivery, reading } = &mut tally.times;
+                [connect, handshake, first, delivery, reading][nth % 5].saturating_record(micros);
             }
             let spread = |(received, last_micros): (u16, u32)| (received.into(), last_micros);
             tally.spreads = spreads.into_iter().map(|it| Spread::from(spread(it))).collect();
@@ -133,7 +133,10 @@ mod tests {
             prop_assert_eq!(&merged.deliveries, &expected.deliveries);
             prop_assert_eq!(&merged.spreads, &expected.spreads);
             prop_assert_eq!(&merged.seconds, &expected.seconds);
-            let of = |it: &Times| [&it.connect, &it.handshake, &it.first, &it.delivery].map(Clone::clone);
+            let of = |it: &Times| {
+                let Times { connect, handshake, first, delivery, reading } = it.clone();
+                [connect, handshake, first, delivery, reading]
+            };
             for (merged, expected) in of(&merged.times).iter().zip(of(&expected.times)) {
                 prop_assert_eq!(merged.len(), expected.len());
                 for quantile in [0.0, 0.5, 0.9, 0.99, 0.999, 1.0] {
