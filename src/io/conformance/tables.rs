@@ -18,6 +18,7 @@ on_every_kernel! {
     a_full_table_lets_clients_wait
     clients_wait_while_nothing_is_accepted
     a_socket_can_be_adopted
+    an_address_is_free_once_its_kernel_is_gone
 }
 
 /// Every client gets one slot below the number of slots, known by its peer's address.
@@ -170,6 +171,18 @@ fn a_socket_can_be_adopted<R: Rig>() {
     let slot = R::adopt(&mut bench.kernel, near.into()).unwrap();
     bench.close_now(slot);
     bench.expect_quiet();
+}
+
+/// Whoever comes after a kernel can listen where it has listened, at once, whoever is connected.
+fn an_address_is_free_once_its_kernel_is_gone<R: Rig>() {
+    for round in 0..20 {
+        let mut bench = Bench::<R>::with_listener(4, |it| it.set_reuse_address(true).unwrap());
+        let (client, _) = bench.connect();
+        let address = client.peer_addr().unwrap();
+        drop(bench);
+        let successor = std::net::TcpListener::bind(address);
+        assert!(successor.is_ok(), "round {round}: {successor:?}");
+    }
 }
 
 fn pair() -> (TcpStream, TcpStream) {

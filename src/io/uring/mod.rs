@@ -418,6 +418,24 @@ impl Kernel for Uring {
     }
 }
 
+impl Drop for Uring {
+    /// Takes the accepts back that wait at the listener. The kernel takes a ring apart only after
+    /// its descriptor is closed, on a thread of its own: an accept that still waited would hold the
+    /// listener until then, and a successor would be told that the address is in use.
+    fn drop(&mut self) {
+        self.set_accepting(false);
+        let mut ignored = Vec::new();
+        for _ in 0..LAST_TURNS_MAX {
+            if self.rings.iter().all(|ring| ring.accepts == 0)
+                || self.wait(Some(LAST_TURN)).is_err()
+            {
+                return;
+            }
+            self.events(&mut ignored);
+        }
+    }
+}
+
 impl Parking {
     fn new(rings: &[Ring], bell: Arc<EventBell>) -> io::Result<Parking> {
         let signalled = EventBell::new()?;
@@ -457,6 +475,11 @@ pub(super) fn version(release: &str) -> (u32, u32) {
     let mut next = || numbers.next().and_then(|number| number.parse().ok()).unwrap_or(0);
     (next(), next())
 }
+
+/// How long, and how often, the end of a kernel waits for its accepts to be taken back: at most a
+/// tenth of a second.
+const LAST_TURN: Duration = Duration::from_millis(1);
+const LAST_TURNS_MAX: u32 = 100;
 
 /// Failed accepts that say nothing about the next one.
 const GONE_BY_ITSELF: [i32; 3] = [libc::ECANCELED, libc::ECONNABORTED, libc::EINTR];
