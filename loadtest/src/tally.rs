@@ -92,8 +92,9 @@ pub struct Times {
     /// From when a publication was due to when a subscriber had it.
     #[serde(with = "wire::histogram")]
     pub delivery: Histogram<u64>,
-    /// For each of these deliveries, from when its thread woke up until it had read it: what of the
-    /// latency the load tester may have made itself, by reading others first.
+    /// For each of these deliveries, from when its thread woke up for it (or had last looked, if it
+    /// did not sleep) until it had read it: what of the latency the load tester may have made
+    /// itself, by reading others first.
     #[serde(with = "wire::histogram")]
     pub reading: Histogram<u64>,
 }

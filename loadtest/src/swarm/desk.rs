@@ -28,8 +28,9 @@ pub(super) struct Desk {
     /// Deliveries by latency that the gauges do not have yet.
     heat_untold: [u32; HEAT_ROWS],
     pub(super) connections: Connections,
-    /// When the thread last woke up.
-    pub(super) woke: Instant,
+    /// From when on what is read now may have been there: when the thread woke up for it or, if it
+    /// did not sleep, when it had last looked.
+    pub(super) readable_since: Instant,
     /// Connections that are live now.
     pub(super) live: u64,
     /// What is to be sent to single connections.
@@ -47,7 +48,7 @@ impl Desk {
             second: Second::default(),
             heat_untold: [0; HEAT_ROWS],
             connections: Connections { requested: subscribers.into(), ..Connections::default() },
-            woke: Instant::now(),
+            readable_since: Instant::now(),
             live: 0,
             unsent: HashMap::new(),
             shared,
@@ -172,7 +173,7 @@ impl Desk {
     fn time(&mut self, header: &Header, now: Instant) {
         let latency = tally::micros(self.shared.since_epoch(now).saturating_sub(header.due));
         self.times.delivery.saturating_record(latency);
-        let reading = now.saturating_duration_since(self.woke);
+        let reading = now.saturating_duration_since(self.readable_since);
         self.times.reading.saturating_record(tally::micros(reading));
         let row = tally::heat_row(latency);
         self.second.heat[row] += 1;

@@ -75,6 +75,8 @@ pub struct Swarm {
     readable: Vec<Slot>,
     gone: Vec<(Slot, End)>,
     looked: Instant,
+    /// When it last learnt what has happened.
+    gathered: Instant,
 }
 
 /// A slot of the table, and the subscriber that has it.
@@ -137,6 +139,7 @@ impl Swarm {
             readable: Vec::new(),
             gone: Vec::new(),
             looked: Instant::now(),
+            gathered: Instant::now(),
             shared,
         })
     }
@@ -156,9 +159,7 @@ impl Swarm {
         for slot in self.slow.due(now) {
             self.kernel.poll(slot, Interest::Read);
         }
-        self.kernel.wait(Some(self.patience(now)))?;
-        self.desk.woke = Instant::now();
-        self.kernel.events(&mut self.events);
+        self.gather(now)?;
         let mut writable = false;
         for event in self.events.drain(..) {
             match event {
@@ -176,6 +177,21 @@ impl Swarm {
             self.looked = now;
             self.look(now);
         }
+        Ok(())
+    }
+
+    /// Learns what has happened, and waits for it only if nothing has: what is there at once may have
+    /// come at any time since the turn before.
+    fn gather(&mut self, now: Instant) -> io::Result<()> {
+        self.kernel.wait(Some(Duration::ZERO))?;
+        self.kernel.events(&mut self.events);
+        self.desk.readable_since = self.gathered;
+        if self.events.is_empty() {
+            self.kernel.wait(Some(self.patience(now)))?;
+            self.desk.readable_since = Instant::now();
+            self.kernel.events(&mut self.events);
+        }
+        self.gathered = Instant::now();
         Ok(())
     }
 
