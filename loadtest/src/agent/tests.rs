@@ -20,7 +20,7 @@ use crate::{
     decoder::Transport,
     oracle::Published,
     order::Subscribe,
-    plan::{Churn, Group, Plan, Publishing, Slow, Spread},
+    plan::{self, Plan},
     shared::{Gauges, Ledger, Shared},
 };
 
@@ -80,33 +80,14 @@ fn be_welcoming(line: &mut Line) {
 }
 
 fn plan(connections: u32) -> Plan {
-    let group = |connections, prefix: &str| Group {
-        connections,
-        channels: 3,
-        prefix: prefix.into(),
-        spread: Spread::Even,
-    };
-    Plan {
-        name: "test".into(),
-        idle: group(3, "quiet"),
-        active: group(connections, "busy"),
-        transports: vec![(Transport::WebSocket, 1)],
-        ramp: 1000,
-        publishing: Publishing {
-            rate_from: 33.3,
-            rate_to: 66.6,
-            burst: 2,
-            duration: Duration::from_secs(2),
-            broadcasts: 2,
-            broadcast_every: Duration::from_millis(300),
-            payload_min: 64,
-            payload_max: 64,
-            publishers: 2,
-        },
-        churn: Churn { per_second: 0.0, storm_share: 0.0, storm_every: Duration::ZERO },
-        slow: Slow { share: 0.0, bytes_per_second: 1, may_be_closed: false },
-        settle: Duration::from_secs(1),
-    }
+    let mut plan = plan::sample();
+    (plan.active.connections, plan.active.channels) = (connections, 3);
+    (plan.idle.connections, plan.idle.channels) = (3, 3);
+    let publishing = &mut plan.publishing;
+    (publishing.rate_from, publishing.rate_to, publishing.burst) = (33.3, 66.6, 2);
+    (publishing.duration, publishing.publishers) = (Duration::from_secs(2), 2);
+    (publishing.broadcasts, publishing.broadcast_every) = (2, Duration::from_millis(300));
+    plan
 }
 
 fn task(threads: u32) -> Task {

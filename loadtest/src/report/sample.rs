@@ -4,8 +4,7 @@
 use std::time::{Duration, SystemTime};
 
 use crate::{
-    decoder::Transport,
-    plan::{Churn, Group, Plan, Publishing, Slow, Spread as ChannelSpread},
+    plan::{self, Plan},
     record::{AgentNote, ClientUse, Publications, Record, ServerUse, UseSecond},
     tally::{Connections, Deliveries, Names, Second, Spread, Tally, heat_row},
     watch::Machine,
@@ -152,33 +151,15 @@ fn empty(plan: &str) -> Record {
 }
 
 fn plan(name: &str) -> Plan {
-    let group = |connections, prefix: &str| Group {
-        connections,
-        channels: 1,
-        prefix: prefix.into(),
-        spread: ChannelSpread::Even,
-    };
-    Plan {
-        name: name.into(),
-        idle: group(900_000, "quiet"),
-        active: group(100_000, "busy"),
-        transports: vec![(Transport::WebSocket, 1)],
-        ramp: 30_000,
-        publishing: Publishing {
-            rate_from: 1.0,
-            rate_to: 1.0,
-            burst: 1,
-            duration: Duration::from_secs(60),
-            broadcasts: 3,
-            broadcast_every: Duration::from_secs(5),
-            payload_min: 64,
-            payload_max: 64,
-            publishers: 1,
-        },
-        churn: Churn { per_second: 0.0, storm_share: 0.0, storm_every: Duration::ZERO },
-        slow: Slow { share: 0.0, bytes_per_second: 0, may_be_closed: false },
-        settle: Duration::from_secs(10),
-    }
+    let mut plan = plan::sample();
+    plan.name = name.into();
+    (plan.idle.connections, plan.active.connections) = (900_000, 100_000);
+    plan.ramp = 30_000;
+    let publishing = &mut plan.publishing;
+    (publishing.rate_from, publishing.rate_to) = (1.0, 1.0);
+    (publishing.duration, publishing.broadcasts) = (Duration::from_secs(60), 3);
+    publishing.broadcast_every = Duration::from_secs(5);
+    plan
 }
 
 fn connected(connections: u64) -> Second {
