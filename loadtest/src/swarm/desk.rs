@@ -174,7 +174,8 @@ impl Desk {
         let latency = tally::micros(self.shared.since_epoch(now).saturating_sub(header.due));
         self.times.delivery.saturating_record(latency);
         let reading = now.saturating_duration_since(self.readable_since);
-        self.times.reading.saturating_record(tally::micros(reading));
+        // A part of the latency: the publication may be younger than the thread's last look.
+        self.times.reading.saturating_record(tally::micros(reading).min(latency));
         let row = tally::heat_row(latency);
         self.second.heat[row] += 1;
         self.heat_untold[row] += 1;

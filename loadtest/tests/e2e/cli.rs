@@ -190,6 +190,11 @@ fn assert_types(report: &Value) {
         assert!(report[block][field].is_boolean(), "{block}.{field}: {report}");
     }
     assert_eq!(report["slo"]["failed"], Value::Array(vec![]));
+    for percentile in PERCENTILES {
+        let [reading, latency] =
+            ["reading_ms", "latency_ms"].map(|block| report[block][percentile].as_f64());
+        assert!(reading <= latency, "{percentile}: reading is a part of the latency: {report}");
+    }
 }
 
 /// The numbers of a report, which are never renamed.
@@ -200,7 +205,8 @@ const NUMBERS: &[(&str, &[&str])] = &[
         "deliveries",
         &["expected", "received", "lost", "duplicated", "reordered", "corrupt", "per_second"],
     ),
-    ("latency_ms", &["p50", "p90", "p99", "p999", "max"]),
+    ("latency_ms", PERCENTILES),
+    ("reading_ms", PERCENTILES),
     ("spread_ms", &["p50", "max"]),
     (
         "server",
@@ -214,6 +220,8 @@ const NUMBERS: &[(&str, &[&str])] = &[
     ),
     ("client", &["cpu_seconds"]),
 ];
+
+const PERCENTILES: &[&str] = &["p50", "p90", "p99", "p999", "max"];
 
 /// Attempts to connect a subscriber before it is given up.
 const ATTEMPTS: u64 = 5;
