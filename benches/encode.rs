@@ -6,12 +6,13 @@ use std::hint::black_box;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use stentor::{
     frame::{Format, PayloadKind, Publication},
-    ids::{Epoch, Offset, Position},
+    ids::{ChannelName, Epoch, Offset, Position},
     wire::{encode, encoded_len},
 };
 
 /// Counting the bytes and filling them, in memory that is there already.
 fn encoding(criterion: &mut Criterion) {
+    let channel = ChannelName::new("news").unwrap();
     let position = Position { epoch: Epoch(0x18c2_f3a9_d1ee), offset: Offset(1_234_567) };
     let lines = |len: usize| "a line of text, as logs have them\n".bytes().cycle().take(len);
     for (name, kind, byte) in [
@@ -26,7 +27,8 @@ fn encoding(criterion: &mut Criterion) {
                     Some(byte) => vec![byte; len],
                     None => lines(len).collect(),
                 };
-                let publication = Publication { position, kind, payload: &payload };
+                let publication =
+                    Publication { channel: &channel, position, kind, key: None, payload: &payload };
                 let mut out = vec![0; encoded_len(format, &publication)];
                 group.throughput(Throughput::Bytes(len as u64));
                 group.bench_with_input(BenchmarkId::from_parameter(len), &publication, |b, p| {

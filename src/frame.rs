@@ -3,15 +3,19 @@
 //! Vocabulary: imports only `ids`.
 #![forbid(unsafe_code)]
 
-use crate::ids::Position;
+use crate::ids::{ChannelName, Position};
 
 /// One message to one channel, as its home shard encodes it: in order, with its position.
 #[derive(Clone, Copy, Debug)]
 pub struct Publication<'a> {
+    /// The channel.
+    pub channel: &'a ChannelName,
     /// Where it stands in its channel.
     pub position: Position,
     /// What the payload is.
     pub kind: PayloadKind,
+    /// In a channel of latest values, what it is the value of; only [`Format::Json`] tells it.
+    pub key: Option<&'a str>,
     /// The bytes that the publisher gave.
     pub payload: &'a [u8],
 }
@@ -23,6 +27,8 @@ pub enum PayloadKind {
     Text,
     /// Any bytes.
     Binary,
+    /// One JSON value in UTF-8, as the publisher said and we have checked. Goes as text.
+    Json,
 }
 
 impl PayloadKind {
@@ -44,11 +50,14 @@ pub enum Format {
     WebSocket,
     /// One server-sent event in one chunk of a chunked HTTP/1.1 response (RFC 9112 §7.1).
     Sse,
+    /// One unmasked WebSocket text frame with a JSON object: channel, position and payload, as the
+    /// subprotocol `stentor.v1` has it. Answers to long-polls are made of the same objects.
+    Json,
 }
 
 impl Format {
     /// Every format, in the order of their numbers.
-    pub const ALL: [Format; 2] = [Format::WebSocket, Format::Sse];
+    pub const ALL: [Format; 3] = [Format::WebSocket, Format::Sse, Format::Json];
 
     /// The format's number, for tables with an entry per format.
     pub fn index(self) -> usize {
@@ -60,6 +69,7 @@ impl Format {
         match self {
             Format::WebSocket => "websocket",
             Format::Sse => "sse",
+            Format::Json => "json",
         }
     }
 }

@@ -111,6 +111,31 @@ pub const DISCARD_SECONDS_MAX: u64 = 2;
 /// Control connections above the limit that are being told so at a time; more are dropped unheard.
 pub const CONTROL_REFUSALS_MAX: usize = 64;
 
+/// Keys of a channel of latest values whose policy does not say how many there may be.
+pub const LATEST_KEYS_MAX: u32 = 10_000;
+
+/// Bytes in a publication's key, and in an idempotency key.
+pub const KEY_BYTES_MAX: usize = 255;
+
+/// Idempotency keys, and versions of keys, that a shard remembers: one more, and the oldest is
+/// forgotten. About 150 bytes each.
+pub const REMEMBERED_MAX: usize = 100_000;
+
+/// Seconds for which an idempotency key is remembered.
+pub const IDEMPOTENCY_SECONDS: u64 = 300;
+
+/// Channels in one event stream.
+pub const SSE_CHANNELS_MAX: usize = 16;
+
+/// Publications of one `stentor.v1` connection that may await their answers.
+pub const CALLS_IN_FLIGHT_MAX: usize = 16;
+
+/// Commands in one `stentor.v1` message.
+pub const COMMANDS_MAX: usize = 128;
+
+/// Questions to one shard that may wait.
+pub const QUESTIONS_MAX: usize = 64;
+
 /// Bytes of one line stream that may await their answers, besides one publication of any size.
 pub const LINES_IN_FLIGHT_BYTES: usize = 1024 * 1024;
 

@@ -34,7 +34,10 @@ const SERVER: Package = Package {
         ("io", &["ids", "limits"]),
         ("limits", &[]),
         ("log", &["limits", "segment"]),
-        ("mesh", &["ids", "io"]),
+        ("mesh", &["frame", "ids", "io"]),
+        ("policy", &["ids", "limits"]),
+        ("report", &["frame", "ids", "policy"]),
+        ("resume", &["ids"]),
         ("segment", &[]),
         (
             "server",

@@ -16,7 +16,10 @@ use super::{
     publisher::Pending,
     reply::{Refusal, reply_json},
 };
-use crate::{ids::ChannelName, mesh::Answer};
+use crate::{
+    ids::ChannelName,
+    mesh::{Accepted, Answer, Rejected},
+};
 
 #[derive(Serialize)]
 struct Published<'a> {
@@ -74,7 +77,7 @@ fn shape_of(uri: &Uri) -> Result<Shape, Refusal> {
 
 async fn publish_whole(plane: &Plane, channel: &ChannelName, body: &mut Body) -> Response {
     match try_publish_whole(plane, channel, body).await {
-        Ok(Answer { position, subscribers, .. }) => {
+        Ok(Accepted { position, subscribers, .. }) => {
             let channel = channel.as_str();
             let published = Published { channel, position: position.to_string(), subscribers };
             reply_json(StatusCode::OK, &published)
@@ -87,7 +90,7 @@ async fn try_publish_whole(
     plane: &Plane,
     channel: &ChannelName,
     body: &mut Body,
-) -> Result<Answer, Refusal> {
+) -> Result<Accepted, Refusal> {
     let payload = body::read_payload(plane, body).await?;
     let Ok(pending) = plane.publisher.publish(channel, payload.bytes, payload.memory) else {
         plane.metrics.refused.inc();
@@ -99,16 +102,28 @@ async fn try_publish_whole(
 }
 
 /// Waits for a shard's answer, for a time.
-pub(super) async fn wait_for(plane: &Plane, pending: Pending) -> Result<Answer, Refusal> {
+pub(super) async fn wait_for(plane: &Plane, pending: Pending) -> Result<Accepted, Refusal> {
     let answer_timeout = plane.settings.answer_timeout;
     match timeout(answer_timeout, pending).await {
-        Ok(Ok(answer)) => Ok(answer),
+        Ok(Ok(Answer { outcome: Ok(accepted), .. })) => Ok(accepted),
+        Ok(Ok(Answer { outcome: Err(rejected), .. })) => Err(rejection(rejected)),
         Ok(Err(_)) => unreachable!("a waiter is dropped only after it was told its answer"),
         Err(_) => Err(stuck(format!(
             "the channel's shard did not answer within {answer_timeout:?}; the publication may \
              still go out (see /readyz)"
         ))),
     }
+}
+
+/// Why the home shard did not publish.
+fn rejection(rejected: Rejected) -> Refusal {
+    let status = match rejected {
+        Rejected::Stale(_) => StatusCode::CONFLICT,
+        Rejected::TooManyKeys | Rejected::TooManyChannels => StatusCode::SERVICE_UNAVAILABLE,
+        Rejected::DiskFull => StatusCode::INSUFFICIENT_STORAGE,
+        Rejected::JournalFailed => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    Refusal::new(status, rejected.to_string())
 }
 
 /// 504: the shard does not answer.

@@ -81,7 +81,7 @@ impl Publisher {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         waiting.tickets += 1;
         let ticket = Ticket(waiting.tickets);
-        let publication = Publish { ticket, channel: channel.clone(), payload };
+        let publication = Publish::plain(ticket, channel.clone(), payload);
         match self.ingress(self.home(channel)).publish(publication) {
             Ok(()) => {
                 // The answer cannot be looked up before the lock is released.

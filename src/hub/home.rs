@@ -106,7 +106,8 @@ impl Home {
         let Some(channel) = self.channels.get_mut(name) else {
             return published;
         };
-        let publication = Publication { position, kind: PayloadKind::of(payload), payload };
+        let kind = PayloadKind::of(payload);
+        let publication = Publication { channel: name, position, kind, key: None, payload };
         for (format, log) in Format::ALL.into_iter().zip(&mut channel.logs) {
             if let Some(log) = log {
                 let len = wire::encoded_len(format, &publication);

@@ -13,7 +13,10 @@ use bytes::Bytes;
 use crossbeam::queue::ArrayQueue;
 
 use super::Parking;
-use crate::ids::{ChannelName, Position};
+use crate::{
+    frame::PayloadKind,
+    ids::{ChannelName, Position, ShardId},
+};
 
 /// Names a publication between its publisher and the shard; the publisher's choice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -22,12 +25,51 @@ pub struct Ticket(pub u64);
 /// A publication on its way to its home shard.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Publish {
+    /// Who is to be answered.
+    pub asker: Asker,
     /// Comes back in the [`Answer`].
     pub ticket: Ticket,
     /// Where it is published.
     pub channel: ChannelName,
+    /// What the payload is.
+    pub kind: PayloadKind,
     /// The payload as it came.
     pub payload: Bytes,
+    /// What else its publisher asks for, if anything.
+    pub terms: Option<Box<Terms>>,
+}
+
+impl Publish {
+    /// A publication without further terms, of the kind that its payload looks like, whose publisher
+    /// takes the answers of the ingress.
+    pub fn plain(ticket: Ticket, channel: ChannelName, payload: Bytes) -> Self {
+        let kind = PayloadKind::of(&payload);
+        Publish { asker: Asker::Outside, ticket, channel, kind, payload, terms: None }
+    }
+}
+
+/// Who published, and so is to be answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asker {
+    /// Whoever takes the answers of the ingress: the control plane.
+    Outside,
+    /// A subscriber on this shard, by its inbox.
+    Shard(ShardId),
+    /// Nobody: a home that publishes the presence of a channel.
+    Nobody,
+}
+
+/// What a publisher may ask for besides publishing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Terms {
+    /// What the payload is the value of, in a channel of latest values.
+    pub key: Option<Box<str>>,
+    /// The version of the key's value, or of the channel's where there is no key: one that is not
+    /// above the last is refused.
+    pub version: Option<u64>,
+    /// A publication with a key that was used in the last five minutes in this channel is not
+    /// published again, but answered as the first was.
+    pub idempotency: Option<Box<str>>,
 }
 
 /// What became of a publication.
@@ -35,10 +77,39 @@ pub struct Publish {
 pub struct Answer {
     /// The publication's ticket.
     pub ticket: Ticket,
+    /// Published, or why not.
+    pub outcome: Result<Accepted, Rejected>,
+}
+
+/// A publication that has its position.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Accepted {
     /// The position that it was given.
     pub position: Position,
     /// Subscribers that the home shard knew of at that moment, over all shards.
     pub subscribers: u64,
+    /// Whether it had been published before, with the same idempotency key.
+    pub repeated: bool,
+}
+
+/// Why a publication was not published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Rejected {
+    /// The version is not above the last.
+    #[error("version {0} or a later one was published already; publish a higher one, or nothing")]
+    Stale(u64),
+    /// More keys than there may be.
+    #[error("the channel has as many keys as its history-count allows; publish to one of those")]
+    TooManyKeys,
+    /// The channel is kept, and as many are as there may be.
+    #[error("there are as many channels as channels-max allows, and this one would be kept")]
+    TooManyChannels,
+    /// The journal's disk is full.
+    #[error("the journal's disk is full; nothing was published, make room and try again")]
+    DiskFull,
+    /// The journal could not be written.
+    #[error("the journal cannot be written; nothing was published, see the log")]
+    JournalFailed,
 }
 
 /// The queue of outside publications to one shard, and of its answers back.
@@ -110,6 +181,12 @@ impl Ingress {
         (self.answered)();
     }
 
+    /// The shard took a publication whose publisher hears of it elsewhere, or not at all: its place
+    /// is free at once.
+    pub fn release(&self) {
+        self.free.fetch_add(1, Ordering::AcqRel);
+    }
+
     /// The publisher takes an answer, which frees its place.
     pub fn take_answer(&self) -> Option<Answer> {
         let answer = self.answers.pop()?;
@@ -135,16 +212,10 @@ mod tests {
             fn ring(&self) {}
         }
         let ingress = Ingress::new(2, Parking::new(Arc::new(Silence)), Arc::new(|| ()));
-        let publish = |n| Publish {
-            ticket: Ticket(n),
-            channel: ChannelName::new("a").unwrap(),
-            payload: Bytes::new(),
-        };
-        let answer = |n| Answer {
-            ticket: Ticket(n),
-            position: Position { epoch: Epoch(1), offset: Offset(u128::from(n)) },
-            subscribers: 0,
-        };
+        let publish = |n| Publish::plain(Ticket(n), ChannelName::new("a").unwrap(), Bytes::new());
+        let position = Position { epoch: Epoch(1), offset: Offset(7) };
+        let accepted = Accepted { position, subscribers: 0, repeated: false };
+        let answer = |n| Answer { ticket: Ticket(n), outcome: Ok(accepted) };
         assert_eq!(ingress.publish(publish(1)), Ok(()));
         assert_eq!(ingress.publish(publish(2)), Ok(()));
         assert_eq!(ingress.publish(publish(3)), Err(publish(3)));

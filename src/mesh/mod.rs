@@ -11,9 +11,11 @@
 
 mod ingress;
 mod parking;
+mod questions;
 
-pub use ingress::{Answer, Ingress, Publish, Ticket};
+pub use ingress::{Accepted, Answer, Asker, Ingress, Publish, Rejected, Terms, Ticket};
 pub use parking::Parking;
+pub use questions::Questions;
 
 /// The atomics of [`Parking`], so that `verify/loom` can put its own in their place.
 mod sync {

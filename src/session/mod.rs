@@ -142,7 +142,7 @@ impl Session {
         let Pending { format, answer, rest } = mem::replace(&mut **pending, Pending::EMPTY);
         out.extend_from_slice(&answer);
         match format {
-            Format::WebSocket => self.open_websocket(false, &rest, now, rules, out),
+            Format::WebSocket | Format::Json => self.open_websocket(false, &rest, now, rules, out),
             Format::Sse => {
                 self.phase = Phase::Sse;
                 self.since = now;

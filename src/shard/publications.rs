@@ -9,7 +9,7 @@ use crate::{
     ids::ChannelName,
     io::Kernel,
     limits::{PUBLICATION_BYTES_PER_TURN_MAX, PUBLICATIONS_PER_TURN_MAX},
-    mesh::{Answer, Publish},
+    mesh::{Accepted, Answer, Publish},
 };
 
 /// Publications of channels that are congested: some shard cannot send them as fast as they come,
@@ -80,13 +80,14 @@ impl<K: Kernel> Shard<K> {
         }
     }
 
-    fn publish(&mut self, Publish { ticket, channel, payload }: Publish) {
+    fn publish(&mut self, Publish { ticket, channel, payload, .. }: Publish) {
         let published = self.home.publish(&channel, &payload);
         let counters = self.counters();
         counters.publications.add(1);
         counters.publication_bytes.add(payload.len() as u64);
         counters.encodings.add(u64::from(published.encodings));
         let (position, subscribers) = (published.position, published.subscribers);
-        self.ingress().answer(Answer { ticket, position, subscribers });
+        let accepted = Accepted { position, subscribers, repeated: false };
+        self.ingress().answer(Answer { ticket, outcome: Ok(accepted) });
     }
 }

@@ -9,6 +9,7 @@
 
 pub mod handshake;
 pub mod http;
+pub mod json;
 pub mod route;
 pub mod sse;
 pub mod websocket;
@@ -20,6 +21,7 @@ pub fn encoded_len(format: Format, publication: &Publication<'_>) -> usize {
     match format {
         Format::WebSocket => websocket::encoded_len(publication.payload.len()),
         Format::Sse => sse::encoded_len(publication),
+        Format::Json => json::encoded_len(publication),
     }
 }
 
@@ -29,6 +31,7 @@ pub fn encode(format: Format, publication: &Publication<'_>, out: &mut [u8]) {
     match format {
         Format::WebSocket => websocket::encode(publication.kind, publication.payload, out),
         Format::Sse => sse::encode(publication, out),
+        Format::Json => json::encode(publication, out),
     }
 }
 
@@ -38,7 +41,7 @@ pub fn encode(format: Format, publication: &Publication<'_>, out: &mut [u8]) {
 /// and panic.
 pub fn frame_len(format: Format, bytes: &[u8]) -> usize {
     match format {
-        Format::WebSocket => websocket::frame_len(bytes),
+        Format::WebSocket | Format::Json => websocket::frame_len(bytes),
         Format::Sse => sse::frame_len(bytes),
     }
 }

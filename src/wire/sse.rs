@@ -48,7 +48,7 @@ pub fn encode(publication: &Publication<'_>, mut out: &mut [u8]) {
     let (event, position) = (event_len(publication), publication.position);
     write!(rest, "{event:x}\r\nid: {position}\n").expect(MEMORY);
     match publication.kind {
-        PayloadKind::Text => lines(publication.payload).for_each(|line| {
+        PayloadKind::Text | PayloadKind::Json => lines(publication.payload).for_each(|line| {
             put(rest, DATA);
             put(rest, line);
             put(rest, b"\n");
@@ -76,7 +76,7 @@ pub fn frame_len(bytes: &[u8]) -> usize {
 fn event_len(publication: &Publication<'_>) -> usize {
     let payload = publication.payload;
     let data = match publication.kind {
-        PayloadKind::Text => {
+        PayloadKind::Text | PayloadKind::Json => {
             let (breaks, break_bytes) = line_breaks(payload);
             (breaks + 1) * (DATA.len() + 1) + payload.len() - break_bytes
         }

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     frame::PayloadKind,
-    ids::{Epoch, Offset, Position},
+    ids::{ChannelName, Epoch, Offset, Position},
 };
 
 fn position() -> impl Strategy<Value = Position> {
@@ -34,7 +34,9 @@ proptest! {
             let mut ends = Vec::new();
             for (position, payload) in &publications {
                 let kind = PayloadKind::of(payload);
-                let publication = Publication { position: *position, kind, payload };
+                let channel = &ChannelName::new("news").unwrap();
+                let publication =
+                    Publication { channel, position: *position, kind, key: None, payload };
                 let len = encoded_len(format, &publication);
                 let [zeros, ones] = [0x00, 0xff].map(|before| {
                     let mut out = vec![before; len];

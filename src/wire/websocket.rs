@@ -29,13 +29,35 @@ pub fn encoded_len(payload_len: usize) -> usize {
 
 /// Writes one data frame; `out` is exactly [`encoded_len`] bytes.
 pub fn encode(kind: PayloadKind, payload: &[u8], out: &mut [u8]) {
-    let (head, body) = out.split_at_mut(encoded_len(payload.len()) - payload.len());
+    encode_with(kind, payload.len(), out, |body| body.copy_from_slice(payload));
+}
+
+/// Writes one data frame whose payload of `payload_len` bytes `fill` writes in place; `out` is
+/// exactly [`encoded_len`] bytes.
+pub fn encode_with(
+    kind: PayloadKind,
+    payload_len: usize,
+    out: &mut [u8],
+    fill: impl FnOnce(&mut [u8]),
+) {
+    let (head, body) = out.split_at_mut(encoded_len(payload_len) - payload_len);
     let opcode = OpCode::Data(match kind {
-        PayloadKind::Text => Data::Text,
+        PayloadKind::Text | PayloadKind::Json => Data::Text,
         PayloadKind::Binary => Data::Binary,
     });
-    header(opcode).format(payload.len() as u64, &mut &mut *head).expect(MEMORY);
-    body.copy_from_slice(payload);
+    header(opcode).format(payload_len as u64, &mut &mut *head).expect(MEMORY);
+    fill(body);
+}
+
+/// The payload of the server's frame that `frame` is. Panics if it is not one of ours.
+pub fn payload(frame: &[u8]) -> &[u8] {
+    let mut cursor = Cursor::new(frame);
+    match FrameHeader::parse(&mut cursor) {
+        Ok(Some((_header, payload_len))) => {
+            &frame[cursor.position() as usize..][..payload_len as usize]
+        }
+        other => panic!("not the start of a frame: {other:?}"),
+    }
 }
 
 /// Appends one data frame.

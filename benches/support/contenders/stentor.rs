@@ -140,7 +140,7 @@ impl<K: Kernel> Contender for Stentor<K> {
         let wanted = self.counters[0].deliveries.get() + self.subscribers * payloads.len() as u64;
         for payload in payloads {
             let (channel, payload) = (self.channel.clone(), payload.clone());
-            let publication = Publish { ticket: Ticket(0), channel, payload };
+            let publication = Publish::plain(Ticket(0), channel, payload);
             self.ingresses[0].publish(publication).expect("a free place");
         }
         while self.counters[0].deliveries.get() < wanted {

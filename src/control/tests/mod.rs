@@ -29,7 +29,7 @@ use crate::{
     counters::Counters,
     ids::{Epoch, Offset, Position},
     io::Bell,
-    mesh::{Answer, Ingress, Parking, Publish},
+    mesh::{Accepted, Answer, Ingress, Parking, Publish},
 };
 
 /// How a fake shard goes about its work.
@@ -153,11 +153,9 @@ fn turn(shard: Shard, ingress: &Ingress, published: &Published) {
 /// An answer that tells which publication it is for, whatever order they were answered in.
 fn answer_to(publish: &Publish) -> Answer {
     let number = number_in(&publish.payload);
-    Answer {
-        ticket: publish.ticket,
-        position: Position { epoch: Epoch(0xe), offset: Offset(u128::from(number)) },
-        subscribers: number + 1,
-    }
+    let position = Position { epoch: Epoch(0xe), offset: Offset(u128::from(number)) };
+    let accepted = Accepted { position, subscribers: number + 1, repeated: false };
+    Answer { ticket: publish.ticket, outcome: Ok(accepted) }
 }
 
 /// The first decimal number in a payload, or 0.

@@ -63,7 +63,7 @@ impl World {
         }
         assert_eq!(self.counters[index].blocked.get(), 0);
         assert_eq!(self.counters[index].inbox.get(), 0);
-        for format in Format::ALL {
+        for format in [Format::WebSocket, Format::Sse] {
             let live =
                 self.live(|client| client.shard == index && client.kind == Kind::Reader(format));
             let counted = self.counters[index].subscribers[format.index()].get();

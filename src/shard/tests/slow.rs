@@ -26,7 +26,7 @@ fn publish(world: &mut World, count: usize, len: usize) {
 /// whoever reads misses nothing.
 #[test]
 fn a_lapped_reader_ends_at_a_frame_boundary() {
-    for format in Format::ALL {
+    for format in [Format::WebSocket, Format::Sse] {
         let mut world = small_sockets(700, 2000);
         let [slow, swift] = [(); 2].map(|()| world.join(0, format, 0));
         world.settle();

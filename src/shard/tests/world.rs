@@ -208,6 +208,7 @@ impl World {
     pub fn connect(&mut self, shard: usize, kind: Kind, channel: usize) -> usize {
         let path = match kind {
             Kind::Reader(Format::WebSocket) => format!("/ws/{}", self.names[channel]),
+            Kind::Reader(Format::Json) => unreachable!("nobody here speaks it"),
             Kind::Reader(Format::Sse) => format!("/sse/{}?x=1", self.names[channel]),
             Kind::Lost(404) => "/nothing/here".into(),
             Kind::Lost(_) => "/ws/".into(),
@@ -234,11 +235,8 @@ impl World {
     pub fn publish(&mut self, channel: usize, payload: &[u8]) -> bool {
         let home = self.home(channel);
         let desk = &mut self.desks[home];
-        let publish = Publish {
-            ticket: Ticket(desk.pushed.len() as u64),
-            channel: self.names[channel].clone(),
-            payload: payload.to_vec().into(),
-        };
+        let ticket = Ticket(desk.pushed.len() as u64);
+        let publish = Publish::plain(ticket, self.names[channel].clone(), payload.to_vec().into());
         let Err(back) = self.ingresses[home].publish(publish.clone()) else {
             let payload = payload.to_vec();
             let (page, is_answered) = (None, false);
@@ -267,8 +265,9 @@ impl World {
             assert!(elders.all(|elder| elder.is_answered), "answered in its channel's order");
             assert!(!pushed.is_answered, "answered once");
             let page = pushed.page.expect("answered before it was counted");
-            self.book.check_position(pushed.channel, page, answer.position);
-            (pushed.is_answered, pushed.subscribers) = (true, answer.subscribers);
+            let accepted = answer.outcome.expect("nothing is rejected here");
+            self.book.check_position(pushed.channel, page, accepted.position);
+            (pushed.is_answered, pushed.subscribers) = (true, accepted.subscribers);
             desk.answered += 1;
         }
     }

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::ids::{Epoch, Offset};
+use crate::ids::{ChannelName, Epoch, Offset};
 
 /// The content of a chunked body, by the grammar of RFC 9112 §7.1 alone. Panics where it is broken.
 /// The second value says whether the last chunk has come.
@@ -60,7 +60,8 @@ fn parse_events(stream: &[u8]) -> (Vec<ParsedEvent>, Option<u64>) {
 
 fn encoded(kind: PayloadKind, payload: &[u8], epoch: u64, offset: u128) -> Vec<u8> {
     let position = Position { epoch: Epoch(epoch), offset: Offset(offset) };
-    let publication = Publication { position, kind, payload };
+    let channel = &ChannelName::new("news").unwrap();
+    let publication = Publication { channel, position, kind, key: None, payload };
     let mut out = vec![0; encoded_len(&publication)];
     encode(&publication, &mut out);
     out

@@ -1,0 +1,218 @@
+//! What an operator may decide per channel: what is kept, who may publish, what befalls the slow.
+//!
+//! A [`Policies`] is a list of patterns, each with a [`Policy`]; a channel lives by the first that
+//! matches its name. Vocabulary: of ours it imports only `ids` and `limits`.
+#![forbid(unsafe_code)]
+
+use std::{sync::Arc, time::Duration};
+
+use crate::{ids::ChannelName, limits::LATEST_KEYS_MAX};
+
+/// How the channels of one pattern live.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// What a subscriber is owed.
+    pub mode: Mode,
+    /// What is kept for those who come back.
+    pub history: Retention,
+    /// What befalls a subscriber that falls too far behind.
+    pub slow: Slow,
+    /// Whether the number of subscribers is published to `{channel}:presence` when it changes, at
+    /// most once a second.
+    pub presence: bool,
+    /// Whether subscribers may publish, over `stentor.v1`.
+    pub publish: bool,
+}
+
+/// What a subscriber of a channel is owed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Mode {
+    /// Every publication, in order.
+    Log,
+    /// The newest publication of every key; who lags is spared what was replaced meanwhile.
+    Latest,
+}
+
+/// How much of a channel is kept. A publication goes when it exceeds any of the three.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// Publications; 0 keeps nothing, and costs nothing. In [`Mode::Latest`], keys.
+    pub count: u32,
+    /// Payload bytes.
+    pub bytes: usize,
+    /// Time since the publication; `None` for ever.
+    pub age: Option<Duration>,
+}
+
+/// What befalls a subscriber whose next publication is no longer kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Slow {
+    /// It goes on with the oldest that is kept, after a notice of the gap where the format has one.
+    Skip,
+    /// It is closed (1013, or the end of the stream) with the position to resume from.
+    Close,
+    /// It goes on with the newest publication, after a notice of the gap where the format has one.
+    Latest,
+}
+
+impl Retention {
+    /// Nothing is kept.
+    pub const NONE: Retention = Retention { count: 0, bytes: 0, age: None };
+
+    /// Whether nothing is kept.
+    pub fn is_none(&self) -> bool {
+        self.count == 0 || self.bytes == 0
+    }
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Policy {
+            mode: Mode::Log,
+            history: Retention::NONE,
+            slow: Slow::Close,
+            presence: false,
+            publish: false,
+        }
+    }
+}
+
+/// Names one of the patterns, in their order; the last, that of all other channels, matches always.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PatternId(pub u16);
+
+/// A pattern of channel names: `*` stands for any characters, none included.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Pattern(Box<str>);
+
+impl Pattern {
+    /// Any text is a pattern; one that is no name but for its `*` matches nothing.
+    pub fn new(text: &str) -> Self {
+        Pattern(text.into())
+    }
+
+    /// As it was written.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether it matches the whole name.
+    pub fn matches(&self, name: &str) -> bool {
+        let Some((start, rest)) = self.0.split_once('*') else { return *self.0 == *name };
+        let Some(name) = name.strip_prefix(start) else { return false };
+        let (middle, end) = rest.rsplit_once('*').unwrap_or(("", rest));
+        let Some(mut name) = name.strip_suffix(end) else { return false };
+        // Greedy from the left: whatever matches at all matches so.
+        for piece in middle.split('*') {
+            let Some(at) = name.find(piece) else { return false };
+            name = &name[at + piece.len()..];
+        }
+        true
+    }
+}
+
+/// Every pattern with its policy, in order. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Policies(Arc<[(Pattern, Policy)]>);
+
+impl Policies {
+    /// The patterns in order; what none matches lives by `Policy::default()`.
+    pub fn new(patterns: impl IntoIterator<Item = (Pattern, Policy)>) -> Self {
+        let rest = (Pattern::new("*"), Policy::default());
+        Policies(patterns.into_iter().chain([rest]).collect())
+    }
+
+    /// The pattern that a channel lives by. `{channel}:presence` of a channel that publishes its
+    /// presence is a channel of latest values, whatever else would match; see [`Policies::of`].
+    pub fn pattern(&self, channel: &ChannelName) -> PatternId {
+        let matches = |(pattern, _): &(Pattern, Policy)| pattern.matches(channel.as_str());
+        let at = self.0.iter().position(matches).expect("the last pattern matches always");
+        PatternId(at as u16)
+    }
+
+    /// A channel's policy.
+    pub fn of(&self, channel: &ChannelName) -> &Policy {
+        let is_presence = channel.as_str().strip_suffix(PRESENCE_SUFFIX).is_some_and(|parent| {
+            self.0.iter().find(|(pattern, _)| pattern.matches(parent)).is_some_and(|p| p.1.presence)
+        });
+        if is_presence { &PRESENCE } else { self.get(self.pattern(channel)) }
+    }
+
+    /// A pattern's policy.
+    pub fn get(&self, pattern: PatternId) -> &Policy {
+        &self.0[usize::from(pattern.0)].1
+    }
+
+    /// All of them, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (PatternId, &Pattern, &Policy)> {
+        let numbered = self.0.iter().enumerate();
+        numbered.map(|(at, (pattern, policy))| (PatternId(at as u16), pattern, policy))
+    }
+}
+
+impl Default for Policies {
+    fn default() -> Self {
+        Policies::new([])
+    }
+}
+
+/// What a channel's name has behind it in the name of the one that tells its presence.
+pub const PRESENCE_SUFFIX: &str = ":presence";
+
+/// How channels live that tell the presence of others.
+static PRESENCE: Policy = Policy {
+    mode: Mode::Latest,
+    history: Retention { count: 1, bytes: 1024, age: None },
+    slow: Slow::Latest,
+    presence: false,
+    publish: false,
+};
+
+const _: () = assert!(LATEST_KEYS_MAX > 0);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A star stands for any characters, and everything else for itself.
+    #[test]
+    fn a_pattern_matches_whole_names() {
+        for (pattern, name, expected) in [
+            ("a", "a", true),
+            ("a", "ab", false),
+            ("*", "anything", true),
+            ("ticker.*", "ticker.EURUSD", true),
+            ("ticker.*", "ticker.", true),
+            ("ticker.*", "ticker", false),
+            ("*.log", "a.log", true),
+            ("*.log", "a.log.1", false),
+            ("a*a", "a", false),
+            ("a*a", "aa", true),
+            ("a*b*c", "a-b-b-c", true),
+            ("a*b*c", "a-c-b", false),
+            ("*a*", "bab", true),
+            ("*a*", "bbb", false),
+            ("a**b", "axb", true),
+        ] {
+            assert_eq!(Pattern::new(pattern).matches(name), expected, "{pattern} and {name}");
+        }
+    }
+
+    /// The first pattern that matches decides, and what none matches lives by the default.
+    #[test]
+    fn the_first_pattern_decides() {
+        let open = Policy { publish: true, ..Policy::default() };
+        let counted = Policy { presence: true, ..Policy::default() };
+        let policies = Policies::new([
+            (Pattern::new("chat.*"), open.clone()),
+            (Pattern::new("*.room"), counted.clone()),
+        ]);
+        let name = |text: &str| ChannelName::new(text).unwrap();
+        assert_eq!(policies.of(&name("chat.room")), &open);
+        assert_eq!(policies.of(&name("a.room")), &counted);
+        assert_eq!(policies.of(&name("news")), &Policy::default());
+        assert_eq!(policies.of(&name("a.room:presence")), &PRESENCE);
+        assert_eq!(policies.of(&name("chat.room:presence")), &open);
+        assert_eq!(policies.pattern(&name("news")), PatternId(2));
+    }
+}

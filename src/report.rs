@@ -1,0 +1,147 @@
+//! What shards are asked, and what they answer: about channels, and about those who lag.
+//!
+//! Vocabulary: of ours it imports only `frame`, `ids` and `policy`. Asking delays a shard by a walk
+//! over what it is asked about, so it is for people and for scrapes, not for programs that poll
+//! every second.
+#![forbid(unsafe_code)]
+
+use std::{fmt, net::SocketAddr};
+
+use crate::{
+    frame::Format,
+    ids::{ChannelName, Position},
+    policy::PatternId,
+};
+
+/// Takes an answer, on the shard's thread; must not wait.
+pub type Reply<T> = Box<dyn FnOnce(T) + Send>;
+
+/// A question to one shard.
+pub enum Question {
+    /// Channels that the shard is the home of, in the order of their names: of those that begin with
+    /// `prefix` and come behind `after`, at most `limit`.
+    Channels {
+        /// What their names begin with.
+        prefix: String,
+        /// The last name of the answer before.
+        after: Option<ChannelName>,
+        /// How many.
+        limit: usize,
+        /// Takes the answer.
+        reply: Reply<Vec<ChannelReport>>,
+    },
+    /// One channel; its home is asked. `None` if nobody reads it and nothing of it is kept.
+    Channel {
+        /// Which.
+        name: ChannelName,
+        /// Takes the answer.
+        reply: Reply<Option<ChannelReport>>,
+    },
+    /// How far this shard's subscribers lag.
+    Lag(Reply<LagReport>),
+}
+
+impl fmt::Debug for Question {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Question::Channels { prefix, .. } => write!(f, "Channels({prefix}*)"),
+            Question::Channel { name, .. } => write!(f, "Channel({name})"),
+            Question::Lag(_) => f.write_str("Lag"),
+        }
+    }
+}
+
+/// A channel as its home knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChannelReport {
+    /// Its name.
+    pub name: ChannelName,
+    /// Its subscribers, over all shards.
+    pub subscribers: u64,
+    /// The position of its newest publication, or where its numbering stood when it was made.
+    pub position: Position,
+    /// Publications that are kept; in a channel of latest values, keys.
+    pub kept: u64,
+    /// Payload bytes of those.
+    pub kept_bytes: u64,
+}
+
+/// Upper bounds of the buckets for lag in publications; above the last is one more.
+pub const LAG_BUCKETS: [u64; 8] = [0, 1, 10, 100, 1_000, 10_000, 100_000, 1_000_000];
+
+/// Upper bounds of the buckets for lag in milliseconds; above the last is one more.
+pub const LAG_BUCKETS_MS: [u64; 8] = [0, 10, 100, 1_000, 5_000, 30_000, 300_000, 3_600_000];
+
+/// The slowest that a report names.
+pub const SLOWEST_MAX: usize = 10;
+
+/// How far the subscribers of one shard, or of all, lag.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LagReport {
+    /// An entry per pattern that has subscribers.
+    pub patterns: Vec<PatternLag>,
+    /// The slowest, by publications, the slowest first; at most [`SLOWEST_MAX`].
+    pub slowest: Vec<SlowSubscriber>,
+}
+
+/// How far the subscriptions to one pattern's channels lag behind their heads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PatternLag {
+    /// The pattern.
+    pub pattern: PatternId,
+    /// How many subscriptions lag by how many publications (see [`LAG_BUCKETS`]).
+    pub publications: [u64; LAG_BUCKETS.len() + 1],
+    /// The sum of those lags.
+    pub publications_sum: u64,
+    /// How many lag by how many milliseconds (see [`LAG_BUCKETS_MS`]).
+    pub ms: [u64; LAG_BUCKETS_MS.len() + 1],
+    /// The sum of those lags.
+    pub ms_sum: u64,
+}
+
+/// A subscriber that lags.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SlowSubscriber {
+    /// Where it connects from, if the kernel can tell.
+    pub address: Option<SocketAddr>,
+    /// What it reads.
+    pub channel: ChannelName,
+    /// How it reads it.
+    pub format: Format,
+    /// Publications that it has yet to be sent; of one that is to skip, those that are kept.
+    pub publications: u64,
+    /// Bytes of those.
+    pub bytes: u64,
+    /// How long ago the oldest of those was published, in milliseconds.
+    pub ms: u64,
+}
+
+impl PatternLag {
+    /// No subscriptions.
+    pub fn new(pattern: PatternId) -> Self {
+        PatternLag {
+            pattern,
+            publications: Default::default(),
+            publications_sum: 0,
+            ms: Default::default(),
+            ms_sum: 0,
+        }
+    }
+
+    /// Counts `subscriptions` with this lag.
+    pub fn add(&mut self, subscriptions: u64, publications: u64, ms: u64) {
+        self.publications[LAG_BUCKETS.partition_point(|&bound| bound < publications)] +=
+            subscriptions;
+        self.publications_sum += subscriptions * publications;
+        self.ms[LAG_BUCKETS_MS.partition_point(|&bound| bound < ms)] += subscriptions;
+        self.ms_sum += subscriptions * ms;
+    }
+
+    /// Adds another shard's count.
+    pub fn merge(&mut self, other: &PatternLag) {
+        let pairs = self.publications.iter_mut().zip(&other.publications);
+        pairs.chain(self.ms.iter_mut().zip(&other.ms)).for_each(|(mine, theirs)| *mine += theirs);
+        self.publications_sum += other.publications_sum;
+        self.ms_sum += other.ms_sum;
+    }
+}
