@@ -79,6 +79,9 @@ pub const RECEIVES_PER_TURN_MAX: usize = 256;
 /// of its own.
 pub const SEGMENT_BYTES_MAX: usize = 256 * 1024;
 
+/// The same, where frames are replaced by later ones: one that is not keeps no more than this.
+pub const SPARSE_SEGMENT_BYTES_MAX: usize = 4 * 1024;
+
 /// Bytes in the smallest segment.
 pub const SEGMENT_BYTES_MIN: usize = 64;
 
