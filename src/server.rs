@@ -36,7 +36,10 @@ use crate::{
         probe::{Machine, Problem},
         uring::Uring,
     },
-    mesh::{Ingress, Mesh, Parking},
+    limits::QUESTIONS_MAX,
+    mesh::{Ingress, Mesh, Parking, Questions},
+    policy::Policies,
+    report::Question,
     session::Rules,
     shard::{Admission, Drain, Setup, Shard},
 };
@@ -155,6 +158,8 @@ impl Server {
         let shared = Shared {
             mesh: Mesh::new(config.inbox as usize, &parkings),
             ingresses: parkings.iter().map(|parking| ingress(config, parking, &answered)).collect(),
+            questions: parkings.iter().map(questions).collect(),
+            policies: config.channels.policies().clone(),
             counters: (0..plan.shards).map(|_| Counters::default()).collect(),
             admission: Arc::new(Admission::new(plan.connections_max)),
             drain: Arc::new(Drain::new(config.drain)),
@@ -186,6 +191,8 @@ impl Server {
         let control = Control {
             settings: control_settings(config, subscribers),
             ingresses: Arc::clone(&shared.ingresses),
+            questions: Arc::clone(&shared.questions),
+            policies: shared.policies.clone(),
             counters: Arc::clone(&shared.counters),
             answered,
             draining: is_draining,
@@ -303,6 +310,8 @@ impl Drop for Shards {
 struct Shared {
     mesh: Mesh<Message>,
     ingresses: Arc<[Ingress]>,
+    questions: Arc<[Questions<Question>]>,
+    policies: Policies,
     counters: Arc<[Counters]>,
     admission: Arc<Admission>,
     drain: Arc<Drain>,
@@ -388,6 +397,10 @@ fn ingress(config: &Config, parking: &Arc<Parking>, answered: &Arc<Notify>) -> I
         Arc::clone(parking),
         Arc::new(move || answered.notify_one()),
     )
+}
+
+fn questions(parking: &Arc<Parking>) -> Questions<Question> {
+    Questions::new(QUESTIONS_MAX, Arc::clone(parking))
 }
 
 fn rules(config: &Config) -> Rules {

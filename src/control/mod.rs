@@ -41,7 +41,12 @@ use tokio::{
     sync::{Notify, Semaphore, watch},
 };
 
-use crate::{counters::Counters, mesh::Ingress};
+use crate::{
+    counters::Counters,
+    mesh::{Ingress, Questions},
+    policy::Policies,
+    report::Question,
+};
 use publisher::Publisher;
 
 /// What an operator may set of the control plane. [`Settings::default`] states the defaults.
@@ -107,6 +112,10 @@ pub struct Control {
     /// The way into each shard, in the order of their numbers. The control plane takes all their
     /// answers: nobody else may publish through these.
     pub ingresses: Arc<[Ingress]>,
+    /// Where each shard is asked, in the same order.
+    pub questions: Arc<[Questions<Question>]>,
+    /// How channels live, for the names of their patterns.
+    pub policies: Policies,
     /// What each shard counts, in the same order.
     pub counters: Arc<[Counters]>,
     /// Told (`notify_one`) by the `answered` of every ingress.
@@ -121,10 +130,11 @@ impl Control {
     ///
     /// # Panics
     ///
-    /// If there is no shard, or not one [`Counters`] for each.
+    /// If there is no shard, or not one [`Counters`] and one [`Questions`] for each.
     pub async fn serve(self, listener: TcpListener, stop: impl Future<Output = ()>) {
         assert!(!self.ingresses.is_empty(), "a server has at least one shard");
         assert_eq!(self.ingresses.len(), self.counters.len(), "every shard counts");
+        assert_eq!(self.ingresses.len(), self.questions.len(), "every shard can be asked");
         let answered = Arc::clone(&self.answered);
         let plane = Arc::new(Plane::of(self));
         let serving = listen::serve(listener, router(&plane), &plane.settings, stop);
@@ -148,6 +158,8 @@ struct Plane {
     settings: Settings,
     publisher: Publisher,
     ingresses: Arc<[Ingress]>,
+    questions: Arc<[Questions<Question>]>,
+    policies: Policies,
     counters: Arc<[Counters]>,
     draining: watch::Receiver<bool>,
     /// Bytes that payloads may still take.
@@ -161,7 +173,7 @@ struct Plane {
 
 impl Plane {
     fn of(control: Control) -> Self {
-        let Control { settings, ingresses, counters, draining, answered: _ } = control;
+        let Control { settings, ingresses, questions, policies, counters, draining, .. } = control;
         Plane {
             publisher: Publisher::new(Arc::clone(&ingresses)),
             payload_memory: Arc::new(Semaphore::new(settings.payload_memory_max)),
@@ -170,6 +182,8 @@ impl Plane {
             metrics: metrics::Metrics::new(Arc::clone(&ingresses), Arc::clone(&counters)),
             settings,
             ingresses,
+            questions,
+            policies,
             counters,
             draining,
         }

@@ -111,6 +111,8 @@ fn serve_shards(shards: &[Shard], capacity: usize, settings: Settings) -> Served
     let control = Control {
         settings,
         ingresses: Arc::clone(&ingresses),
+        questions: Arc::clone(&questions),
+        policies,
         counters: Arc::clone(&counters),
         answered,
         draining: is_draining,
