@@ -188,15 +188,7 @@ impl Server {
         }
         let (draining, is_draining) = watch::channel(false);
         let stop_control = Arc::new(Notify::new());
-        let control = Control {
-            settings: control_settings(config, subscribers),
-            ingresses: Arc::clone(&shared.ingresses),
-            questions: Arc::clone(&shared.questions),
-            policies: shared.policies.clone(),
-            counters: Arc::clone(&shared.counters),
-            answered,
-            draining: is_draining,
-        };
+        let control = shared.control(config, subscribers, answered, is_draining);
         let control_address = control_listener.local_addr()?;
         let control_thread = Some(spawn_control(
             control,
@@ -334,6 +326,24 @@ impl Shared {
             drain: Arc::clone(&self.drain),
             channels_max: (config.channels_max as usize).div_ceil(usize::from(plan.shards)),
             lag_bytes_max: config.lag_max.bytes(),
+        }
+    }
+
+    fn control(
+        &self,
+        config: &Config,
+        subscribers: SocketAddr,
+        answered: Arc<Notify>,
+        draining: watch::Receiver<bool>,
+    ) -> Control {
+        Control {
+            settings: control_settings(config, subscribers),
+            ingresses: Arc::clone(&self.ingresses),
+            questions: Arc::clone(&self.questions),
+            policies: self.policies.clone(),
+            counters: Arc::clone(&self.counters),
+            answered,
+            draining,
         }
     }
 }

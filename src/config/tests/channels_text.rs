@@ -76,91 +76,13 @@ fn all_sources_mean_the_same() {
 /// Each kind of mistake names the word and what would be right, word for word.
 #[test]
 fn a_wrong_text_is_told_in_full() {
-    const PATTERN: &str = "write letters, digits and ._-:/ and * for any of them, like ticker.*";
     let too_long = format!("*{}", "x".repeat(256));
-    for (text, problem, right) in [
-        (
-            "a b",
-            "has 'b', which is no setting of channels",
-            "write words like history=1000 behind a pattern, and a ; before the next",
-        ),
-        (
-            "a depth=5",
-            "has 'depth=5', which is no setting of channels",
-            "there are mode, history, history-bytes, history-age, slow, presence, publish",
-        ),
-        (
-            "a histroy=5",
-            "has 'histroy=5', which is no setting of channels",
-            "did you mean 'history'?",
-        ),
-        (
-            "a history=x",
-            "has 'history=x', which is not a whole number",
-            "write a whole number like 4096",
-        ),
-        (
-            "a history=1000000001",
-            "has 'history=1000000001', which is too much",
-            "write a whole number from 0 to 1000000000",
-        ),
-        (
-            "a history-bytes=0",
-            "has 'history-bytes=0', which is too little",
-            "write a size from 1 to 64GiB",
-        ),
-        (
-            "a history-bytes=65GiB",
-            "has 'history-bytes=65GiB', which is too much",
-            "write a size from 1 to 64GiB",
-        ),
-        (
-            "a history-age=577h",
-            "has 'history-age=577h', which is too much",
-            "write a duration from 1s to 576h",
-        ),
-        (
-            "a history-age=60",
-            "has 'history-age=60', which has no unit",
-            "write a duration like 55s, 500ms or 2m",
-        ),
-        (
-            "a slow=drop",
-            "has 'slow=drop', which is not among the choices",
-            "write close or skip or latest",
-        ),
-        ("a mode=log mode=log", "has 'mode=log', which is given a second time", "write it once"),
-        (
-            "a history=0 history-age=1m",
-            "has 'history-age=1m', which is about what is kept, and history=0 keeps nothing",
-            "leave out one of the two",
-        ),
-        (
-            "a mode=latest history=0",
-            "has 'mode=latest', which is about what is kept, and history=0 keeps nothing",
-            "leave out one of the two",
-        ),
-        (
-            "a; b+c",
-            "has the pattern 'b+c', which matches no name, for none has the byte 0x2b",
-            PATTERN,
-        ),
-        (
-            "a; b; a history=1",
-            "has the pattern 'a', which is there already",
-            "the first decides, so leave out one of the two",
-        ),
-        (
-            "a.*; a.b*",
-            "has the pattern 'a.b*', which is never reached behind 'a.*'",
-            "the first that matches decides, so write the narrower one first",
-        ),
-    ] {
+    for (text, problem, right) in WRONG {
         let told = flag(text).unwrap_err().to_string();
         assert_eq!(told, format!("channels: '{text}' (from --channels) {problem}; {right}"));
     }
     let told = flag(&too_long).unwrap_err().to_string();
-    assert!(told.ends_with(&format!("for those have at most 255 bytes; {PATTERN}")), "{told}");
+    assert!(told.ends_with(&format!("for those have at most 255 bytes; {NAMES}")), "{told}");
     assert!(told.starts_with(&format!("channels: '{}…' (", &too_long[..60])), "{told}");
 }
 
@@ -219,3 +141,77 @@ fn patterns_are_bounded() {
         let one pattern with a * stand for several";
     assert!(told.ends_with(expected), "{told}");
 }
+
+const NAMES: &str = "write letters, digits and ._-:/ and * for any of them, like ticker.*";
+
+/// Texts, what is wrong with each, and what would be right.
+const WRONG: &[(&str, &str, &str)] = &[
+    (
+        "a b",
+        "has 'b', which is no setting of channels",
+        "write words like history=1000 behind a pattern, and a ; before the next",
+    ),
+    (
+        "a depth=5",
+        "has 'depth=5', which is no setting of channels",
+        "there are mode, history, history-bytes, history-age, slow, presence, publish",
+    ),
+    ("a histroy=5", "has 'histroy=5', which is no setting of channels", "did you mean 'history'?"),
+    (
+        "a history=x",
+        "has 'history=x', which is not a whole number",
+        "write a whole number like 4096",
+    ),
+    (
+        "a history=1000000001",
+        "has 'history=1000000001', which is too much",
+        "write a whole number from 0 to 1000000000",
+    ),
+    (
+        "a history-bytes=0",
+        "has 'history-bytes=0', which is too little",
+        "write a size from 1 to 64GiB",
+    ),
+    (
+        "a history-bytes=65GiB",
+        "has 'history-bytes=65GiB', which is too much",
+        "write a size from 1 to 64GiB",
+    ),
+    (
+        "a history-age=577h",
+        "has 'history-age=577h', which is too much",
+        "write a duration from 1s to 576h",
+    ),
+    (
+        "a history-age=60",
+        "has 'history-age=60', which has no unit",
+        "write a duration like 55s, 500ms or 2m",
+    ),
+    (
+        "a slow=drop",
+        "has 'slow=drop', which is not among the choices",
+        "write close or skip or latest",
+    ),
+    ("a mode=log mode=log", "has 'mode=log', which is given a second time", "write it once"),
+    (
+        "a history=0 history-age=1m",
+        "has 'history-age=1m', which is about what is kept, and history=0 keeps nothing",
+        "leave out one of the two",
+    ),
+    (
+        "a mode=latest history=0",
+        "has 'mode=latest', which is about what is kept, and history=0 keeps nothing",
+        "leave out one of the two",
+    ),
+    ("a; b+c", "has the pattern 'b+c', which matches no name, for none has the byte 0x2b", NAMES),
+    (
+        "a; b; a history=1",
+        "has the pattern 'a', which is there already",
+        "the first decides, so leave out one of the two",
+    ),
+    (
+        "a.*; a.b*",
+        "has the pattern 'a.b*', which is never reached behind 'a.*'",
+        "the first that matches decides, so write the narrower one first",
+    ),
+];
