@@ -117,6 +117,12 @@ pub const CONTROL_REFUSALS_MAX: usize = 64;
 /// Keys of a channel of latest values whose policy does not say how many there may be.
 pub const LATEST_KEYS_MAX: u32 = 10_000;
 
+/// Payload bytes that a channel keeps whose policy keeps something and does not say how many.
+pub const HISTORY_BYTES_UNLESS_TOLD: usize = 16 * 1024 * 1024;
+
+/// Patterns of channels that settings may list. Finding a channel's is a walk over them.
+pub const PATTERNS_MAX: usize = 1000;
+
 /// Bytes in a publication's key, and in an idempotency key.
 pub const KEY_BYTES_MAX: usize = 255;
 
@@ -157,6 +163,7 @@ const _: () = assert!(
 );
 const _: () = assert!(SEND_BATCH.is_power_of_two() && SENDS_PER_TURN_MAX >= SEND_BATCH);
 const _: () = assert!(COMPLETION_ENTRIES as usize >= 16 * SEND_BATCH);
+const _: () = assert!(PATTERNS_MAX < u16::MAX as usize, "patterns are numbered in 16 bits");
 const _: () = assert!(SEGMENT_BYTES_MIN <= SEGMENT_BYTES_MAX);
 const _: () = assert!(SEGMENT_BYTES_MAX < u32::MAX as usize);
 const _: () = assert!(CONTROL_BUFFER_BYTES >= 8192, "hyper takes no smaller buffer");

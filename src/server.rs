@@ -36,7 +36,10 @@ use crate::{
         probe::{Machine, Problem},
         uring::Uring,
     },
-    mesh::{Ingress, Mesh, Parking},
+    limits::QUESTIONS_MAX,
+    mesh::{Ingress, Mesh, Parking, Questions},
+    policy::Policies,
+    report::Question,
     session::Rules,
     shard::{Admission, Drain, Setup, Shard},
 };
@@ -155,6 +158,8 @@ impl Server {
         let shared = Shared {
             mesh: Mesh::new(config.inbox as usize, &parkings),
             ingresses: parkings.iter().map(|parking| ingress(config, parking, &answered)).collect(),
+            questions: parkings.iter().map(questions).collect(),
+            policies: config.channels.policies().clone(),
             counters: (0..plan.shards).map(|_| Counters::default()).collect(),
             admission: Arc::new(Admission::new(plan.connections_max)),
             drain: Arc::new(Drain::new(config.drain)),
@@ -183,13 +188,7 @@ impl Server {
         }
         let (draining, is_draining) = watch::channel(false);
         let stop_control = Arc::new(Notify::new());
-        let control = Control {
-            settings: control_settings(config, subscribers),
-            ingresses: Arc::clone(&shared.ingresses),
-            counters: Arc::clone(&shared.counters),
-            answered,
-            draining: is_draining,
-        };
+        let control = shared.control(config, subscribers, answered, is_draining);
         let control_address = control_listener.local_addr()?;
         let control_thread = Some(spawn_control(
             control,
@@ -303,6 +302,8 @@ impl Drop for Shards {
 struct Shared {
     mesh: Mesh<Message>,
     ingresses: Arc<[Ingress]>,
+    questions: Arc<[Questions<Question>]>,
+    policies: Policies,
     counters: Arc<[Counters]>,
     admission: Arc<Admission>,
     drain: Arc<Drain>,
@@ -325,6 +326,24 @@ impl Shared {
             drain: Arc::clone(&self.drain),
             channels_max: (config.channels_max as usize).div_ceil(usize::from(plan.shards)),
             lag_bytes_max: config.lag_max.bytes(),
+        }
+    }
+
+    fn control(
+        &self,
+        config: &Config,
+        subscribers: SocketAddr,
+        answered: Arc<Notify>,
+        draining: watch::Receiver<bool>,
+    ) -> Control {
+        Control {
+            settings: control_settings(config, subscribers),
+            ingresses: Arc::clone(&self.ingresses),
+            questions: Arc::clone(&self.questions),
+            policies: self.policies.clone(),
+            counters: Arc::clone(&self.counters),
+            answered,
+            draining,
         }
     }
 }
@@ -388,6 +407,10 @@ fn ingress(config: &Config, parking: &Arc<Parking>, answered: &Arc<Notify>) -> I
         Arc::clone(parking),
         Arc::new(move || answered.notify_one()),
     )
+}
+
+fn questions(parking: &Arc<Parking>) -> Questions<Question> {
+    Questions::new(QUESTIONS_MAX, Arc::clone(parking))
 }
 
 fn rules(config: &Config) -> Rules {

@@ -24,8 +24,8 @@ const SERVER: Package = Package {
     folder: "src",
     may_import: &[
         ("close", &[]),
-        ("config", &["wire"]),
-        ("control", &["close", "counters", "frame", "ids", "limits", "mesh"]),
+        ("config", &["ids", "limits", "policy", "wire"]),
+        ("control", &["close", "counters", "frame", "ids", "limits", "mesh", "policy", "report"]),
         ("counters", &["close", "frame"]),
         ("doctor", &["config", "io", "limits"]),
         ("frame", &["ids"]),
@@ -41,7 +41,10 @@ const SERVER: Package = Package {
         ("segment", &[]),
         (
             "server",
-            &["config", "control", "counters", "hub", "ids", "io", "mesh", "session", "shard"],
+            &[
+                "config", "control", "counters", "hub", "ids", "io", "limits", "mesh", "policy",
+                "report", "session", "shard",
+            ],
         ),
         ("session", &["close", "frame", "ids", "limits", "wire"]),
         (
