@@ -43,12 +43,12 @@ const SERVER: Package = Package {
             "server",
             &["config", "control", "counters", "hub", "ids", "io", "mesh", "session", "shard"],
         ),
-        ("session", &["close", "frame", "ids", "limits", "wire"]),
+        ("session", &["close", "frame", "ids", "limits", "mesh", "policy", "resume", "wire"]),
         (
             "shard",
             &[
-                "close", "counters", "frame", "hub", "ids", "io", "limits", "mesh", "session",
-                "timers",
+                "close", "counters", "frame", "hub", "ids", "io", "limits", "mesh", "resume",
+                "session", "timers",
             ],
         ),
         ("timers", &["ids"]),

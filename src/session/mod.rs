@@ -14,8 +14,10 @@
 
 mod request;
 mod rules;
+mod step;
 
 pub use rules::Rules;
+pub use step::{Call, Delivery, NotPublished, Reads, Refused, Step};
 
 use std::{mem, time::Duration};
 
@@ -24,8 +26,10 @@ use request::{Grant, grant};
 use crate::{
     close::CloseReason,
     frame::Format,
-    ids::{ChannelName, Tick},
+    ids::{ChannelName, Position, Tick},
     limits::{CLOSING_SECONDS_MAX, RECEIVE_BYTES, TICK_MS},
+    mesh::Accepted,
+    resume::{Begun, Gap, Start},
     wire::{
         http::{self, HttpError},
         sse,
@@ -36,27 +40,6 @@ use crate::{
 /// Bytes that a session writes for its handshake and its end together, at most, beyond as many as
 /// the peer has sent.
 pub const ANSWERS_MAX: usize = 1024;
-
-/// What the shard is to do next, after flushing what was appended to `out`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[must_use]
-pub enum Step {
-    /// Nothing more to do; wait for input or the deadline.
-    Wait,
-    /// The request is accepted. Subscribe, and call [`Session::on_live`] when the subscription is
-    /// live; nothing may be sent before.
-    Subscribe {
-        /// What to.
-        channel: ChannelName,
-        /// How the subscriber reads it.
-        format: Format,
-    },
-    /// Flush `out`, then finish sending (`SHUT_WR`), read and discard until the end or the closing
-    /// time-out, then close.
-    Finish(CloseReason),
-    /// Close at once.
-    Drop(CloseReason),
-}
 
 /// The conversation with one peer.
 #[derive(Debug)]
@@ -135,7 +118,8 @@ impl Session {
     }
 
     /// The subscription is live: writes the answer, then handles what was kept meanwhile.
-    pub fn on_live(&mut self, now: Tick, rules: &Rules, out: &mut Vec<u8>) -> Step {
+    pub fn on_live(&mut self, begun: &Begun, now: Tick, rules: &Rules, out: &mut Vec<u8>) -> Step {
+        let _ = begun;
         let Phase::Pending(pending) = &mut self.phase else {
             return Step::Wait;
         };
@@ -149,6 +133,111 @@ impl Session {
                 Step::Wait
             }
         }
+    }
+
+    /// What the session asks for next, after [`Step::Call`].
+    pub fn next_call(&mut self) -> Option<Call> {
+        None
+    }
+
+    /// A subscription that was called for is live.
+    pub fn on_subscribed(
+        &mut self,
+        _channel: &ChannelName,
+        _begun: &Begun,
+        _now: Tick,
+        _rules: &Rules,
+        _out: &mut Vec<u8>,
+    ) -> Step {
+        Step::Wait
+    }
+
+    /// A subscription was ended, as was called for; `position` is what was delivered last.
+    pub fn on_unsubscribed(
+        &mut self,
+        _channel: &ChannelName,
+        _position: Position,
+        _now: Tick,
+        _rules: &Rules,
+        _out: &mut Vec<u8>,
+    ) -> Step {
+        Step::Wait
+    }
+
+    /// The oldest unanswered call on this channel was not carried out.
+    pub fn on_refused(
+        &mut self,
+        _channel: &ChannelName,
+        _refused: Refused,
+        _now: Tick,
+        _rules: &Rules,
+        _out: &mut Vec<u8>,
+    ) -> Step {
+        Step::Wait
+    }
+
+    /// What became of a publication that was called for.
+    pub fn on_answered(
+        &mut self,
+        _ticket: u32,
+        _outcome: Result<Accepted, NotPublished>,
+        _now: Tick,
+        _rules: &Rules,
+        _out: &mut Vec<u8>,
+    ) -> Step {
+        Step::Wait
+    }
+
+    /// The subscriber was too slow for a channel and skips: what comes next is behind the gap.
+    pub fn on_gap(
+        &mut self,
+        _channel: &ChannelName,
+        _gap: &Gap,
+        _now: Tick,
+        _rules: &Rules,
+        _out: &mut Vec<u8>,
+    ) -> Step {
+        Step::Wait
+    }
+
+    /// The subscriber was too slow for a channel whose policy is to close; it may resume from
+    /// `position`.
+    pub fn on_lapped(
+        &mut self,
+        _channel: &ChannelName,
+        _position: Position,
+        now: Tick,
+        rules: &Rules,
+        out: &mut Vec<u8>,
+    ) -> Step {
+        self.on_close(CloseReason::PeerTooSlow, now, rules, out)
+    }
+
+    /// A publication for a session that reads [`Reads::Composed`].
+    pub fn on_publication(&mut self, _delivery: &Delivery<'_>, _out: &mut Vec<u8>) {}
+
+    /// What was there to be pulled, if anything, has been pulled. Called after each pull, and after
+    /// the first even if nothing was there.
+    pub fn on_composed(&mut self, _now: Tick, _rules: &Rules, _out: &mut Vec<u8>) -> Step {
+        Step::Wait
+    }
+
+    /// How publications are sent; known from [`Step::Subscribe`] or the first [`Call::Subscribe`] on.
+    pub fn reads(&self) -> Reads {
+        match &self.phase {
+            Phase::Pending(pending) => Reads::Shared(pending.format),
+            _ => self.format().map_or(Reads::Nothing, Reads::Shared),
+        }
+    }
+
+    /// Whether this session may read several channels: an event stream of several, or `stentor.v1`.
+    pub fn is_several(&self) -> bool {
+        false
+    }
+
+    /// Whether publications may be handed to it, or sent for it, now.
+    pub fn takes_publications(&self) -> bool {
+        self.format().is_some()
     }
 
     /// The peer has finished sending. Nobody half-closes and reads on but by accident, and a
@@ -322,7 +411,7 @@ impl Session {
             Grant::Subscribe { channel, format, answer } => {
                 let rest = if format == Format::WebSocket { rest.to_vec() } else { Vec::new() };
                 self.phase = Phase::Pending(Box::new(Pending { format, answer, rest }));
-                Step::Subscribe { channel, format }
+                Step::Subscribe { channel, format, start: Start::Live }
             }
             Grant::Echo { answer } => {
                 out.extend_from_slice(&answer);

@@ -1,4 +1,5 @@
 use super::*;
+use crate::ids::{Epoch, Offset};
 
 /// The example of RFC 6455 §1.3.
 pub(super) const WS: &str = "GET /ws/news HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -6,6 +7,10 @@ pub(super) const WS: &str = "GET /ws/news HTTP/1.1\r\nHost: h\r\nUpgrade: websoc
 pub(super) const SSE: &str = "GET /sse/news HTTP/1.1\r\nHost: h\r\n\r\n";
 const SWITCHED: &str = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
      Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+
+/// How subscriptions begin where a test does not say otherwise.
+const BEGUN: Begun =
+    Begun { position: Position { epoch: Epoch(0xe), offset: Offset(4) }, gap: None };
 
 /// A session with what it writes, what it said last, and a clock that tests move.
 pub(super) struct Bench {
@@ -37,7 +42,7 @@ impl Bench {
     }
 
     pub(super) fn go_live(&mut self) -> Step {
-        self.session.on_live(self.now, &self.rules, &mut self.out)
+        self.session.on_live(&BEGUN, self.now, &self.rules, &mut self.out)
     }
 
     pub(super) fn close(&mut self, reason: CloseReason) -> Step {
@@ -90,7 +95,7 @@ pub(super) fn echo_request() -> String {
 }
 
 fn subscribed(format: Format) -> Step {
-    Step::Subscribe { channel: ChannelName::new("news").unwrap(), format }
+    Step::Subscribe { channel: ChannelName::new("news").unwrap(), format, start: Start::Live }
 }
 
 /// From the request to the echoed close frame: nothing is sent before the subscription is live, and
