@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::{
+    limits::COMMAND_BYTES,
     policy::Policies,
     wire::{route::Origins, websocket::Limits},
 };
@@ -75,5 +76,14 @@ impl Rules {
     /// What a client on this kind of endpoint may send.
     pub(super) fn limits(&self, messages: bool) -> Limits {
         Limits { messages, frame_max: self.frame_max, message_max: self.message_max }
+    }
+
+    /// What a client of `stentor.v1` may send: where nobody may publish, commands alone. Text that
+    /// is full of quotes or line ends takes twice its bytes as JSON.
+    pub(super) fn command_limits(&self) -> Limits {
+        let publishes = self.policies.iter().any(|(.., policy)| policy.publish);
+        let payload = if publishes { 2 * self.publication_max } else { 0 };
+        let limits = self.limits(true);
+        Limits { message_max: limits.message_max.min(payload + COMMAND_BYTES), ..limits }
     }
 }
