@@ -142,6 +142,13 @@ pub const CALLS_IN_FLIGHT_MAX: usize = 16;
 /// Commands in one `stentor.v1` message.
 pub const COMMANDS_MAX: usize = 128;
 
+/// Subscriptions and their ends that a `stentor.v1` connection may ask for before it is answered;
+/// then it is not read until it is.
+pub const COMMANDS_UNANSWERED_MAX: usize = 2 * COMMANDS_MAX;
+
+/// Bytes of a `stentor.v1` message besides what it publishes.
+pub const COMMAND_BYTES: usize = 64 * 1024;
+
 /// Questions to one shard that may wait.
 pub const QUESTIONS_MAX: usize = 64;
 

@@ -46,12 +46,12 @@ const SERVER: Package = Package {
                 "report", "session", "shard",
             ],
         ),
-        ("session", &["close", "frame", "ids", "limits", "wire"]),
+        ("session", &["close", "frame", "ids", "limits", "mesh", "policy", "resume", "wire"]),
         (
             "shard",
             &[
-                "close", "counters", "frame", "hub", "ids", "io", "limits", "mesh", "session",
-                "timers",
+                "close", "counters", "frame", "hub", "ids", "io", "limits", "mesh", "resume",
+                "session", "timers",
             ],
         ),
         ("timers", &["ids"]),

@@ -33,10 +33,11 @@ use crate::{
     counters::Counters,
     frame::Format,
     hub::{Batch, Home, Joined, Lapped, Message, News, Notice, Views},
-    ids::{Epoch, ShardId, Slot, Tick},
+    ids::{Epoch, Offset, Position, ShardId, Slot, Tick},
     io::{Event, Exception, Interest, Kernel},
     limits::{CUT_FRAME_BYTES_MAX, MESSAGES_PER_TURN_MAX, PINGED_TOGETHER, TICK_MS},
     mesh::{Ingress, Mesh, Parking},
+    resume::Begun,
     session::{Rules, Session, Step},
     timers::Wheel,
 };
@@ -333,7 +334,9 @@ impl<K: Kernel> Shard<K> {
     fn go_live(&mut self, slot: Slot) {
         let mut out = Vec::new();
         let now = self.now.tick();
-        let step = self.sessions[slot.index()].on_live(now, &self.setup.rules, &mut out);
+        let position = Position { epoch: self.setup.epoch, offset: Offset(0) };
+        let begun = Begun { position, gap: None };
+        let step = self.sessions[slot.index()].on_live(&begun, now, &self.setup.rules, &mut out);
         if let Some(format) = self.sessions[slot.index()].format() {
             self.count_live(slot, format);
         }
@@ -353,11 +356,11 @@ impl<K: Kernel> Shard<K> {
         }
         self.send_private(slot, out);
         match step {
-            Step::Wait => self.schedule(slot),
+            Step::Wait | Step::Call | Step::Unsubscribe => self.schedule(slot),
             Step::Subscribe { .. } if self.draining_since.is_some() => {
                 self.end(slot, CloseReason::ServerDraining);
             }
-            Step::Subscribe { channel, format } => {
+            Step::Subscribe { channel, format, .. } => {
                 self.schedule(slot);
                 if self.views.join(slot, &channel, format) == Joined::Live {
                     self.go_live(slot);

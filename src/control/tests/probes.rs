@@ -111,7 +111,8 @@ fn metrics_are_named_typed_and_right() {
         assert!(samples.contains(expected), "{expected}\n{}", metrics.body);
     }
     let labels = "peer_left protocol_error bad_utf8 message_too_big policy bad_request \
-        handshake_timeout peer_silent peer_stalled peer_too_slow overloaded server_draining";
+        handshake_timeout peer_silent peer_stalled peer_too_slow overloaded server_draining \
+        unsupported";
     for label in labels.split(' ') {
         let count = if label == "bad_utf8" { 2 } else { 0 };
         let expected = format!("stentor_connections_closed_total{{reason=\"{label}\"}} {count}");
