@@ -13,10 +13,18 @@
 //! publication is worth a record. `docs/journal.md` has the files byte by byte.
 #![forbid(unsafe_code)]
 
+mod directory;
+mod disk;
 mod error;
+mod format;
+mod lane;
 mod queue;
+mod scan;
+#[cfg(test)]
+mod tests;
+mod thread;
 
-use std::{path::Path, sync::Arc};
+use std::{fmt, path::Path, rc::Rc, sync::Arc};
 
 use bytes::Bytes;
 
@@ -25,6 +33,10 @@ use crate::{
     ids::{BUCKETS, Bucket, ChannelName, Epoch},
     mesh::{Parking, Terms},
 };
+
+use directory::{Directory, all_buckets};
+use disk::{Disk, UringDisk};
+use lane::{End, Lane};
 
 pub use error::{Damage, JournalError};
 pub use queue::{AlreadyCompacting, Compaction, Intake, Landed, Landing, Writer, queues};
@@ -95,6 +107,8 @@ pub struct Report {
 
 /// An open journal.
 pub struct Journal {
+    directory: Directory,
+    ends: Box<[Option<End>; BUCKETS]>,
     intake: Option<Intake>,
 }
 
@@ -102,7 +116,25 @@ impl Journal {
     /// Opens the journal in a directory, which is made if it is missing, and locks it against other
     /// processes for as long as this lives. Torn tails are cut off.
     pub fn open(dir: &Path) -> Result<(Journal, Restored), JournalError> {
-        Err(JournalError::InUse { dir: dir.to_owned() })
+        // Here, since it is where the operator looks; the thread makes its own.
+        drop(runtime()?);
+        let directory = Directory::open(dir)?;
+        let mut ends = Box::new([None; BUCKETS]);
+        let mut offsets = Box::new([0; BUCKETS]);
+        let mut records: Vec<Vec<Record>> = (0..BUCKETS).map(|_| Vec::new()).collect();
+        let report = directory.read(|bucket, scan| {
+            let (at, highest) = (usize::from(bucket.0), scan.highest());
+            ends[at] = Some(End { len: scan.end, salt: scan.header.salt, highest });
+            offsets[at] = highest;
+            records[at] = scan.records;
+        })?;
+        if let Some(damage) = report.damage.into_iter().next() {
+            return Err(JournalError::Damaged(damage));
+        }
+        directory.mend(&report.summary.torn)?;
+        let epoch = directory.epoch();
+        let restored = Restored { epoch, offsets, records, told: report.summary };
+        Ok((Journal { directory, ends, intake: None }, restored))
     }
 
     /// The ends for the shards that `parkings` wake: the writer that they share, and each one's
@@ -119,11 +151,41 @@ impl Journal {
 
     /// Writes on the calling thread until every [`Writer`] was dropped and all is landed.
     pub fn run(self) -> Result<(), JournalError> {
+        self.run_on(UringDisk)
+    }
+
+    fn run_on<D: Disk>(self, disk: D) -> Result<(), JournalError> {
+        let Some(intake) = self.intake else { return Ok(()) };
+        let (disk, directory) = (Rc::new(disk), self.directory);
+        let lane = |(bucket, end)| {
+            Lane::new(Rc::clone(&disk), bucket, directory.epoch(), directory.path(), end)
+        };
+        let lanes = all_buckets().zip(*self.ends).map(lane).collect();
+        runtime()?.block_on(thread::run(intake, lanes));
         Ok(())
     }
 }
 
 /// Looks through the journal in a directory and changes nothing.
 pub fn check(dir: &Path) -> Result<Report, JournalError> {
-    Err(JournalError::InUse { dir: dir.to_owned() })
+    Directory::look(dir)?.read(|_, _| ())
+}
+
+/// Every bucket has at most one call in the ring at a time.
+fn runtime() -> Result<tokio_uring::Runtime, JournalError> {
+    let mut builder = tokio_uring::builder();
+    builder.entries(BUCKETS as u32);
+    tokio_uring::Runtime::new(&builder).map_err(JournalError::Uring)
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Summary { buckets, records, bytes, torn } = self;
+        write!(f, "{records} records in {buckets} buckets, {bytes} bytes")?;
+        let cut: u64 = torn.iter().map(|torn| torn.bytes).sum();
+        match torn.len() {
+            0 => Ok(()),
+            tails => write!(f, "; {tails} torn tails of {cut} bytes, which nobody was told of"),
+        }
+    }
 }

@@ -230,6 +230,11 @@ impl Intake {
         self.shared.work.notified().await;
     }
 
+    /// Lets [`Intake::wait`] return.
+    pub(super) fn nudge(&self) {
+        self.shared.work.notify_one();
+    }
+
     fn line(&self, shard: ShardId) -> &Line {
         &self.shared.lines[usize::from(shard.0)]
     }
