@@ -155,6 +155,13 @@ pub const QUESTIONS_MAX: usize = 64;
 /// Bytes of one line stream that may await their answers, besides one publication of any size.
 pub const LINES_IN_FLIGHT_BYTES: usize = 1024 * 1024;
 
+/// Payload bytes that the journal writes to a file before it syncs them; the record that reaches
+/// this is the group's last. A sync of as much takes about as long as several of a few kilobytes.
+pub const JOURNAL_GROUP_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Bytes that a compaction reads and writes at a time, so that it holds no file in memory.
+pub const JOURNAL_COPY_BYTES: usize = 1024 * 1024;
+
 const _: () = assert!(SEND_BATCH <= SUBMISSION_ENTRIES as usize);
 const _: () = assert!(RECEIVE_BATCH <= SUBMISSION_ENTRIES as usize);
 const _: () = assert!(SEND_BATCH <= u64::BITS as usize, "a batch's members are bits of a word");

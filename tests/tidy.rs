@@ -32,6 +32,7 @@ const SERVER: Package = Package {
         ("hub", &["counters", "frame", "ids", "io", "limits", "log", "wire"]),
         ("ids", &["limits"]),
         ("io", &["ids", "limits"]),
+        ("journal", &["frame", "ids", "limits", "mesh"]),
         ("limits", &[]),
         ("log", &["limits", "segment"]),
         ("mesh", &["frame", "ids", "io"]),
