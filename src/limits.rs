@@ -66,6 +66,13 @@ pub const PUBLICATIONS_PER_TURN_MAX: usize = 256;
 /// Payload bytes of publications taken per turn; the one that reaches it is the turn's last.
 pub const PUBLICATION_BYTES_PER_TURN_MAX: usize = 1024 * 1024;
 
+/// Questions from outside answered per turn. Each may walk over all channels.
+pub const QUESTIONS_PER_TURN_MAX: usize = 4;
+
+/// Bytes of frames that are written at a time for a connection whose publications are written for it
+/// alone; the one that reaches it is the last.
+pub const COMPOSE_BYTES_MAX: usize = 256 * 1024;
+
 /// Connections told of their deadline per turn.
 pub const DEADLINES_PER_TURN_MAX: usize = 1024;
 

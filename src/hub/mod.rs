@@ -16,7 +16,7 @@ mod views;
 pub use home::{Durable, Home, HomeSetup, Published};
 pub use readers::{Reader, ReaderSet};
 pub use views::{
-    Batch, Compose, Joined, Lapped, News, NotJoined, Notice, Rest, Skipped, Started, Views,
+    Batch, Compose, Joined, Lapped, Left, News, NotJoined, Notice, Rest, Skipped, Started, Views,
     ViewsSetup,
 };
 

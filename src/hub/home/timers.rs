@@ -85,12 +85,8 @@ impl Home {
     }
 
     /// Whether a bucket's file in the journal, of this size, is worth writing anew, and if so what of
-    /// it is kept: the last offset that was given, and of each channel the offset above which.
-    pub fn compaction(
-        &self,
-        bucket: Bucket,
-        file_bytes: u64,
-    ) -> Option<(u64, Vec<(ChannelName, u64)>)> {
+    /// it is kept: of each channel the offset above which.
+    pub fn compaction(&self, bucket: Bucket, file_bytes: u64) -> Option<Vec<(ChannelName, u64)>> {
         if file_bytes < FILE_BYTES_MIN {
             return None;
         }
@@ -107,6 +103,6 @@ impl Home {
                 kept.bytes as u64 + kept.count(log) * (RECORD_BYTES + name.as_str().len() as u64);
             floors.push((name.clone(), kept.floor_offset()));
         }
-        (file_bytes > 2 * live).then(|| (self.offsets[usize::from(bucket.0)], floors))
+        (file_bytes > 2 * live).then_some(floors)
     }
 }

@@ -38,6 +38,7 @@ pub enum NotJoined {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Asking {
     pub number: u32,
+    pub start: Start,
 }
 
 /// What a reader leaves behind.
@@ -121,7 +122,7 @@ impl Views {
     fn ask(&mut self, reader: Reader, index: u32, start: Start) {
         self.asked = self.asked.wrapping_add(1);
         let number = self.asked;
-        self.asking.insert(reader, Asking { number });
+        self.asking.insert(reader, Asking { number, start });
         let view = ViewId { index, generation: self.table[index as usize].generation };
         self.asks.push_back((index, Ask { from: self.setup.shard, view, reader, number, start }));
     }

@@ -156,7 +156,8 @@ impl Views {
             let subscriber = &mut self.subscribers[reader.index()];
             subscriber.flags &= !LAPPED;
             subscriber.begin(mark);
-            self.file(reader, subscriber.view);
+            let index = subscriber.view;
+            self.file(reader, index);
             return Some(Skipped { slot: self.owner(reader), channel, gap, publications });
         }
     }

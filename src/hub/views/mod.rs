@@ -36,7 +36,7 @@ use crate::{
     ids::{ChannelName, Epoch, Offset, Position, ShardId, Slot},
     log::{Mark, Place, Window},
     policy::{PatternId, Policies, Policy},
-    resume::Begun,
+    resume::{Begun, Start},
 };
 
 /// What views live by.
@@ -118,6 +118,8 @@ pub struct Started {
     pub channel: ChannelName,
     /// What they are to be told.
     pub begun: Begun,
+    /// Whether they came back, and asked for what was published since.
+    pub resumed: bool,
 }
 
 /// What is missing from a frame that was cut on a connection which reads no longer.
@@ -307,15 +309,16 @@ impl Views {
         }
         let channel = view.name.clone().expect("the view is taken");
         let position = Position { epoch, offset: head.before };
-        News::Started(Started { readers, channel, begun: Begun { position, gap: None } })
+        let begun = Begun { position, gap: None };
+        News::Started(Started { readers, channel, begun, resumed: false })
     }
 
     fn on_begin(&mut self, id: ViewId, beginning: &Beginning, now_us: u64) -> News {
         let Beginning { reader, number, mark, begun, extents } = beginning;
-        let is_asked = self.asking.get(reader).is_some_and(|asking| asking.number == *number);
-        if !is_asked || self.view(id).is_none() {
+        let asking = self.asking.get(reader).filter(|asking| asking.number == *number);
+        let Some(Asking { start, .. }) = asking.copied().filter(|_| self.view(id).is_some()) else {
             return News::Nothing;
-        }
+        };
         self.asking.remove(reader);
         self.change_window(id.index, |window| window.add_older(extents));
         let history = extents.iter().map(|extent| extent.bytes.capacity()).sum();
@@ -328,7 +331,8 @@ impl Views {
         let channel = self.table[id.index as usize].name.clone().expect("the view is taken");
         let mut readers = ReaderSet::default();
         readers.insert(*reader);
-        News::Started(Started { readers, channel, begun: *begun })
+        let resumed = matches!(start, Start::Since(_));
+        News::Started(Started { readers, channel, begun: *begun, resumed })
     }
 
     fn on_refused(&mut self, id: ViewId) -> News {
