@@ -324,6 +324,11 @@ fn a_wrong_file_is_told_by_line() {
             write a whole number like 4096",
         ),
         (
+            "journal = \"a\\u0000\"",
+            "journal: 'a\0' (from stentor.toml:1) has a byte 0, which no path has; \
+            write a directory like /var/lib/stentor",
+        ),
+        (
             "inbox = -4",
             "inbox: '-4' (from stentor.toml:1) is too little; \
             write a whole number from 16 to 1048576",

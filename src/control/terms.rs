@@ -68,7 +68,7 @@ impl NotJson {
 
 fn check_json(payload: &[u8]) -> Result<(), NotJson> {
     let text = std::str::from_utf8(payload).map_err(|_| NotJson("it is not UTF-8".to_owned()))?;
-    // This does not recurse, so the depth is looked at first by nobody but us.
+    // This does not recurse, so no depth is too much for it; the limit is for those who read on.
     serde_json::from_str::<IgnoredAny>(text).map_err(|why| NotJson(why.to_string()))?;
     match depth(text) > JSON_DEPTH_MAX {
         true => Err(NotJson(format!("it is nested more than {JSON_DEPTH_MAX} deep"))),

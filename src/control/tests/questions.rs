@@ -68,14 +68,14 @@ fn json(reply: &Reply) -> serde_json::Value {
     serde_json::from_str(&reply.body).unwrap()
 }
 
-/// Page after page gives every channel once, in the order of the names, whatever the size of pages;
-/// the last page says that it is the last, also where it is full.
+/// Page after page gives every channel once, in the order of the names, whatever the size of pages,
+/// from one shard or several; the last page says that it is the last, also where it is full.
 #[test]
 fn channels_are_listed_page_by_page() {
-    let served = serve_shards(&[Shard::Prompt; 3], 4, patient());
     let mut sorted: Vec<String> = (0..ROOMS).map(|n| format!("room.{n}")).collect();
     sorted.sort();
-    for limit in [1, 5, 7, 24, 25, 26, 1000] {
+    for (limit, shards) in [1, 5, 7, 24, 25, 26, 1000].into_iter().zip([1, 3].repeat(4)) {
+        let served = serve_shards(&vec![Shard::Prompt; shards], 4, patient());
         let (mut listed, mut pages, mut after) = (Vec::new(), 0, String::new());
         loop {
             let page = json(&served.ask(&format!("GET /channels?limit={limit}{after}")));
@@ -89,6 +89,7 @@ fn channels_are_listed_page_by_page() {
         }
         assert_eq!((listed, pages), (sorted.clone(), ROOMS.div_ceil(limit)), "limit {limit}");
     }
+    let served = serve_shards(&[Shard::Prompt; 3], 4, patient());
     let some = json(&served.ask("GET /channels?prefix=room%2E2&_=1"));
     assert_eq!(some["channels"].as_array().unwrap().len(), 6);
     assert_eq!(
