@@ -200,12 +200,16 @@ fn a_window_takes_what_is_older() {
         let since = log.behind_frames(begins);
         let told: &Vec<Extent> = &extents[told];
         let first = told.iter().position(|extent| extent.end.byte > since.mark.byte).unwrap();
-        window.add_older(&told[first..]);
+        let take = |window: &mut Window| {
+            told[first..].iter().for_each(|extent| window.on_extent(extent.clone()));
+            window.add_older(&told[first..]);
+        };
+        take(&mut window);
         assert!(window.floor() <= since.mark.byte, "{joined} {begins}");
         check(&window, &stream, &ends);
         let memory: usize = told[first..].iter().map(|extent| extent.bytes.capacity()).sum();
         assert_eq!(window.memory(), memory);
-        window.add_older(&told[first..]);
+        take(&mut window);
         assert_eq!(window.memory(), memory, "twice is like once");
     }
 }
@@ -248,7 +252,9 @@ proptest! {
                     if act == 8 {
                         // A newcomer: it is given what the home has.
                         (cursors[reader], seen[reader]) = (0, [None; 5]);
-                        window.add_older(&log.since(0).collect::<Vec<_>>());
+                        let extents: Vec<Extent> = log.since(0).collect();
+                        extents.iter().for_each(|extent| window.on_extent(extent.clone()));
+                        window.add_older(&extents);
                     }
                     while let Some(due) = window.due(cursors[reader]) {
                         prop_assert!(due.start >= cursors[reader]);
