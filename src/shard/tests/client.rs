@@ -270,7 +270,9 @@ impl Client {
             (200, Kind::Reader(Format::Sse)) => {
                 assert_eq!(head.header("Transfer-Encoding"), "chunked");
                 let Some((content, len)) = take_chunk(rest) else { return 0 };
-                assert_eq!(content, b"retry: 3000\n\n");
+                let position = head.header("Stentor-Position");
+                let first = format!("retry: 3000\nid: {position}\n\n");
+                assert_eq!(content, first.as_bytes());
                 len
             }
             _ => {
