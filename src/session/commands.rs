@@ -71,6 +71,13 @@ impl Conversation {
         !self.calls.is_empty()
     }
 
+    /// What it has yet to publish, if anything: all that is left to do once it has ended.
+    pub(super) fn into_publications(mut self) -> Option<Self> {
+        self.calls.retain(|call| matches!(call, Call::Publish { .. }));
+        let calls = self.calls;
+        (!calls.is_empty()).then(|| Conversation { calls, ..Conversation::default() })
+    }
+
     pub(super) fn takes_input(&self) -> bool {
         self.asked.len() < COMMANDS_UNANSWERED_MAX
     }

@@ -1,14 +1,17 @@
+use std::mem;
+
 use super::*;
 use crate::{
+    frame::PayloadKind,
     ids::{Epoch, Offset, Position},
     resume::{Begun, Start},
 };
 
-mod commands;
-mod polls;
+pub(super) mod commands;
+pub(super) mod polls;
 mod protocol;
-mod resuming;
-mod streams;
+pub(super) mod resuming;
+pub(super) mod streams;
 
 /// The example of RFC 6455 §1.3.
 pub(super) const WS: &str = "GET /ws/news HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\

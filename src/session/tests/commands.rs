@@ -65,8 +65,12 @@ impl Bench {
         said
     }
 
-    fn unsubscribed(&mut self, position: Position) -> Step {
-        self.session.on_unsubscribed(&news(), position, self.now, &self.rules, &mut self.out)
+    pub(in crate::session) fn unsubscribed(
+        &mut self,
+        channel: &ChannelName,
+        position: Position,
+    ) -> Step {
+        self.session.on_unsubscribed(channel, position, self.now, &self.rules, &mut self.out)
     }
 
     pub(in crate::session) fn answer(
@@ -134,7 +138,7 @@ fn replies_find_their_commands() {
     ];
     assert_eq!(bench.calls(), expected);
     let _ = bench.subscribed(&news(), &begun(None));
-    let _ = bench.unsubscribed(at(5));
+    let _ = bench.unsubscribed(&news(), at(5));
     let _ = bench.subscribed(&chat, &begun(None));
     let _ = bench.subscribed(&news(), &begun(None));
     let _ = bench.refused(&news(), Refused::AlreadySubscribed);
@@ -183,6 +187,25 @@ fn publications_are_called_for_and_answered() {
         r#"{"id":1,"type":"published","channel":"chat","position":"e-9"}"#.into(),
     ];
     assert_eq!(bench.heard(), expected);
+}
+
+/// What was published before the end is published, also if both came in one read; nothing else is
+/// done, or answered, any more.
+#[test]
+fn the_last_words_count() {
+    let mut bench = Bench::talk();
+    let publish = text_frame(r#"{"type":"publish","channel":"chat","text":"bye"}"#);
+    let subscribe = text_frame(r#"{"type":"subscribe","channel":"news"}"#);
+    let read = [publish, subscribe, frame(0x88, b"")].concat();
+    assert_eq!(bench.bytes(read), Step::Finish(CloseReason::PeerLeft));
+    let calls = bench.calls();
+    assert!(matches!(&calls[..], [Call::Publish { ticket: 0, .. }]), "{calls:?}");
+    bench.out.clear();
+    assert_eq!(
+        (bench.answer(0, Ok(accepted(9, false))), bench.text()),
+        (Step::Wait, String::new())
+    );
+    assert_eq!(bench.session.on_end(), Step::Drop(CloseReason::PeerLeft));
 }
 
 /// Every reason that a call was not carried out has its code.

@@ -3,30 +3,30 @@
 use super::*;
 use crate::resume::Gap;
 
-pub(super) fn at(offset: u128) -> Position {
+pub(in crate::session) fn at(offset: u128) -> Position {
     Position { epoch: Epoch(0xe), offset: Offset(offset) }
 }
 
-pub(super) fn begun(gap: Option<(u128, u128)>) -> Begun {
+pub(in crate::session) fn begun(gap: Option<(u128, u128)>) -> Begun {
     let gap = gap.map(|(from, to)| Gap { from: at(from), to: at(to) });
     Begun { position: gap.map_or(at(2), |gap| gap.to), gap }
 }
 
-pub(super) fn news() -> ChannelName {
+pub(in crate::session) fn news() -> ChannelName {
     ChannelName::new("news").unwrap()
 }
 
 impl Bench {
-    pub(super) fn begin(&mut self, begun: &Begun) -> Step {
+    pub(in crate::session) fn begin(&mut self, begun: &Begun) -> Step {
         self.session.on_live(begun, self.now, &self.rules, &mut self.out)
     }
 
-    pub(super) fn gap(&mut self, from: u128, to: u128) -> Step {
+    pub(in crate::session) fn gap(&mut self, from: u128, to: u128) -> Step {
         let gap = Gap { from: at(from), to: at(to) };
         self.session.on_gap(&news(), &gap, self.now, &self.rules, &mut self.out)
     }
 
-    pub(super) fn lap(&mut self, position: Position) -> Step {
+    pub(in crate::session) fn lap(&mut self, position: Position) -> Step {
         self.session.on_lapped(&news(), position, self.now, &self.rules, &mut self.out)
     }
 }
