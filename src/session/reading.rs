@@ -22,7 +22,7 @@ impl Session {
     pub fn on_live(&mut self, begun: &Begun, now: Tick, rules: &Rules, out: &mut Vec<u8>) -> Step {
         match &mut self.phase {
             Phase::Pending(pending) => {
-                pending.answer.write(&pending.channel, begun, out);
+                pending.answer.write(&pending.channel, begun, rules, out);
                 let rest = std::mem::take(&mut pending.rest);
                 if let Answer::Sse { .. } = pending.answer {
                     self.phase = Phase::Sse;

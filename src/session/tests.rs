@@ -88,6 +88,8 @@ impl Bench {
         match &self.session.phase {
             Phase::WebSocket { decoder, .. } => decoder.is_between_frames(),
             Phase::Sse => true,
+            // But for the block that it is in itself.
+            Phase::Commands(talk) => talk.owns_nothing(),
             _ => false,
         }
     }

@@ -297,6 +297,37 @@ fn messages_are_bounded() {
     assert_eq!(step, Step::Finish(CloseReason::MessageTooBig), "where nobody may publish");
 }
 
+/// However little a client says, what it hears in return is bounded by it.
+#[test]
+fn replies_are_bounded_by_what_was_said() {
+    let longest = "k".repeat(200);
+    let unknown = format!(r#"{{"{longest}":1}}"#);
+    let quotes = format!(r#"{{"{}":1}}"#, r#"\""#.repeat(200));
+    for text in
+        ["", "x", "1", r#""""#, "{}", "[]", "[", "[1]", r#"{"a":1}"#, "null", &unknown, &quotes]
+    {
+        let mut bench = Bench::talk();
+        let said = text_frame(text);
+        assert_eq!(bench.bytes(&said), Step::Wait);
+        assert!(bench.out.len() <= said.len() * ANSWERED_PER_BYTE, "{text}: {:?}", bench.text());
+    }
+}
+
+/// A conversation that has nothing under way owns no memory but its own block.
+#[test]
+fn an_idle_conversation_is_small() {
+    let mut bench = Bench::talk();
+    assert!(bench.is_idle_without_memory());
+    let say = r#"[{"type":"subscribe","channel":"news"},
+        {"type":"publish","channel":"chat","text":"hi"}]"#;
+    assert_eq!(bench.say(say), Step::Call);
+    assert_eq!(bench.calls().len(), 2);
+    assert!(!bench.is_idle_without_memory());
+    let _ = bench.subscribed(&news(), &begun(None));
+    let _ = bench.answer(0, Ok(accepted(1, false)));
+    assert!(bench.is_idle_without_memory());
+}
+
 /// Unanswered commands stop the reading until they are answered.
 #[test]
 fn unanswered_commands_are_bounded() {
