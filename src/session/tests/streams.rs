@@ -27,6 +27,7 @@ impl Bench {
         let mut bench = Bench::new();
         assert_eq!(bench.bytes(STREAMS), Step::Call);
         while bench.session.next_call().is_some() {}
+        bench.wait(5);
         let _ = bench.subscribed(&news(), &begun(None));
         let _ = bench.subscribed(&chat(), &begun(None));
         bench.out.clear();
@@ -56,6 +57,8 @@ fn a_stream_of_several_opens_when_all_are_live() {
 
     assert_eq!(bench.subscribed(&chat(), &begun(Some((2, 9)))), Step::Wait);
     assert!(!bench.session.takes_input() && !bench.session.takes_publications());
+    bench.deliver(3, PayloadKind::Text, b"early");
+    assert_eq!(bench.gap(1, 2), Step::Wait);
     assert_eq!((bench.text().as_str(), bench.session.format()), ("", None));
     assert_eq!(bench.subscribed(&news(), &begun(None)), Step::Wait);
     assert!(bench.session.takes_input() && bench.session.takes_publications());
@@ -130,6 +133,7 @@ fn a_stream_of_several_begins_whole_or_not() {
 #[test]
 fn a_stream_of_several_lives_and_ends() {
     let mut bench = Bench::stream();
+    assert_eq!(bench.seconds_left(), 55.0, "from when it is live");
     bench.wait(50);
     bench.session.on_delivered(bench.now);
     assert_eq!(bench.seconds_left(), 55.0);
