@@ -142,7 +142,7 @@ fn the_module_is_served() {
     assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
     for line in [
         "Content-Type: text/javascript; charset=utf-8",
-        "Cache-Control: no-cache",
+        "Cache-Control: no-store",
         "Access-Control-Allow-Origin: *",
         &format!("Content-Length: {}", body.len()),
         &format!("ETag: {}", module::TAG),
