@@ -62,10 +62,14 @@ impl Channel {
 
     /// An empty log that begins where what is kept does.
     fn new_log(&self, policy: &Policy) -> Log {
-        let sparse = policy.mode == Mode::Latest;
-        match self.kept.as_deref().filter(|_| !sparse) {
-            Some(kept) => Log::new(kept.floor_frames, kept.floor, false),
-            None => Log::new(0, Offset(u128::from(self.last)), sparse),
+        match self.kept.as_deref() {
+            Some(kept) if kept.values.is_none() => Log::new(kept.floor_frames, kept.floor, false),
+            kept => {
+                // Before the oldest value, which will be copied: whoever is told that it begins there
+                // and comes back has not got any.
+                let before = kept.map_or(self.last, |kept| kept.floor_offset().min(self.last));
+                Log::new(0, Offset(u128::from(before)), policy.mode == Mode::Latest)
+            }
         }
     }
 
