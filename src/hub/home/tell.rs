@@ -128,7 +128,8 @@ impl Home {
         knows_all
     }
 
-    /// A subscriber that has gone meanwhile, or whose view was refused, is told nothing.
+    /// A subscriber that has gone meanwhile, or whose view was refused, is told nothing. Its view must
+    /// know everything first: a beginning at the head is a place that the view would not know.
     fn tell_beginning(
         &mut self,
         name: &ChannelName,
@@ -136,7 +137,10 @@ impl Home {
         push: &mut impl FnMut(Message) -> Result<(), Message>,
     ) -> bool {
         let epoch = self.epoch_of(name);
-        let Some(channel) = self.channels.get(name) else { return true };
+        let Some(channel) = self.channels.get_mut(name) else { return true };
+        if !channel.tell(ask.from, ask.view, epoch, push) {
+            return false;
+        }
         let of_view = |reader: &&Interest| (reader.from, reader.view) == (ask.from, ask.view);
         let Some(reader) = channel.interests.iter().find(of_view) else { return true };
         let Some((place, begun)) = channel.begin(reader.format, epoch, ask.start) else {
