@@ -16,10 +16,10 @@
 mod directory;
 mod disk;
 mod error;
-mod format;
+pub mod format;
 mod lane;
 mod queue;
-mod scan;
+pub mod scan;
 #[cfg(test)]
 mod tests;
 mod thread;
