@@ -196,7 +196,8 @@ impl File {
         for record in scan.records {
             let mut floors = compaction.floors.iter();
             let floor = floors.find(|(name, _)| *name == record.channel).map(|(_, floor)| *floor);
-            if record.offset > floor.unwrap_or(compaction.as_of) {
+            let is_value = compaction.kept.contains(&record.offset);
+            if is_value || record.offset > floor.unwrap_or(compaction.as_of) {
                 encode(&record, Salt(self.salt), &mut self.bytes).expect("it is small");
             }
         }

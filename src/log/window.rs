@@ -74,14 +74,23 @@ impl Window {
 
     /// The oldest place that a subscriber can be put to.
     pub fn oldest(&self) -> Place {
-        let oldest = self.extents.front().filter(|oldest| oldest.start() >= self.floor);
-        oldest.map_or(self.head, |oldest| oldest.place(0))
+        self.extents.front().map_or(self.head, |oldest| oldest.place(0))
     }
 
     /// The place before the newest publication, or the head if that is not kept.
     pub fn newest(&self) -> Place {
         let newest = self.extents.back().filter(|newest| !newest.bytes.is_empty());
         newest.map_or(self.head, |newest| newest.place(newest.bytes.frames() - 1))
+    }
+
+    /// The place behind the last publication with an offset of at most `offset`; at the earliest the
+    /// oldest, at the latest the head.
+    pub fn behind(&self, offset: Offset) -> Place {
+        let first = self.extents.partition_point(|extent| extent.last() <= offset);
+        match self.extents.get(first) {
+            Some(extent) => extent.place(extent.bytes.frames_up_to(offset.0)),
+            None => self.head,
+        }
     }
 
     /// Takes news of the stream: a new segment, or more of the newest. Old news changes nothing.
@@ -99,6 +108,10 @@ impl Window {
         match self.extents.back_mut() {
             Some(newest) if newest.bytes.same_segment(&extent.bytes) => *newest = extent,
             _ => {
+                if self.extents.is_empty() {
+                    // A window that begins inside a segment has all of it.
+                    self.floor = self.floor.min(start);
+                }
                 self.memory += extent.bytes.capacity();
                 self.extents.push_back(extent);
             }
@@ -106,7 +119,7 @@ impl Window {
     }
 
     /// Takes extents for a subscriber that begins in the first of them, oldest first: those that are
-    /// not known, be they older or newer.
+    /// older than what is known. What is newer is to be taken [before](Window::on_extent).
     pub fn add_older(&mut self, extents: &[Extent]) {
         let Some(first) = extents.first() else { return };
         let known = self.extents.front().map_or(self.head.mark.byte, Extent::start);
@@ -118,7 +131,6 @@ impl Window {
         if self.sparse {
             self.fill_holes(extents);
         }
-        extents.iter().for_each(|extent| self.on_extent(extent.clone()));
         self.floor = self.floor.min(first.start());
     }
 
@@ -140,7 +152,8 @@ impl Window {
     ///
     /// Called once per subscriber and sweep: most stand in the newest segment, found at once.
     pub fn due(&self, byte: u64) -> Option<Due<'_>> {
-        debug_assert!(byte >= self.floor && byte <= self.head.mark.byte);
+        debug_assert!(self.sparse || byte >= self.floor, "{byte} {} {:?}", self.floor, self.head);
+        debug_assert!(byte <= self.head.mark.byte);
         if self.sparse {
             return self.due_sparse(byte);
         }
@@ -184,7 +197,9 @@ impl Window {
 
     /// Where a byte that can be read lies among frames.
     pub fn find(&self, byte: u64) -> Around {
-        let Some(extent) = self.around(byte) else {
+        // Behind the last segment of a sparse stream everything up to the head was replaced.
+        let extent = self.around(byte).filter(|extent| byte < extent.end.byte);
+        let Some(extent) = extent else {
             let Place { mark, before } = self.head;
             return Around { frames: mark.frames, missing: 0, before };
         };

@@ -67,7 +67,9 @@ impl Channel {
             kept => {
                 // Before the oldest value, which will be copied: whoever is told that it begins there
                 // and comes back has not got any.
-                let before = kept.map_or(self.last, |kept| kept.floor_offset().min(self.last));
+                let values = kept.and_then(|kept| kept.values.as_ref());
+                let oldest = values.and_then(|values| values.offsets().next());
+                let before = oldest.map_or(self.last, |oldest| oldest - 1);
                 Log::new(0, Offset(u128::from(before)), policy.mode == Mode::Latest)
             }
         }

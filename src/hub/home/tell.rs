@@ -128,8 +128,7 @@ impl Home {
         knows_all
     }
 
-    /// A subscriber that has gone meanwhile, or whose view was refused, is told nothing. Its view must
-    /// know everything first: a beginning at the head is a place that the view would not know.
+    /// A subscriber that has gone meanwhile, or whose view was refused, is told nothing.
     fn tell_beginning(
         &mut self,
         name: &ChannelName,
@@ -137,17 +136,17 @@ impl Home {
         push: &mut impl FnMut(Message) -> Result<(), Message>,
     ) -> bool {
         let epoch = self.epoch_of(name);
-        let Some(channel) = self.channels.get_mut(name) else { return true };
-        if !channel.tell(ask.from, ask.view, epoch, push) {
-            return false;
-        }
+        let Some(channel) = self.channels.get(name) else { return true };
         let of_view = |reader: &&Interest| (reader.from, reader.view) == (ask.from, ask.view);
         let Some(reader) = channel.interests.iter().find(of_view) else { return true };
         let Some((place, begun)) = channel.begin(reader.format, epoch, ask.start) else {
             return true;
         };
         let log = channel.logs[reader.format.index()].as_deref();
-        let extents = log.map_or_else(Vec::new, |log| log.since(place.mark.byte).collect());
+        // Also what the view was not told of yet: a window without that would begin anew, and lap
+        // everybody else.
+        let from = place.mark.byte.min(reader.told);
+        let extents = log.map_or_else(Vec::new, |log| log.since(from).collect());
         let Ask { view, reader, number, .. } = *ask;
         let beginning = Beginning { reader, number, mark: place.mark, begun, extents };
         push(Message::Begin { view, beginning: Box::new(beginning) }).is_ok()
