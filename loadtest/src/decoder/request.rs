@@ -6,23 +6,55 @@
 
 use super::{CONTROL_BYTES_MAX, Transport};
 
-/// What to send to open the connection: an HTTP/1.1 GET. `headers` follow ours, as they are.
+/// What to send to open the connection, or to poll once more: an HTTP/1.1 GET. `headers` follow
+/// ours, as they are. What was published behind `since` is asked for, where the transport can ask;
+/// a poll without it is answered at once, with the position to poll from.
 pub fn request(
     transport: Transport,
     host: &str,
     path: &str,
     headers: &[(String, String)],
+    since: Option<&str>,
 ) -> Vec<u8> {
+    let query = match (transport, since) {
+        (Transport::Poll, None) => "timeout=0".to_owned(),
+        (Transport::Poll, Some(since)) => format!("since={}&timeout={POLL_SECONDS}", coded(since)),
+        (Transport::V1, Some(since)) => format!("since={}", coded(since)),
+        (Transport::WebSocket | Transport::Sse | Transport::V1, _) => String::new(),
+    };
+    let mark = match (query.is_empty(), path.contains('?')) {
+        (true, _) => "",
+        (false, false) => "?",
+        (false, true) => "&",
+    };
     let ours = match transport {
         Transport::WebSocket => WEBSOCKET_HEADERS,
         Transport::Sse => SSE_HEADERS,
+        Transport::Poll => POLL_HEADERS,
+        Transport::V1 => V1_HEADERS,
     };
-    let mut out = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n{ours}");
+    let mut out = format!("GET {path}{mark}{query} HTTP/1.1\r\nHost: {host}\r\n{ours}");
+    if let (Transport::Sse, Some(since)) = (transport, since) {
+        out.extend(["Last-Event-ID: ", since, "\r\n"]);
+    }
     for (name, value) in headers {
         out.extend([name, ": ", value, "\r\n"]);
     }
     out.push_str("\r\n");
     out.into_bytes()
+}
+
+/// A text as the value of a query's parameter (RFC 3986 §2).
+fn coded(text: &str) -> String {
+    let mut out = String::new();
+    for byte in text.bytes() {
+        match byte {
+            b'-' | b'.' | b'_' | b'~' => out.push(byte.into()),
+            _ if byte.is_ascii_alphanumeric() => out.push(byte.into()),
+            _ => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    out
 }
 
 /// Appends the answer to a ping. Panics if the payload is longer than a ping's can be.
@@ -46,6 +78,12 @@ fn push_control(opcode: u8, payload: &[u8], out: &mut Vec<u8>) {
 pub(super) const ACCEPT: &[u8] = b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 const WEBSOCKET_HEADERS: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\n\
     Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+const V1_HEADERS: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\n\
+    Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+    Sec-WebSocket-Protocol: stentor.v1\r\n";
+const POLL_HEADERS: &str = "Accept: application/json\r\n";
+/// How long the server may hold a poll back: below the time after which proxies lose patience.
+const POLL_SECONDS: u32 = 25;
 const SSE_HEADERS: &str = "Accept: text/event-stream\r\nCache-Control: no-store\r\n";
 const FINAL: u8 = 0x80;
 const MASKED: u8 = 0x80;

@@ -52,7 +52,8 @@ fn nothing_given_is_a_small_run() {
             publishers: 4,
         },
         churn: Churn { per_second: 0.0, storm_share: 0.0, storm_every: Duration::from_secs(4) },
-        slow: Slow { share: 0.0, bytes_per_second: 1_000, may_be_closed: false },
+        resume: false,
+        slow: Slow { share: 0.0, stalled: 0.0, bytes_per_second: 1_000, may_be_closed: false },
         settle: Duration::from_secs(10),
     };
     assert_eq!(resolved(&[]).unwrap(), plan);
