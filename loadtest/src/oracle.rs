@@ -160,7 +160,9 @@ impl Oracle {
             Verdict::Misdirected(header) => {
                 (misdirected, header.sequence, "came from another channel or run")
             }
-            Verdict::Corrupt => (corrupt, seat.due(), "was due, and something else or damaged came"),
+            Verdict::Corrupt => {
+                (corrupt, seat.due(), "was due, and something else or damaged came")
+            }
         };
         *counter += 1;
         if *counter <= EXAMPLES {

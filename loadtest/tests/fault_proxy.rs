@@ -344,11 +344,12 @@ fn subscribe(address: SocketAddr, transport: Transport) -> Heard {
     connection.read_to_end(&mut bytes).unwrap();
     let mut heard = Heard::default();
     let mut told = |message: Message<'_>| match message {
-        Message::Established => {}
-        Message::Publication(payload) => {
+        Message::Established(_) => {}
+        Message::Publication { payload, .. } => {
             heard.publications.push(String::from_utf8(payload.to_vec()).unwrap());
         }
         Message::Ping(_) => heard.pings += 1,
+        Message::Position(_) | Message::Gap { .. } | Message::Answered { .. } => {}
         Message::Closed { .. } => heard.ends = true,
     };
     Stream::new(transport).feed(&bytes, &mut told).unwrap();

@@ -50,7 +50,8 @@ impl Grant {
     fn of(headers: &[Header<'_>]) -> Result<Grant, Fault> {
         let text = |name| {
             let found = value(headers, name);
-            let found = found.map(|value| str::from_utf8(value).map_err(|_| Fault::PositionHeaders));
+            let found =
+                found.map(|value| str::from_utf8(value).map_err(|_| Fault::PositionHeaders));
             found.transpose()
         };
         let recovered = match text("Stentor-Recovered")? {
@@ -59,7 +60,8 @@ impl Grant {
             Some("false") => Some(false),
             Some(_) => return Err(Fault::PositionHeaders),
         };
-        let gap = text("Stentor-Gap")?.map(|gap| gap.split_once("..").ok_or(Fault::PositionHeaders));
+        let gap =
+            text("Stentor-Gap")?.map(|gap| gap.split_once("..").ok_or(Fault::PositionHeaders));
         let gap = gap.transpose()?.map(|(from, to)| (from.to_owned(), to.to_owned()));
         let position = text("Stentor-Position")?.map(str::to_owned);
         Ok(Grant { position, recovered, gap })

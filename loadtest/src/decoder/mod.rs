@@ -284,14 +284,13 @@ fn after(
 fn said(frames: &mut Frames, bytes: &mut &[u8], told: &mut Told<'_>) -> Result<bool, Fault> {
     let mut fault = None;
     let mut on_message = |message: Message<'_>| match message {
-        Message::Publication { payload, .. } if fault.is_none() => {
-            fault = objects::tell_said(payload, told).err();
-        }
-        Message::Publication { .. } => {}
+        // The stream ends with its first fault, however much has come in one piece.
+        _ if fault.is_some() => {}
+        Message::Publication { payload, .. } => fault = objects::tell_said(payload, told).err(),
         other => told(other),
     };
-    let is_closed = frames.feed(bytes, &mut on_message)?;
-    fault.map_or(Ok(is_closed), Err)
+    let outcome = frames.feed(bytes, &mut on_message);
+    fault.map_or(outcome, Err)
 }
 
 /// The body of a poll's answer, as far as it has come.

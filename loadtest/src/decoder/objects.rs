@@ -12,11 +12,7 @@ use serde_json::value::RawValue;
 use super::{Begun, Fault, Message, Told};
 
 /// The answer to a long-poll. The first of a connection grants the subscription.
-pub(super) fn tell_answer(
-    body: &[u8],
-    is_first: bool,
-    told: &mut Told<'_>,
-) -> Result<(), Fault> {
+pub(super) fn tell_answer(body: &[u8], is_first: bool, told: &mut Told<'_>) -> Result<(), Fault> {
     let answer: Answer<'_> = read(body)?;
     let position = Some(answer.position);
     if answer.recovered == answer.gap.is_some() {

@@ -127,7 +127,9 @@ fn built_in_plans_have_their_sizes() {
         ("chat", 0, 10_000, 500, 6_000),
         ("notify", 0, 10_000, 10_000, 60_000),
         ("storm", 0, 10_000, 10, 1_500),
+        ("resume", 0, 1_000, 10, 3_000),
         ("slow-readers", 0, 2_000, 1, 1_500),
+        ("stalled", 0, 2_000, 1, 750),
         ("million", 900_000, 100_000, 2, 60),
     ];
     assert_eq!(sizes, expected);
@@ -215,7 +217,7 @@ fn a_wrong_plan_file_is_told_in_full() {
     assert_eq!(
         missing("quux"),
         "plan: 'quux' is neither built in nor a file; \
-         write one of idle, ticker, chat, notify, storm, slow-readers, million"
+         write one of idle, ticker, chat, notify, storm, resume, slow-readers, stalled, million"
     );
     assert_eq!(
         missing("no/such.toml"),
@@ -235,16 +237,19 @@ const UNREADABLE: &[(&str, &str, &str)] = &[
     ),
     (
         "transport",
-        "poll",
-        "has poll, but long-polling is not supported yet; write ws, sse or ws=80,sse=20",
+        "mqtt",
+        "has 'mqtt', which is not a transport; write ws, sse, poll, v1 or a mix like ws=80,sse=20",
     ),
-    ("transport", "mqtt", "has 'mqtt', which is not a transport; write ws, sse or ws=80,sse=20"),
-    ("transport", "ws=1,ws=2", "has ws twice; write ws, sse or ws=80,sse=20"),
-    ("transport", "ws=0", "leaves nothing to speak; write ws, sse or ws=80,sse=20"),
+    ("transport", "ws=1,ws=2", "has ws twice; write ws, sse, poll, v1 or a mix like ws=80,sse=20"),
+    (
+        "transport",
+        "ws=0",
+        "leaves nothing to speak; write ws, sse, poll, v1 or a mix like ws=80,sse=20",
+    ),
     (
         "transport",
         "ws=0.5",
-        "has the weight '0.5', which is not a whole number; write ws, sse or ws=80,sse=20",
+        "has the weight '0.5', which is not a whole number; write ws, sse, poll, v1 or a mix like ws=80,sse=20",
     ),
     (
         "spread",

@@ -259,9 +259,8 @@ fn start_server(order: &Order) -> Result<Option<Spawned>, RunError> {
 
 fn target(order: &Order) -> String {
     let targets = order.endpoints.subscribe.iter();
-    let targets = targets.map(|(transport, it)| {
-        format!("{}://{}{}", transport.scheme(), it.host, it.path)
-    });
+    let targets =
+        targets.map(|(transport, it)| format!("{}://{}{}", transport.scheme(), it.host, it.path));
     targets.collect::<Vec<_>>().join(", ")
 }
 

@@ -51,7 +51,11 @@ impl Churning {
         let Churn { storm_share, storm_every, .. } = self.plan;
         let mut cut = Leavers::default();
         if storm_share > 0.0 && since >= storm_every * (self.storms + 1) {
-            cut = Leavers { storm: self.storms, by_storm: (live as f64 * storm_share).ceil() as u64, by_churn: 0 };
+            cut = Leavers {
+                storm: self.storms,
+                by_storm: (live as f64 * storm_share).ceil() as u64,
+                by_churn: 0,
+            };
             self.storms += 1;
         }
         Leavers { by_churn: by_churn.min(live - cut.by_storm), ..cut }
