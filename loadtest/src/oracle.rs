@@ -27,8 +27,8 @@ pub struct Seat {
     channel: u32,
     /// The first publication that it is owed.
     first: u32,
-    /// The next that should come. Until one has come it is `first`, or behind a gap the last that
-    /// came before, plus one.
+    /// The next that should come. Until one has come it is `first`, or behind a gap what was the
+    /// next before it.
     next: u32,
     has_begun: bool,
     /// Whether it goes on from an earlier session, or behind a gap: what came before is not to come
@@ -179,10 +179,8 @@ impl Oracle {
         if seat.has_begun {
             self.on_left(subscriber, seat, published);
             *seat = Seat { first, has_begun: false, goes_on: true, is_claimed: false, ..*seat };
-        } else if seat.goes_on {
-            seat.first = first;
         } else {
-            (seat.first, seat.next) = (first, first);
+            seat.first = first;
         }
     }
 
@@ -221,9 +219,7 @@ impl Oracle {
         }
         if !seat.has_begun {
             let first = seat.first.min(header.sequence);
-            if seat.goes_on {
-                self.skip(subscriber, seat, first);
-            }
+            self.skip(subscriber, seat, first);
             seat.has_begun = true;
             (seat.first, seat.next) = (first, first);
         }
@@ -249,10 +245,10 @@ impl Oracle {
         Verdict::Good(header)
     }
 
-    /// Counts what an announced gap had: all that did not come before this one.
+    /// Counts what an announced gap had, if one was announced: all that did not come before this one.
     fn skip(&mut self, subscriber: u32, seat: &Seat, before: u32) {
-        self.deliveries.skipped += u64::from(before - seat.next);
-        if before == seat.next {
+        self.deliveries.skipped += u64::from(before.saturating_sub(seat.next));
+        if seat.goes_on && before == seat.next {
             self.on_false_gap(subscriber, seat, "it came, and nothing before it is missing");
         }
     }
