@@ -168,6 +168,34 @@ fn what_a_subscriber_writes_is_understood() {
     assert_eq!(fault, None);
 }
 
+/// Whoever resumes says where it is in the way of its transport, in letters that a URL can carry.
+#[test]
+fn who_resumes_says_from_where() {
+    let first = |transport, path, since| {
+        let request = String::from_utf8(request(transport, "a", path, &[], since)).unwrap();
+        let head = request.split("\r\n\r\n").next().unwrap().to_owned();
+        (head.lines().next().unwrap().to_owned(), head)
+    };
+    let line = |transport, path, since| first(transport, path, since).0;
+    use Transport::{Poll, Sse, V1, WebSocket};
+    assert_eq!(line(Poll, "/poll/c", None), "GET /poll/c?timeout=0 HTTP/1.1");
+    assert_eq!(
+        line(Poll, "/poll?of=c", Some("a-7")),
+        "GET /poll?of=c&since=a-7&timeout=25 HTTP/1.1"
+    );
+    assert_eq!(line(V1, "/ws/c", None), "GET /ws/c HTTP/1.1");
+    assert_eq!(
+        line(V1, "/ws/c", Some("1:0 &=%é")),
+        "GET /ws/c?since=1%3A0%20%26%3D%25%C3%A9 HTTP/1.1"
+    );
+    assert_eq!(line(WebSocket, "/ws/c", Some("a-7")), "GET /ws/c HTTP/1.1");
+    let (line, head) = first(Sse, "/sse/c", Some("a-7"));
+    assert_eq!(line, "GET /sse/c HTTP/1.1");
+    assert!(head.ends_with("\r\nLast-Event-ID: a-7"), "{head}");
+    assert!(!first(Sse, "/sse/c", None).1.contains("Last-Event-ID"));
+    assert!(first(V1, "/ws/c", None).1.ends_with("\r\nSec-WebSocket-Protocol: stentor.v1"));
+}
+
 /// The constant that an answer is held against is the one for the constant that is sent.
 #[test]
 fn the_fixed_key_has_its_accept_value() {

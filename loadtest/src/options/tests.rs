@@ -197,6 +197,20 @@ fn a_plan_that_cannot_be_is_told_in_full() {
     }
 }
 
+/// Who resumes has positions, and a transport without any is refused with what would be right.
+#[test]
+fn only_who_has_positions_can_resume() {
+    assert!(resolved(&["--resume", "--transport", "sse=1,poll=1,v1=1"]).unwrap().resume);
+    for transport in ["ws", "sse=1,ws=1"] {
+        let told = resolved(&["--resume", "--transport", transport]).unwrap_err().to_string();
+        assert_eq!(
+            told,
+            "resume: 'true' needs positions, and ws (plain WebSocket) tells subscribers none; \
+             write a transport of sse, poll and v1 alone, or --resume=false"
+        );
+    }
+}
+
 /// What is wrong with a plan file is told with its place, and a misspelt name is recognised.
 #[test]
 fn a_wrong_plan_file_is_told_in_full() {
