@@ -28,7 +28,7 @@ use self::{
 };
 pub use self::{
     fault::{Fault, UnknownTransport},
-    request::{close, pong, request},
+    request::{close, poll, pong, request},
 };
 
 /// The longest head of an answer. Servers in use stay below 1 KiB.

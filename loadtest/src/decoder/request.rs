@@ -6,9 +6,9 @@
 
 use super::{CONTROL_BYTES_MAX, Transport};
 
-/// What to send to open the connection, or to poll once more: an HTTP/1.1 GET. `headers` follow
-/// ours, as they are. What was published behind `since` is asked for, where the transport can ask;
-/// a poll without it is answered at once, with the position to poll from.
+/// What to send to open a session: an HTTP/1.1 GET. `headers` follow ours, as they are. What was
+/// published behind `since` is asked for, where the transport can ask. A first poll is answered at
+/// once, with the position to poll from.
 pub fn request(
     transport: Transport,
     host: &str,
@@ -16,27 +16,36 @@ pub fn request(
     headers: &[(String, String)],
     since: Option<&str>,
 ) -> Vec<u8> {
-    let query = match (transport, since) {
-        (Transport::Poll, None) => "timeout=0".to_owned(),
-        (Transport::Poll, Some(since)) => format!("since={}&timeout={POLL_SECONDS}", coded(since)),
-        (Transport::V1, Some(since)) => format!("since={}", coded(since)),
-        (Transport::WebSocket | Transport::Sse | Transport::V1, _) => String::new(),
+    let since_part = since.map(|since| format!("since={}", coded(since)));
+    let (ours, query) = match transport {
+        Transport::WebSocket => (WEBSOCKET_HEADERS, None),
+        Transport::Sse => (SSE_HEADERS, None),
+        Transport::V1 => (V1_HEADERS, since_part),
+        Transport::Poll => {
+            (POLL_HEADERS, Some(since_part.map_or(String::new(), |it| it + "&") + "timeout=0"))
+        }
     };
-    let mark = match (query.is_empty(), path.contains('?')) {
-        (true, _) => "",
-        (false, false) => "?",
-        (false, true) => "&",
-    };
-    let ours = match transport {
-        Transport::WebSocket => WEBSOCKET_HEADERS,
-        Transport::Sse => SSE_HEADERS,
-        Transport::Poll => POLL_HEADERS,
-        Transport::V1 => V1_HEADERS,
-    };
-    let mut out = format!("GET {path}{mark}{query} HTTP/1.1\r\nHost: {host}\r\n{ours}");
-    if let (Transport::Sse, Some(since)) = (transport, since) {
-        out.extend(["Last-Event-ID: ", since, "\r\n"]);
-    }
+    let last = since.filter(|_| transport == Transport::Sse);
+    let last = last.map(|since| ("Last-Event-ID".to_owned(), since.to_owned()));
+    get(host, path, query.as_deref(), ours, last.iter().chain(headers))
+}
+
+/// What to send to poll once more, for what is published behind `since`: the server may wait for it.
+pub fn poll(host: &str, path: &str, headers: &[(String, String)], since: &str) -> Vec<u8> {
+    let query = format!("since={}&timeout={POLL_SECONDS}", coded(since));
+    get(host, path, Some(&query), POLL_HEADERS, headers.iter())
+}
+
+fn get<'a>(
+    host: &str,
+    path: &str,
+    query: Option<&str>,
+    ours: &str,
+    headers: impl Iterator<Item = &'a (String, String)>,
+) -> Vec<u8> {
+    let mark = if path.contains('?') { "&" } else { "?" };
+    let query = query.map_or(String::new(), |query| format!("{mark}{query}"));
+    let mut out = format!("GET {path}{query} HTTP/1.1\r\nHost: {host}\r\n{ours}");
     for (name, value) in headers {
         out.extend([name, ": ", value, "\r\n"]);
     }

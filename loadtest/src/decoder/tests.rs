@@ -179,10 +179,9 @@ fn who_resumes_says_from_where() {
     let line = |transport, path, since| first(transport, path, since).0;
     use Transport::{Poll, Sse, V1, WebSocket};
     assert_eq!(line(Poll, "/poll/c", None), "GET /poll/c?timeout=0 HTTP/1.1");
-    assert_eq!(
-        line(Poll, "/poll?of=c", Some("a-7")),
-        "GET /poll?of=c&since=a-7&timeout=25 HTTP/1.1"
-    );
+    assert_eq!(line(Poll, "/poll/c", Some("a-7")), "GET /poll/c?since=a-7&timeout=0 HTTP/1.1");
+    let again = poll("a", "/poll?of=c", &[], "a-7");
+    assert!(again.starts_with(b"GET /poll?of=c&since=a-7&timeout=25 HTTP/1.1\r\nHost: a\r\n"));
     assert_eq!(line(V1, "/ws/c", None), "GET /ws/c HTTP/1.1");
     assert_eq!(
         line(V1, "/ws/c", Some("1:0 &=%é")),

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     decoder::{self, Begun, Fault, Message, Transport},
     oracle::{Oracle, Published, Seat, Verdict},
-    order::CHANNEL,
+    order::{CHANNEL, Subscribe},
     payload::Header,
     plan::{Pace, Role},
     shared::{Gauges, Shared},
@@ -76,14 +76,26 @@ impl Desk {
         may_resume || role.transport == Transport::Poll || may_skip
     }
 
-    /// What a subscriber sends to open its session or to poll, from where it is or from now on.
+    /// What a subscriber sends to open its session, from where it is or from now on.
     pub(super) fn request(&self, subscriber: u32, goes_on: bool) -> Vec<u8> {
+        let (transport, Subscribe { host, headers, .. }, path) = self.place(subscriber);
+        let since = self.bookmarks.position(subscriber).filter(|_| goes_on);
+        decoder::request(transport, host, &path, headers, since)
+    }
+
+    /// What it sends to poll once more.
+    fn poll(&self, subscriber: u32) -> Vec<u8> {
+        let (_, Subscribe { host, headers, .. }, path) = self.place(subscriber);
+        let since = self.bookmarks.position(subscriber).unwrap_or_default();
+        decoder::poll(host, &path, headers, since)
+    }
+
+    /// How and where a subscriber subscribes.
+    fn place(&self, subscriber: u32) -> (Transport, &Subscribe, String) {
         let role = self.shared.layout.role(subscriber);
         let subscribe = self.shared.subscribe(role.transport);
         let channel = self.shared.plan.channel_name(role.channel);
-        let path = subscribe.path.replace(CHANNEL, &channel);
-        let since = if goes_on { self.bookmarks.position(subscriber) } else { None };
-        decoder::request(role.transport, &subscribe.host, &path, &subscribe.headers, since)
+        (role.transport, subscribe, subscribe.path.replace(CHANNEL, &channel))
     }
 
     /// Takes in what a subscriber received. Returns why its connection is at an end, if it is.
@@ -118,7 +130,7 @@ impl Desk {
         });
         if is_answered {
             stream.ask_again();
-            let request = self.request(holder.number, true);
+            let request = self.poll(holder.number);
             self.unsent.entry(slot).or_default().extend(request);
         }
         match fed.err().or(fault) {
