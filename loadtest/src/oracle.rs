@@ -202,6 +202,10 @@ impl Oracle {
     /// Settles a session at the end of the run: it was owed all that was published.
     pub fn on_end(&mut self, subscriber: u32, seat: &Seat, published: &dyn Published) {
         let end = published.handed_over(seat.channel).max(seat.due());
+        if !seat.has_begun {
+            // Behind an announced gap nothing came any more.
+            self.deliveries.skipped += u64::from(seat.first - seat.next);
+        }
         self.settle(subscriber, seat, end, published);
     }
 

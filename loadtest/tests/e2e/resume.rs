@@ -1,12 +1,15 @@
 //! Subscribers that come back and ask for what they have missed, by each transport that can.
 //!
 //! Method: everybody is there before the first publication and comes back before the last, so that
-//! each is owed each, whoever left when. The server says what it does ([`Honest`]), and a proxy makes
-//! it a liar in known places.
+//! each is owed each, whoever left when. One server says what it does ([`Honest`]), a proxy makes it a
+//! liar in known places, and then it is the real one's turn.
+
+use std::net::SocketAddr;
 
 use crate::{
     honest::Honest,
     run::{Told, run, side_by_side},
+    stentor::Stentor,
     support::fault_proxy::{Fault, FaultProxy, Plan},
 };
 
@@ -88,6 +91,55 @@ fn what_comes_again_at_a_seam_is_repeated() {
     });
 }
 
+/// With a history that is long enough the real server recovers everything, by each transport, from
+/// churn and from storms.
+#[test]
+fn the_server_recovers_what_it_keeps() {
+    let cases = [("resume", "sse"), ("resume", "poll"), ("resume", "v1"), ("storm", "sse")];
+    let more = [("storm", "poll"), ("storm", "v1")];
+    for cases in [&cases[..3], &cases[3..], &more] {
+        std::thread::scope(|scope| {
+            for (plan, transport) in cases {
+                scope.spawn(|| {
+                    let server = Stentor::start(&["--channels", "* history=100000"]);
+                    let told = resuming_at(&server, plan, &[], transport);
+                    told.assert_flawless(SUBSCRIBERS * PUBLICATIONS);
+                    assert!(told.count("/connections/resumed") > 0);
+                    assert_eq!(told.count("/deliveries/gaps"), 0);
+                });
+            }
+        });
+    }
+}
+
+/// Where its history is too short the real server announces what is missing, and nothing else.
+#[test]
+fn the_server_announces_what_it_has_lost() {
+    side_by_side(TRANSPORTS, |transport| {
+        let server = Stentor::start(&["--channels", "* history=1"]);
+        let told = resuming_at(&server, "storm", &["--burst", "50"], transport);
+        told.assert_faults(&[]);
+        let received = told.count("/deliveries/received");
+        let skipped = told.count("/deliveries/skipped");
+        assert_eq!(received + skipped, SUBSCRIBERS * PUBLICATIONS);
+        assert_eq!((told.code, told.count("/deliveries/expected")), (0, received));
+    });
+}
+
+/// Readers who are too slow are told what they skip, where the channel's policy is to skip.
+#[test]
+fn the_server_tells_slow_readers_what_they_skip() {
+    side_by_side(["sse", "v1"], |transport| {
+        let server = Stentor::start(&["--channels", "* history=10 slow=skip", "--lag-max", "1MiB"]);
+        let flags = ["--active", "20", "--rate", "500", "--payload", "8192", "--duration", "2s"];
+        let slow = ["--slow-share", "50%", "--slow-rate", "1MB", "--settle", "2s"];
+        let told = run_at(&server, "slow-readers", &[&flags[..], &slow].concat(), transport);
+        told.assert_faults(&[]);
+        assert_eq!((told.code, told.count("/deliveries/slow_closes")), (0, 0));
+        assert!(told.count("/deliveries/gaps") > 0 && told.count("/deliveries/skipped") > 0);
+    });
+}
+
 /// A run with a liar in between, and how often it lied.
 fn through_proxy(plan: Plan, transport: &str) -> (Told, u64) {
     let server = Honest::start(usize::MAX);
@@ -111,20 +163,41 @@ fn assert_named(told: &Told, what: &str) {
 }
 
 /// Runs a plan small, with two broadcasts after everybody has come back.
-fn resuming(plan: &str, flags: &[&str], transport: &str, host: std::net::SocketAddr) -> Told {
+fn resuming(plan: &str, flags: &[&str], transport: &str, host: SocketAddr) -> Told {
+    let publish = format!("http://{host}/publish/{{channel}}");
+    let churn = if plan == "resume" { ["--churn", "60"] } else { ["--churn", "0"] };
+    let to = ["--plan", plan, "--transport", transport, "--publish", &publish];
+    run(&[&to[..], &["--target", &target(host, transport)], &SMALL, &churn, flags].concat())
+}
+
+/// The same at the real server.
+fn resuming_at(server: &Stentor, plan: &str, flags: &[&str], transport: &str) -> Told {
+    let publish = server.publish();
+    let flags = [&["--publish", &publish[..]], flags].concat();
+    resuming(plan, &flags, transport, server.subscribers)
+}
+
+/// Runs a plan with these flags at the real server.
+fn run_at(server: &Stentor, plan: &str, flags: &[&str], transport: &str) -> Told {
+    let (target, publish) = (target(server.subscribers, transport), server.publish());
+    let to = ["--plan", plan, "--transport", transport, "--target", &target, "--publish", &publish];
+    run(&[&to[..], flags].concat())
+}
+
+/// Where to subscribe, as `--target` has it.
+fn target(host: SocketAddr, transport: &str) -> String {
     let (scheme, path) = match transport {
         "v1" => ("ws", "ws"),
         _ => ("http", transport),
     };
-    let target = format!("{scheme}://{host}/{path}/{{channel}}");
-    let publish = format!("http://{host}/publish/{{channel}}");
-    let to = ["--plan", plan, "--transport", transport, "--target", &target, "--publish", &publish];
-    let small = ["--active", "60", "--rate", "100", "--duration", "1s", "--ramp", "1000"];
-    let end = ["--broadcasts", "2", "--broadcast-every", "300ms", "--threads", "1"];
-    let churn: &[&str] = if plan == "resume" { &["--churn", "60"] } else { &[] };
-    run(&[&to[..], &small, &end, churn, flags].concat())
+    format!("{scheme}://{host}/{path}/{{channel}}")
 }
 
+#[rustfmt::skip]
+const SMALL: [&str; 14] = [
+    "--active", "60", "--rate", "100", "--duration", "1s", "--ramp", "1000",
+    "--broadcasts", "2", "--broadcast-every", "300ms", "--threads", "1",
+];
 const SUBSCRIBERS: u64 = 60;
 /// A hundred at the rate and two broadcasts.
 const PUBLICATIONS: u64 = 102;
