@@ -279,7 +279,7 @@ impl Resuming {
     }
 
     /// Is told of a gap when so many had been handed over.
-    fn is_told_of_a_gap(mut self, handed_over: u32) -> Resuming {
+    fn hears_of_a_gap(mut self, handed_over: u32) -> Resuming {
         let end = std::mem::replace(&mut self.book.handed_over, handed_over);
         self.oracle.on_gap(1, &mut self.seat, &self.book);
         self.book.handed_over = end;
@@ -344,14 +344,14 @@ fn each_fault_at_a_seam_has_its_name() {
 fn an_announced_gap_is_what_is_missing() {
     let told = |handed_over| {
         let resumed = Resuming::new(10).gets(0..4).resumes(Some(false));
-        resumed.is_told_of_a_gap(handed_over)
+        resumed.hears_of_a_gap(handed_over)
     };
     let one = Deliveries { gaps: 1, ..Deliveries::default() };
     let right = Deliveries { expected: 8, received: 8, skipped: 2, ..one.clone() };
     assert_eq!(told(8).gets(6..10).ends(), right);
     assert_eq!(told(6).gets(6..10).ends(), right);
     assert!(right.is_flawless());
-    let in_session = Resuming::new(10).gets(0..4).is_told_of_a_gap(8).gets(6..10);
+    let in_session = Resuming::new(10).gets(0..4).hears_of_a_gap(8).gets(6..10);
     assert_eq!(in_session.ends(), right, "a slow reader");
     let late = told(6).gets(7..10).ends();
     let want =
@@ -364,20 +364,20 @@ fn an_announced_gap_is_what_is_missing() {
     assert_eq!(told(8).gets([6, 3, 7, 8, 9]).ends(), repeated);
     let silent = Deliveries { expected: 6, received: 4, lost: 2, skipped: 4, ..one.clone() };
     assert_eq!(told(8).ends(), silent);
-    let twice = told(6).is_told_of_a_gap(8).gets(8..10).ends();
+    let twice = told(6).hears_of_a_gap(8).gets(8..10).ends();
     assert_eq!(twice, Deliveries { expected: 6, received: 6, skipped: 4, gaps: 2, ..one.clone() });
-    let again = told(8).resumes(Some(false)).is_told_of_a_gap(9).gets(9..10).ends();
+    let again = told(8).resumes(Some(false)).hears_of_a_gap(9).gets(9..10).ends();
     assert_eq!(again, Deliveries { expected: 5, received: 5, skipped: 5, gaps: 2, ..one });
 }
 
 /// Who is told of a gap before anything has come is owed what is handed over from then on.
 #[test]
 fn a_gap_before_the_first_publication_excuses_what_it_may_have() {
-    let got = Resuming::new(10).is_told_of_a_gap(6).gets(4..10).ends();
+    let got = Resuming::new(10).hears_of_a_gap(6).gets(4..10).ends();
     let want =
         Deliveries { expected: 6, received: 6, gaps: 1, skipped: 4, ..Deliveries::default() };
     assert_eq!(got, want);
-    let lost = Resuming::new(10).is_told_of_a_gap(6).gets(7..10).ends();
+    let lost = Resuming::new(10).hears_of_a_gap(6).gets(7..10).ends();
     assert_eq!(lost, Deliveries { expected: 4, received: 3, lost: 1, skipped: 6, ..want });
 }
 
@@ -398,7 +398,7 @@ proptest! {
             life.book.handed_over = at;
             life = life.resumes(Some(skipped == 0));
             if skipped > 0 {
-                life = life.is_told_of_a_gap(at);
+                life = life.hears_of_a_gap(at);
                 want.gaps += 1;
             }
             life = life.gets(at - (missed - skipped)..at);
