@@ -120,6 +120,12 @@ impl Seat {
         self.due() >= published
     }
 
+    /// Those that would be in an announced gap if this one came next.
+    pub fn in_gap(&self, sequence: u32) -> Range<u32> {
+        let end = self.first.min(sequence);
+        if self.has_begun { 0..0 } else { self.next..end.max(self.next) }
+    }
+
     /// The next publication that must come.
     fn due(&self) -> u32 {
         if self.has_begun { self.next } else { self.first }
@@ -207,6 +213,25 @@ impl Oracle {
             self.deliveries.skipped += u64::from(seat.first - seat.next);
         }
         self.settle(subscriber, seat, end, published);
+    }
+
+    /// Notes that so many of those that were counted as skipped, from `first` on, are behind the gap
+    /// that was announced.
+    pub fn on_missing_behind_gap(
+        &mut self,
+        subscriber: u32,
+        seat: &Seat,
+        first: u32,
+        missing: u32,
+    ) {
+        let Deliveries { unannounced_gap, expected, skipped, .. } = &mut self.deliveries;
+        let is_told = *unannounced_gap < EXAMPLES;
+        *unannounced_gap += u64::from(missing);
+        *expected += u64::from(missing);
+        *skipped -= u64::from(missing);
+        if is_told {
+            self.name(subscriber, seat.channel, first, "or one after it is missing behind a gap");
+        }
     }
 
     fn judge(&mut self, subscriber: u32, seat: &mut Seat, message: &[u8]) -> Verdict {

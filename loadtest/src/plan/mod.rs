@@ -118,6 +118,12 @@ impl Plan {
         self.active.channels() + self.idle.channels()
     }
 
+    /// Whether subscribers may be told that something will not come.
+    pub fn has_gaps(&self) -> bool {
+        let polls = self.transports.iter().any(|(transport, _)| *transport == Transport::Poll);
+        self.resume || polls || self.slow.share > 0.0
+    }
+
     /// The name of a channel by its number.
     pub fn channel_name(&self, channel: u32) -> String {
         let busy = self.active.channels();

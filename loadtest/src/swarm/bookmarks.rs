@@ -79,10 +79,15 @@ impl Bookmark {
 
     /// A publication has come. Returns what is wrong with that after the gap that was announced.
     pub(super) fn on_publication(&mut self, id: &str) -> Result<Option<&'static str>, Fault> {
-        let is_inside = !self.gap_to.is_empty() && is_up_to(id, &self.gap_to);
+        let is_inside = self.gap_to().is_some_and(|end| is_behind(id, end) == Some(false));
         self.gap_to.clear();
         self.advance(id)?;
         Ok(is_inside.then_some("it came, and lies inside the gap"))
+    }
+
+    /// The end of the gap that was announced, if nothing has come behind it.
+    pub(super) fn gap_to(&self) -> Option<&str> {
+        Some(&self.gap_to[..]).filter(|end| !end.is_empty())
     }
 
     /// A gap was announced. Returns what is wrong with it.
@@ -95,13 +100,11 @@ impl Bookmark {
     }
 }
 
-/// Whether one position is at most another of the same epoch. Of positions that are not Stentor's
-/// nobody can say.
-fn is_up_to(position: &str, end: &str) -> bool {
-    match (parts(position), parts(end)) {
-        (Some((epoch, offset)), Some((same, end))) => epoch == same && offset <= end,
-        _ => false,
-    }
+/// Whether one position is behind another of the same epoch. Of epochs that differ, and of positions
+/// that are not Stentor's, nobody can say.
+pub(super) fn is_behind(position: &str, end: &str) -> Option<bool> {
+    let ((epoch, offset), (same, end)) = (parts(position)?, parts(end)?);
+    (epoch == same).then_some(offset > end)
 }
 
 fn parts(position: &str) -> Option<(&str, u64)> {

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    ops::Range,
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
@@ -10,7 +11,7 @@ use stentor::ids::Slot;
 
 use super::{
     End, Phase, Place, Subscriber,
-    bookmarks::{Away, Bookmarks},
+    bookmarks::{Away, Bookmarks, is_behind},
 };
 use crate::{
     decoder::{self, Begun, Fault, Message, Transport},
@@ -322,11 +323,13 @@ impl Desk {
             let since_grant = self.since(holder, now);
             self.times.first.saturating_record(tally::micros(since_grant));
         }
+        let seat = holder.seat;
         let verdict = self.oracle.on_message(holder.number, &mut holder.seat, payload);
         let (Verdict::Good(header) | Verdict::Late(header)) = verdict else { return Ok(()) };
         self.second.deliveries += 1;
         let mut is_recovered = false;
         if holder.has_bookmark {
+            self.look_behind_gap(holder, seat.in_gap(header.sequence));
             let bookmark = self.bookmarks.of(holder.number);
             is_recovered = header.sequence < bookmark.missed_until;
             let told = match id {
@@ -344,6 +347,18 @@ impl Desk {
             self.time(&header, now);
         }
         Ok(())
+    }
+
+    /// What is missing at an announced gap must be in it, as far as publishers were told where it is.
+    fn look_behind_gap(&mut self, holder: &Subscriber, missing: Range<u32>) {
+        let Some(end) = self.bookmarks.of(holder.number).gap_to() else { return };
+        let (ledger, channel) = (&self.shared.ledger, holder.seat.channel());
+        let is_outside = |position: &str| is_behind(position, end) == Some(true);
+        let first = missing.start;
+        let outside = ledger.count_at(channel, missing, is_outside);
+        if outside > 0 {
+            self.oracle.on_missing_behind_gap(holder.number, &holder.seat, first, outside);
+        }
     }
 
     /// Counts something of a storm.
@@ -383,22 +398,4 @@ impl Desk {
 const UNSENT_BYTES_MAX: usize = 16 << 10;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::plan;
-
-    /// A server that pings and never reads fills no memory.
-    #[test]
-    fn what_waits_for_a_server_is_bounded() {
-        let shared = Shared::new(7, Instant::now(), plan::sample(), Vec::new(), 0);
-        let (mut desk, mut place) = (Desk::new(Arc::new(shared), 1), Place::default());
-        let granted = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\
-            Connection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
-        assert!(desk.on_bytes(Slot(3), &mut place, granted.as_bytes()).is_none());
-        for pings in 1..=10_000 {
-            assert!(desk.on_bytes(Slot(3), &mut place, b"\x89\x02hi").is_none());
-            let waiting = desk.unsent[&Slot(3)].len();
-            assert!(waiting == pings * 8 || waiting == UNSENT_BYTES_MAX, "{waiting} after {pings}");
-        }
-    }
-}
+mod tests;
