@@ -334,6 +334,10 @@ fn each_fault_at_a_seam_has_its_name() {
     assert_eq!(with(Some(true), &[5, 4, 6, 7, 8, 9]), reordered);
     let damaged = Resuming::new(10).gets(0..4).resumes(Some(true)).gets_damaged().gets(5..10);
     assert_eq!(damaged.ends(), Deliveries { received: 9, corrupt: 1, ..whole.clone() });
+    let both = Resuming::new(10).gets(0..4).resumes(Some(true)).gets_damaged();
+    let both = both.gets([5, 6, 8, 9]).ends();
+    let want = Deliveries { received: 8, corrupt: 1, lost: 1, ..whole.clone() };
+    assert_eq!(both, want, "what came damaged stands for one of the two that are missing");
     let fresh = Resuming::new(10).resumes(Some(true)).gets(2..10).ends();
     assert_eq!(fresh, Deliveries { received: 8, false_recovered: 2, ..whole });
 }

@@ -96,19 +96,14 @@ fn what_comes_again_at_a_seam_is_repeated() {
 /// churn and from storms.
 #[test]
 fn the_server_recovers_what_it_keeps() {
-    let cases = [("resume", "sse"), ("resume", "poll"), ("resume", "v1"), ("storm", "sse")];
-    let more = [("storm", "poll"), ("storm", "v1")];
-    for cases in [&cases[..3], &cases[3..], &more] {
-        std::thread::scope(|scope| {
-            for (plan, transport) in cases {
-                scope.spawn(|| {
-                    let server = Stentor::start(&["--channels", "* history=100000"]);
-                    let told = resuming_at(&server, plan, &[], transport);
-                    told.assert_flawless(SUBSCRIBERS * PUBLICATIONS);
-                    assert!(told.count("/connections/resumed") > 0);
-                    assert_eq!(told.count("/deliveries/gaps"), 0);
-                });
-            }
+    let by = |plan| TRANSPORTS.map(|transport| (plan, transport));
+    for cases in [by("resume"), by("storm")] {
+        side_by_side(cases, |(plan, transport)| {
+            let server = Stentor::start(&["--channels", "* history=100000"]);
+            let told = resuming_at(&server, plan, &[], transport);
+            told.assert_flawless(SUBSCRIBERS * PUBLICATIONS);
+            assert!(told.count("/connections/resumed") > 0);
+            assert_eq!(told.count("/deliveries/gaps"), 0);
         });
     }
 }

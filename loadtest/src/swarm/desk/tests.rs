@@ -30,7 +30,12 @@ impl Seated {
     /// are at `e-1` to `e-6`.
     fn new(transport: Transport) -> Seated {
         let mut plan = plan::sample();
-        (plan.resume, plan.transports) = (true, vec![(transport, 1)]);
+        plan.resume = true;
+        Seated::of(plan, transport)
+    }
+
+    fn of(mut plan: plan::Plan, transport: Transport) -> Seated {
+        plan.transports = vec![(transport, 1)];
         let address = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
         let (host, path) = ("h".to_owned(), format!("/s/{CHANNEL}"));
         let subscribe = Subscribe { address, host, path, headers: Vec::new() };
@@ -136,6 +141,26 @@ fn who_resumes_is_away_until_all_has_come() {
     let Storm { cut, came_back, .. } = seated.desk.connections.storms[0];
     assert_eq!((cut, came_back), (1, 1));
     assert_eq!(seated.found(), [0; 4]);
+}
+
+/// Who begins anew is where the server says, and not where it was before.
+#[test]
+fn who_begins_anew_has_no_past() {
+    let mut plan = plan::sample();
+    plan.slow.share = 1.0;
+    let mut seated = Seated::of(plan, Transport::Sse);
+    seated.reads(GRANTED);
+    seated.reads_events([0, 1]);
+    let Place { holder, .. } = std::mem::take(&mut seated.place);
+    seated.desk.on_left(&holder, None, Instant::now());
+    seated.desk.shared.ledger.correct(0, 4);
+    assert!(!String::from_utf8_lossy(&seated.desk.request(0, false)).contains("Last-Event-ID"));
+    seated.connects(true);
+    seated.reads(GRANTED.replace("\r\n\r\n", "\r\nStentor-Position: e-4\r\n\r\n"));
+    seated.reads_gap("e-4", "e-5", 5);
+    seated.reads_events([5]);
+    assert_eq!(seated.found(), [1, 1, 0, 0]);
+    assert_eq!(seated.desk.connections.resumed, 0);
 }
 
 /// After each answer a long-poller asks for what is behind it, and waits.
