@@ -394,6 +394,8 @@ impl<K: Kernel> Shard<K> {
                 self.subscribe(slot, &channel, format, start);
             }
             Step::Finish(reason) => {
+                // Whoever publishes and closes in one breath is published.
+                self.carry_out(slot);
                 self.count_end(slot, reason);
                 self.states[slot.index()].set(State::FINISH);
                 self.schedule(slot);

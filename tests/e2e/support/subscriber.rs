@@ -78,7 +78,9 @@ impl Subscriber {
             Kind::Sse => {
                 assert_eq!(head.status, 200);
                 assert_eq!(head.get("Content-Type").as_deref(), Some("text/event-stream"));
-                assert_eq!(self.chunk(), Some(b"retry: 3000\n\n".to_vec()));
+                let position = head.get("Stentor-Position").expect("where it begins");
+                let first = format!("retry: 3000\nid: {position}\n\n");
+                assert_eq!(self.chunk(), Some(first.into_bytes()));
             }
         }
     }
