@@ -30,11 +30,13 @@ pub enum CloseReason {
     Overloaded,
     /// The server is going away. Reconnect, to another node if there is one.
     ServerDraining,
+    /// The peer sent a binary message where commands are text.
+    Unsupported,
 }
 
 impl CloseReason {
     /// Every reason, in the order of their numbers.
-    pub const ALL: [CloseReason; 12] = [
+    pub const ALL: [CloseReason; 13] = [
         CloseReason::PeerLeft,
         CloseReason::ProtocolError,
         CloseReason::BadUtf8,
@@ -47,6 +49,7 @@ impl CloseReason {
         CloseReason::PeerTooSlow,
         CloseReason::Overloaded,
         CloseReason::ServerDraining,
+        CloseReason::Unsupported,
     ];
 
     /// The reason's number, for tables with an entry per reason.
@@ -59,6 +62,7 @@ impl CloseReason {
         match self {
             CloseReason::PeerLeft => 1000,
             CloseReason::ProtocolError => 1002,
+            CloseReason::Unsupported => 1003,
             CloseReason::BadUtf8 => 1007,
             CloseReason::MessageTooBig => 1009,
             CloseReason::Policy | CloseReason::BadRequest => 1008,
@@ -83,6 +87,7 @@ impl CloseReason {
             CloseReason::PeerTooSlow => "peer too slow",
             CloseReason::Overloaded => "overloaded",
             CloseReason::ServerDraining => "server draining",
+            CloseReason::Unsupported => "unsupported",
         }
     }
 }

@@ -34,7 +34,7 @@ impl Counter {
     }
 }
 
-/// Upper bounds of the sweep-duration buckets, in microseconds; above the last is one more.
+/// Upper bounds of the buckets for durations, in microseconds; above the last is one more.
 pub const SWEEP_BUCKETS_US: [u64; 12] = [
     100, 300, 1_000, 3_000, 10_000, 30_000, 60_000, 100_000, 300_000, 1_000_000, 3_000_000,
     10_000_000,
@@ -82,6 +82,20 @@ pub struct Counters {
     pub sweep_us: Counter,
     /// How many lasted how long; the last is for those above every bound.
     pub sweep_buckets: [Counter; SWEEP_BUCKETS_US.len() + 1],
+    /// Publications that the last of a round's subscribers was written.
+    pub written: Counter,
+    /// The sum of the times from publication until then, in microseconds.
+    pub written_us: Counter,
+    /// How many took how long; the last is for those above every bound.
+    pub written_buckets: [Counter; SWEEP_BUCKETS_US.len() + 1],
+    /// Subscriptions that asked for what they had missed.
+    pub resumed: Counter,
+    /// Those of them that were given all of it.
+    pub recovered: Counter,
+    /// Publications that slow subscribers were made to skip, counted once per subscriber.
+    pub skipped: Counter,
+    /// Notices of a gap that were given.
+    pub gaps: Counter,
     /// Messages from other shards that wait now.
     pub inbox: Counter,
     /// Turns of the loop.
@@ -98,6 +112,14 @@ impl Counters {
         self.sweep_buckets[SWEEP_BUCKETS_US.partition_point(|&bound| bound < duration_us)].add(1);
     }
 
+    /// Counts a publication that the last of its subscribers was written, and how long after it was
+    /// published.
+    pub fn on_written(&self, duration_us: u64) {
+        self.written.add(1);
+        self.written_us.add(duration_us);
+        self.written_buckets[SWEEP_BUCKETS_US.partition_point(|&bound| bound < duration_us)].add(1);
+    }
+
     /// Counts a connection's end.
     pub fn on_closed(&self, reason: CloseReason) {
         self.closed[reason.index()].add(1);
@@ -110,11 +132,15 @@ mod tests {
 
     /// A duration falls into the first bucket whose bound it does not exceed.
     #[test]
-    fn sweeps_fall_into_the_right_bucket() {
+    fn durations_fall_into_the_right_bucket() {
         let counters = Counters::default();
         [0, 100, 101, 10_000_000, 10_000_001].into_iter().for_each(|us| counters.on_sweep(us));
+        [300, 301].into_iter().for_each(|us| counters.on_written(us));
         let counts: Vec<u64> = counters.sweep_buckets.iter().map(Counter::get).collect();
         assert_eq!(counts, [2, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1]);
         assert_eq!((counters.sweeps.get(), counters.sweep_us.get()), (5, 20_000_202));
+        let counts: Vec<u64> = counters.written_buckets.iter().map(Counter::get).collect();
+        assert_eq!(counts, [0, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!((counters.written.get(), counters.written_us.get()), (2, 601));
     }
 }

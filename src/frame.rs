@@ -32,6 +32,19 @@ pub enum PayloadKind {
 }
 
 impl PayloadKind {
+    /// Every kind, in the order of their numbers.
+    const ALL: [PayloadKind; 3] = [PayloadKind::Text, PayloadKind::Binary, PayloadKind::Json];
+
+    /// The kind's number: below 4.
+    pub fn code(self) -> u8 {
+        self as u8
+    }
+
+    /// The kind with this number. Panics if there is none.
+    pub fn from_code(code: u8) -> Self {
+        Self::ALL[usize::from(code)]
+    }
+
     /// Text if the payload is UTF-8, binary if it is not.
     pub fn of(payload: &[u8]) -> Self {
         match std::str::from_utf8(payload) {

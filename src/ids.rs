@@ -152,14 +152,19 @@ impl ChannelName {
         &self.0
     }
 
-    /// The hash bucket that the name falls into: FNV-1a, so that it is the same in every process,
-    /// on every machine and in every release (positions and journal files hang on it).
+    /// The hash bucket that the name falls into. The same in every process, on every machine and in
+    /// every release: positions and journal files hang on it.
     pub fn bucket(&self) -> Bucket {
+        Bucket(self.fingerprint() as u8)
+    }
+
+    /// A hash of the name: FNV-1a. Its lowest byte is the bucket.
+    pub fn fingerprint(&self) -> u32 {
         let hash = self.0.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
         });
         // The low bits of FNV-1a alone are weak for short names; the high half mends them.
-        Bucket((hash ^ (hash >> 32)) as u8)
+        (hash ^ (hash >> 32)) as u32
     }
 }
 

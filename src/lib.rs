@@ -11,6 +11,7 @@ pub mod frame;
 pub mod hub;
 pub mod ids;
 pub mod io;
+pub mod journal;
 pub mod limits;
 pub mod log;
 pub mod mesh;

@@ -66,6 +66,13 @@ pub const PUBLICATIONS_PER_TURN_MAX: usize = 256;
 /// Payload bytes of publications taken per turn; the one that reaches it is the turn's last.
 pub const PUBLICATION_BYTES_PER_TURN_MAX: usize = 1024 * 1024;
 
+/// Questions from outside answered per turn. Each may walk over all channels.
+pub const QUESTIONS_PER_TURN_MAX: usize = 4;
+
+/// Bytes of frames that are written at a time for a connection whose publications are written for it
+/// alone; the one that reaches it is the last.
+pub const COMPOSE_BYTES_MAX: usize = 256 * 1024;
+
 /// Connections told of their deadline per turn.
 pub const DEADLINES_PER_TURN_MAX: usize = 1024;
 
@@ -78,6 +85,9 @@ pub const RECEIVES_PER_TURN_MAX: usize = 256;
 /// Bytes in the largest segment that holds more than one frame. A frame above it gets a segment
 /// of its own.
 pub const SEGMENT_BYTES_MAX: usize = 256 * 1024;
+
+/// The same, where frames are replaced by later ones: one that is not keeps no more than this.
+pub const SPARSE_SEGMENT_BYTES_MAX: usize = 4 * 1024;
 
 /// Bytes in the smallest segment.
 pub const SEGMENT_BYTES_MIN: usize = 64;
@@ -114,6 +124,12 @@ pub const CONTROL_REFUSALS_MAX: usize = 64;
 /// Keys of a channel of latest values whose policy does not say how many there may be.
 pub const LATEST_KEYS_MAX: u32 = 10_000;
 
+/// Payload bytes that a channel keeps whose policy keeps something and does not say how many.
+pub const HISTORY_BYTES_UNLESS_TOLD: usize = 16 * 1024 * 1024;
+
+/// Patterns of channels that settings may list. Finding a channel's is a walk over them.
+pub const PATTERNS_MAX: usize = 1000;
+
 /// Bytes in a publication's key, and in an idempotency key.
 pub const KEY_BYTES_MAX: usize = 255;
 
@@ -133,11 +149,25 @@ pub const CALLS_IN_FLIGHT_MAX: usize = 16;
 /// Commands in one `stentor.v1` message.
 pub const COMMANDS_MAX: usize = 128;
 
+/// Subscriptions and their ends that a `stentor.v1` connection may ask for before it is answered;
+/// then it is not read until it is.
+pub const COMMANDS_UNANSWERED_MAX: usize = 2 * COMMANDS_MAX;
+
+/// Bytes of a `stentor.v1` message besides what it publishes.
+pub const COMMAND_BYTES: usize = 64 * 1024;
+
 /// Questions to one shard that may wait.
 pub const QUESTIONS_MAX: usize = 64;
 
 /// Bytes of one line stream that may await their answers, besides one publication of any size.
 pub const LINES_IN_FLIGHT_BYTES: usize = 1024 * 1024;
+
+/// Payload bytes that the journal writes to a file before it syncs them; the record that reaches
+/// this is the group's last. A sync of as much takes about as long as several of a few kilobytes.
+pub const JOURNAL_GROUP_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Bytes that a compaction reads and writes at a time, so that it holds no file in memory.
+pub const JOURNAL_COPY_BYTES: usize = 1024 * 1024;
 
 const _: () = assert!(SEND_BATCH <= SUBMISSION_ENTRIES as usize);
 const _: () = assert!(RECEIVE_BATCH <= SUBMISSION_ENTRIES as usize);
@@ -154,6 +184,7 @@ const _: () = assert!(
 );
 const _: () = assert!(SEND_BATCH.is_power_of_two() && SENDS_PER_TURN_MAX >= SEND_BATCH);
 const _: () = assert!(COMPLETION_ENTRIES as usize >= 16 * SEND_BATCH);
+const _: () = assert!(PATTERNS_MAX < u16::MAX as usize, "patterns are numbered in 16 bits");
 const _: () = assert!(SEGMENT_BYTES_MIN <= SEGMENT_BYTES_MAX);
 const _: () = assert!(SEGMENT_BYTES_MAX < u32::MAX as usize);
 const _: () = assert!(CONTROL_BUFFER_BYTES >= 8192, "hyper takes no smaller buffer");

@@ -119,23 +119,34 @@ impl Policies {
     /// The patterns in order; what none matches lives by `Policy::default()`.
     pub fn new(patterns: impl IntoIterator<Item = (Pattern, Policy)>) -> Self {
         let rest = (Pattern::new("*"), Policy::default());
-        Policies(patterns.into_iter().chain([rest]).collect())
+        let presence = (Pattern::new("*:presence"), PRESENCE);
+        Policies(patterns.into_iter().chain([rest, presence]).collect())
     }
 
-    /// The pattern that a channel lives by. `{channel}:presence` of a channel that publishes its
-    /// presence is a channel of latest values, whatever else would match; see [`Policies::of`].
+    /// The pattern that a channel lives by: the first that matches; but the last is that of channels
+    /// which tell the presence of others, whatever else would match.
     pub fn pattern(&self, channel: &ChannelName) -> PatternId {
-        let matches = |(pattern, _): &(Pattern, Policy)| pattern.matches(channel.as_str());
-        let at = self.0.iter().position(matches).expect("the last pattern matches always");
-        PatternId(at as u16)
+        if self.tells_presence(channel) {
+            return PatternId(self.0.len() as u16 - 1);
+        }
+        PatternId(self.first(channel.as_str()) as u16)
+    }
+
+    fn first(&self, name: &str) -> usize {
+        let matches = |(pattern, _): &(Pattern, Policy)| pattern.matches(name);
+        self.0.iter().position(matches).expect("the last but one matches always")
     }
 
     /// A channel's policy.
     pub fn of(&self, channel: &ChannelName) -> &Policy {
-        let is_presence = channel.as_str().strip_suffix(PRESENCE_SUFFIX).is_some_and(|parent| {
-            self.0.iter().find(|(pattern, _)| pattern.matches(parent)).is_some_and(|p| p.1.presence)
-        });
-        if is_presence { &PRESENCE } else { self.get(self.pattern(channel)) }
+        self.get(self.pattern(channel))
+    }
+
+    /// Whether the channel is there to tell the presence of another: `{channel}:presence`, where the
+    /// other's policy says so.
+    pub fn tells_presence(&self, channel: &ChannelName) -> bool {
+        let other = channel.as_str().strip_suffix(PRESENCE_SUFFIX);
+        other.is_some_and(|other| self.0[self.first(other)].1.presence)
     }
 
     /// A pattern's policy.
@@ -143,7 +154,8 @@ impl Policies {
         &self.0[usize::from(pattern.0)].1
     }
 
-    /// All of them, in order.
+    /// All of them, in order: those that were given, that of all other channels, and that of channels
+    /// which tell the presence of others.
     pub fn iter(&self) -> impl Iterator<Item = (PatternId, &Pattern, &Policy)> {
         let numbered = self.0.iter().enumerate();
         numbered.map(|(at, (pattern, policy))| (PatternId(at as u16), pattern, policy))
@@ -160,7 +172,7 @@ impl Default for Policies {
 pub const PRESENCE_SUFFIX: &str = ":presence";
 
 /// How channels live that tell the presence of others.
-static PRESENCE: Policy = Policy {
+const PRESENCE: Policy = Policy {
     mode: Mode::Latest,
     history: Retention { count: 1, bytes: 1024, age: None },
     slow: Slow::Latest,
@@ -213,6 +225,7 @@ mod tests {
         assert_eq!(policies.of(&name("news")), &Policy::default());
         assert_eq!(policies.of(&name("a.room:presence")), &PRESENCE);
         assert_eq!(policies.of(&name("chat.room:presence")), &open);
+        assert_eq!(policies.pattern(&name("a.room:presence")), PatternId(3));
         assert_eq!(policies.pattern(&name("news")), PatternId(2));
     }
 }

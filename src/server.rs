@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod banner;
+mod journal;
 mod listen;
 mod plan;
 
@@ -14,7 +15,7 @@ use std::{
     os::fd::OwnedFd,
     sync::{Arc, mpsc},
     thread::{self, JoinHandle},
-    time::{Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use signal_hook::{
@@ -36,10 +37,16 @@ use crate::{
         probe::{Machine, Problem},
         uring::Uring,
     },
-    mesh::{Ingress, Mesh, Parking},
+    journal::JournalError,
+    limits::QUESTIONS_MAX,
+    mesh::{Ingress, Mesh, Parking, Questions},
+    policy::Policies,
+    report::Question,
     session::Rules,
     shard::{Admission, Drain, Setup, Shard},
 };
+
+use journal::{Heritage, Opened};
 
 pub use plan::{Engine, Plan, PlanError};
 
@@ -70,6 +77,12 @@ pub enum ServerError {
         /// Why.
         problem: String,
     },
+    /// The journal cannot be opened, or its thread has ended.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The journal's thread has ended, and nothing could be kept any more.
+    #[error("the journal ended: {0}")]
+    JournalEnded(String),
     /// The control plane failed.
     #[error("the control plane ended, and nobody could publish any more; the log says why")]
     Control,
@@ -86,6 +99,7 @@ pub struct Server {
     control: SocketAddr,
     shards: Shards,
     control_thread: Option<JoinHandle<()>>,
+    journal_thread: Option<JoinHandle<()>>,
     draining: watch::Sender<bool>,
     stop_control: Arc<Notify>,
     news: mpsc::Receiver<News>,
@@ -102,6 +116,8 @@ enum News {
     Signal,
     /// The control plane has ended, which it does by itself only if it fails.
     ControlEnded,
+    /// The journal's thread has failed.
+    JournalEnded(String),
 }
 
 /// Tells something when it goes, however that comes.
@@ -143,6 +159,7 @@ impl Server {
     /// Starts everything and returns once all shards serve.
     pub fn start(config: &Config) -> Result<Server, ServerError> {
         let plan = Plan::new(config)?;
+        let journal = config.journal.0.as_deref().map(Opened::at).transpose()?;
         let control_listener = listen::control(config)?;
         let listeners = listen::subscribers(config, plan.shards)?;
         let subscribers = listen::address(&listeners[0])?;
@@ -155,41 +172,40 @@ impl Server {
         let shared = Shared {
             mesh: Mesh::new(config.inbox as usize, &parkings),
             ingresses: parkings.iter().map(|parking| ingress(config, parking, &answered)).collect(),
+            questions: parkings.iter().map(questions).collect(),
+            policies: config.channels.policies().clone(),
             counters: (0..plan.shards).map(|_| Counters::default()).collect(),
             admission: Arc::new(Admission::new(plan.connections_max)),
             drain: Arc::new(Drain::new(config.drain)),
             rules: Arc::new(rules(config)),
             epoch: epoch(),
             start: Instant::now(),
+            started_ms: since_1970().as_millis() as u64,
+        };
+        // A journal's thread ends once no shard is left that could append.
+        let (ends, journal_thread) = match journal {
+            Some(journal) => {
+                let places = config.publish_queue as usize;
+                let (ends, thread) = journal.start(places, &parkings, &tell)?;
+                (ends, Some(thread))
+            }
+            None => (journal::none(parkings.len()), None),
         };
         let mut shards = Shards::new(&shared.drain, &parkings);
-        for (index, ((listener, bell), parking)) in
-            listeners.into_iter().zip(bells).zip(&parkings).enumerate()
-        {
-            let setup = shared.setup(ShardId(index as u16), config, &plan, parking);
+        let doors = listeners.into_iter().zip(bells).zip(&parkings).zip(ends);
+        for (index, (((listener, bell), parking), (end, heritage))) in doors.enumerate() {
+            let mut setup = shared.setup(ShardId(index as u16), config, &plan, parking);
+            setup.journal = end;
             let (plan, start, tell) = (plan.clone(), shared.start, tell.clone());
             let spawned = thread::Builder::new()
                 .name(format!("shard-{index}"))
-                .spawn(move || run_shard(setup, &plan, listener, bell, start, &tell))?;
+                .spawn(move || run_shard(setup, heritage, &plan, listener, bell, start, &tell))?;
             shards.threads.push(spawned);
         }
-        for _ in 0..plan.shards {
-            match news.recv() {
-                Ok(News::Ended(shard, Err(problem))) => {
-                    return Err(ServerError::Shard { shard, problem });
-                }
-                _ => continue,
-            }
-        }
+        wait_for_shards(plan.shards, &news)?;
         let (draining, is_draining) = watch::channel(false);
         let stop_control = Arc::new(Notify::new());
-        let control = Control {
-            settings: control_settings(config, subscribers),
-            ingresses: Arc::clone(&shared.ingresses),
-            counters: Arc::clone(&shared.counters),
-            answered,
-            draining: is_draining,
-        };
+        let control = shared.control(config, subscribers, answered, is_draining);
         let control_address = control_listener.local_addr()?;
         let control_thread = Some(spawn_control(
             control,
@@ -204,6 +220,7 @@ impl Server {
             control: control_address,
             shards,
             control_thread,
+            journal_thread,
             draining,
             stop_control,
             news,
@@ -245,6 +262,7 @@ impl Server {
                     return Err(ServerError::Shard { shard, problem });
                 }
                 Ok(News::ControlEnded) => return Err(ServerError::Control),
+                Ok(News::JournalEnded(why)) => return Err(ServerError::JournalEnded(why)),
                 Ok(News::Ready) | Err(mpsc::RecvError) => continue,
             }
         }
@@ -257,6 +275,9 @@ impl Server {
 
     fn end(&mut self) -> Result<(), ServerError> {
         self.shards.join();
+        if let Some(journal) = self.journal_thread.take() {
+            let _ = journal.join();
+        }
         self.stop_control.notify_one();
         if let Some(control) = self.control_thread.take() {
             let _ = control.join();
@@ -303,12 +324,15 @@ impl Drop for Shards {
 struct Shared {
     mesh: Mesh<Message>,
     ingresses: Arc<[Ingress]>,
+    questions: Arc<[Questions<Question>]>,
+    policies: Policies,
     counters: Arc<[Counters]>,
     admission: Arc<Admission>,
     drain: Arc<Drain>,
     rules: Arc<Rules>,
     epoch: Epoch,
     start: Instant,
+    started_ms: u64,
 }
 
 impl Shared {
@@ -319,6 +343,10 @@ impl Shared {
             rules: Arc::clone(&self.rules),
             mesh: self.mesh.clone(),
             ingresses: Arc::clone(&self.ingresses),
+            questions: Arc::clone(&self.questions),
+            journal: None,
+            policies: self.policies.clone(),
+            started_ms: self.started_ms,
             counters: Arc::clone(&self.counters),
             parking: Arc::clone(parking),
             admission: Arc::clone(&self.admission),
@@ -327,11 +355,30 @@ impl Shared {
             lag_bytes_max: config.lag_max.bytes(),
         }
     }
+
+    fn control(
+        &self,
+        config: &Config,
+        subscribers: SocketAddr,
+        answered: Arc<Notify>,
+        draining: watch::Receiver<bool>,
+    ) -> Control {
+        Control {
+            settings: control_settings(config, subscribers),
+            ingresses: Arc::clone(&self.ingresses),
+            questions: Arc::clone(&self.questions),
+            policies: self.policies.clone(),
+            counters: Arc::clone(&self.counters),
+            answered,
+            draining,
+        }
+    }
 }
 
 /// The life of a shard's thread. The kernel is opened here, since it stays on its thread.
 fn run_shard(
     setup: Setup,
+    heritage: Heritage,
     plan: &Plan,
     listener: OwnedFd,
     bell: Arc<EventBell>,
@@ -343,10 +390,10 @@ fn run_shard(
     let outcome = match &plan.engine {
         Engine::Uring(_) => Uring::open(&plan.rings, Some(listener), bell)
             .map_err(|error| Problem::of(&error, &Machine::read(), &plan.rings).to_string())
-            .and_then(|kernel| serve(kernel, setup, start, tell)),
+            .and_then(|kernel| serve(kernel, setup, heritage, start, tell)),
         Engine::Epoll { .. } => Epoll::open(plan.rings.slots, Some(listener), bell)
             .map_err(|error| error.to_string())
-            .and_then(|kernel| serve(kernel, setup, start, tell)),
+            .and_then(|kernel| serve(kernel, setup, heritage, start, tell)),
     };
     parting.1 = Some(News::Ended(id, outcome));
 }
@@ -354,11 +401,30 @@ fn run_shard(
 fn serve<K: Kernel>(
     kernel: K,
     setup: Setup,
+    heritage: Heritage,
     start: Instant,
     tell: &mpsc::Sender<News>,
 ) -> Result<(), String> {
+    let mut shard = Shard::new(kernel, setup);
+    for (bucket, last, records) in heritage {
+        shard.restore(bucket, last, records);
+    }
     let _ = tell.send(News::Ready);
-    Shard::new(kernel, setup).run(start).map_err(|error| error.to_string())
+    shard.run(start).map_err(|error| error.to_string())
+}
+
+/// Returns once every shard serves, or one has failed.
+fn wait_for_shards(shards: u16, news: &mpsc::Receiver<News>) -> Result<(), ServerError> {
+    for _ in 0..shards {
+        match news.recv() {
+            Ok(News::Ended(shard, Err(problem))) => {
+                return Err(ServerError::Shard { shard, problem });
+            }
+            Ok(News::JournalEnded(why)) => return Err(ServerError::JournalEnded(why)),
+            _ => continue,
+        }
+    }
+    Ok(())
 }
 
 fn spawn_control(
@@ -390,6 +456,10 @@ fn ingress(config: &Config, parking: &Arc<Parking>, answered: &Arc<Notify>) -> I
     )
 }
 
+fn questions(parking: &Arc<Parking>) -> Questions<Question> {
+    Questions::new(QUESTIONS_MAX, Arc::clone(parking))
+}
+
 fn rules(config: &Config) -> Rules {
     Rules {
         head_max: config.head_max.bytes(),
@@ -402,6 +472,10 @@ fn rules(config: &Config) -> Rules {
         echo: config.echo,
         allowed_origins: config.allow_origin.clone(),
         retry_after: config.retry_after,
+        policies: config.channels.policies().clone(),
+        subscriptions_max: config.subscriptions_max,
+        poll_timeout_max: config.poll_timeout_max,
+        publication_max: config.publication_max.bytes(),
         ..Rules::default()
     }
 }
@@ -421,6 +495,9 @@ fn control_settings(config: &Config, subscribers: SocketAddr) -> control::Settin
 
 /// A numbering that no earlier life of this server had: microseconds since 1970.
 fn epoch() -> Epoch {
-    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Epoch(since_1970.as_micros() as u64)
+    Epoch(since_1970().as_micros() as u64)
+}
+
+fn since_1970() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }

@@ -58,8 +58,15 @@ fn serve_once<T: Send + 'static>(
 /// Reads a request with its body, answers with `answer`, and gives the request line and the body
 /// as it was on the wire.
 fn exchange_http(stream: TcpStream, answer: &str) -> (String, String) {
+    let (line, _, body) = exchange_head_and_body(stream, answer);
+    (line, body)
+}
+
+/// The same with the headers, in lower case.
+fn exchange_head_and_body(stream: TcpStream, answer: &str) -> (String, String, String) {
     let mut reader = BufReader::new(&stream);
-    let (mut line, mut body, mut length) = (String::new(), String::new(), None);
+    let (mut line, mut head, mut body, mut length) =
+        (String::new(), String::new(), String::new(), None);
     reader.read_line(&mut line).unwrap();
     loop {
         let mut header = String::new();
@@ -67,6 +74,7 @@ fn exchange_http(stream: TcpStream, answer: &str) -> (String, String) {
         if let Some(value) = header.to_lowercase().strip_prefix("content-length:") {
             length = value.trim().parse().ok();
         }
+        head += &header.to_lowercase();
         if header == "\r\n" {
             break;
         }
@@ -80,7 +88,7 @@ fn exchange_http(stream: TcpStream, answer: &str) -> (String, String) {
         }
     }
     (&stream).write_all(answer.as_bytes()).unwrap();
-    (line.trim_end().to_owned(), body)
+    (line.trim_end().to_owned(), head, body)
 }
 
 fn answer(status: &str, body: &str) -> String {
@@ -201,6 +209,55 @@ fn a_message_is_published() {
         let (line, body) = server.join().unwrap();
         assert_eq!((line.as_str(), body.as_str()), ("POST /publish/a%2Fb HTTP/1.1", "-hello\n"));
     }
+}
+
+/// What is asked for besides goes out where the server looks for it.
+#[test]
+fn terms_are_sent() {
+    for (arguments, line, headers) in [
+        (
+            &["a", "1", "--json", "--key", "EUR/USD &ä", "--version", "17"][..],
+            "POST /publish/a?key=EUR%2FUSD%20%26%C3%A4&version=17 HTTP/1.1",
+            &["content-type: application/json\r\n"][..],
+        ),
+        (
+            &["a", "1", "--idempotency-key", "A-1", "--version", "0"],
+            "POST /publish/a?version=0 HTTP/1.1",
+            &["idempotency-key: a-1\r\n"],
+        ),
+        (
+            &["a", "--lines", "--json"],
+            "POST /publish/a?lines HTTP/1.1",
+            &["content-type: application/x-ndjson\r\n"],
+        ),
+    ] {
+        let ok = answer("200 OK", "done");
+        let (address, server) = serve_once(move |stream| exchange_head_and_body(stream, &ok));
+        let url = format!("http://{address}");
+        let arguments = [&["publish", "--url", &url], arguments].concat();
+        assert_ends(&stentor(&arguments, &[], b"1"), 0, "done\n", "");
+        let (sent_line, sent_headers, _) = server.join().unwrap();
+        assert_eq!(sent_line, line);
+        for header in headers {
+            assert_eq!(sent_headers.matches(header).count(), 1, "{header} in {sent_headers}");
+        }
+    }
+    let both = run(&["publish", "a", "--lines", "--key", "b"]);
+    assert_eq!(both.status.code(), Some(2), "lines have no key");
+}
+
+/// Patterns of channels are read from wherever settings are, and shown with all that follows.
+#[test]
+fn channels_are_settings() {
+    let flags = ["config", "--channels", "a.* history=5 slow=skip", "--channels", "b mode=latest"];
+    let printed = String::from_utf8(run(&flags).stdout).unwrap();
+    let shown = "    \"a.* history=5 history-bytes=16MiB slow=skip\",\n    \
+        \"b mode=latest history=10000 history-bytes=16MiB\",\n]\n";
+    assert!(printed.contains(shown), "{printed}");
+    let variables = [("STENTOR_CHANNELS", "a.* history=x")];
+    let told = "stentor: channels: 'a.* history=x' (from STENTOR_CHANNELS) has 'history=x', which \
+        is not a whole number; write a whole number like 4096\n";
+    assert_ends(&stentor(&["config"], &variables, b""), 2, "", told);
 }
 
 /// Lines go out as one chunked request, as they are, and nothing is drawn where no terminal is.

@@ -4,7 +4,8 @@
 use libfuzzer_sys::fuzz_target;
 use stentor::{
     close::CloseReason,
-    ids::Tick,
+    ids::{Epoch, Offset, Position, Tick},
+    resume::Begun,
     session::{ANSWERS_MAX, Rules, Session, Step},
 };
 
@@ -38,7 +39,10 @@ fuzz_target!(|input: (Vec<(u8, u8)>, &[u8])| {
                 rest = after;
                 hear(&mut session, bytes, &mut out)
             }
-            6 => session.on_live(now, &rules, &mut out),
+            6 => {
+                let position = Position { epoch: Epoch(1), offset: Offset(amount.into()) };
+                session.on_live(&Begun { position, gap: None }, now, &rules, &mut out)
+            }
             7 => session.on_end(),
             8 => {
                 let reason = CloseReason::ALL[usize::from(amount) % CloseReason::ALL.len()];

@@ -200,7 +200,8 @@ The message is published byte for byte. Without one the standard input is the me
 Examples:
   stentor publish news 'Hello, all of you'
   stentor publish pictures < cat.jpg
-  tail -f events.log | stentor publish events --lines";
+  tail -f events.log | stentor publish events --lines
+  stentor publish prices 1.09 --json --key EUR/USD --version 17";
 
 #[cfg(test)]
 mod tests {

@@ -8,8 +8,9 @@ use std::{
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use stentor::config::CONTROL_URL_VARIABLE;
-use ureq::{Agent, Body, SendBody, http::Response};
+use ureq::{Agent, Body, RequestBuilder, SendBody, http::Response, typestate::WithBody};
 
 use super::{
     endpoint::{Endpoint, channel, refusal},
@@ -27,6 +28,18 @@ pub struct Publish {
     /// Publishes each line of the standard input, without its line end.
     #[arg(long, conflicts_with = "message")]
     lines: bool,
+    /// Publishes JSON as such; what is not JSON is refused.
+    #[arg(long)]
+    json: bool,
+    /// What the message is the value of, in a channel of latest values.
+    #[arg(long, conflicts_with = "lines")]
+    key: Option<String>,
+    /// Publishes only if the key's last version, or the channel's without a key, is below this.
+    #[arg(long, value_name = "NUMBER", conflicts_with = "lines")]
+    version: Option<u64>,
+    /// Publishes at most once, however often this is repeated with the same ID in five minutes.
+    #[arg(long, value_name = "ID", conflicts_with = "lines")]
+    idempotency_key: Option<String>,
     /// The control listener. [default: http://127.0.0.1:8081] [env: STENTOR_CONTROL_URL]
     #[arg(long)]
     url: Option<String>,
@@ -39,12 +52,37 @@ pub fn run(args: &Publish) -> Result<(), Failure> {
     let endpoint = Endpoint::find(url, CONTROL_URL_VARIABLE, DEFAULT_URL, "http")?;
     let url = endpoint.channel("/publish/", &channel);
     if args.lines {
-        return publish_lines(&endpoint, &url);
+        return publish_lines(&endpoint, &url, args);
     }
+    let url = format!("{url}{}", query(args));
     match &args.message {
-        Some(message) => post(&endpoint, &url, message.as_bytes()),
-        None => post(&endpoint, &url, &read_message()?),
+        Some(message) => post(&endpoint, &url, args, message.as_bytes()),
+        None => post(&endpoint, &url, args, &read_message()?),
     }
+}
+
+/// The parameters of a single publication.
+fn query(args: &Publish) -> String {
+    let key = args.key.as_ref().map(|key| {
+        // Whatever may mean something in a query, and what is not ASCII.
+        format!("key={}", utf8_percent_encode(key, NON_ALPHANUMERIC))
+    });
+    let version = args.version.map(|version| format!("version={version}"));
+    let parameters: Vec<_> = key.into_iter().chain(version).collect();
+    if parameters.is_empty() { String::new() } else { format!("?{}", parameters.join("&")) }
+}
+
+/// A request with the headers that were asked for.
+fn request(url: &str, args: &Publish) -> RequestBuilder<WithBody> {
+    let mut request = agent().post(url);
+    if args.json {
+        let kind = if args.lines { "application/x-ndjson" } else { "application/json" };
+        request = request.header("Content-Type", kind);
+    }
+    if let Some(key) = &args.idempotency_key {
+        request = request.header("Idempotency-Key", key);
+    }
+    request
 }
 
 /// The whole standard input.
@@ -61,20 +99,17 @@ fn read_message() -> Result<Vec<u8>, Failure> {
 }
 
 /// One request however many lines there are: the server reads them as they come.
-fn publish_lines(endpoint: &Endpoint, url: &str) -> Result<(), Failure> {
+fn publish_lines(endpoint: &Endpoint, url: &str, args: &Publish) -> Result<(), Failure> {
     let mut input = Watched::new(io::stdin().lock(), bytes_to_come());
-    let outcome = send(endpoint, &format!("{url}?lines"), SendBody::from_reader(&mut input));
+    let request = request(&format!("{url}?lines"), args);
+    let outcome = request.send(SendBody::from_reader(&mut input));
     input.bar.finish_and_clear();
-    answer(endpoint, outcome?)
+    answer(endpoint, outcome.map_err(|why| unanswered(endpoint, &why))?)
 }
 
-fn post(endpoint: &Endpoint, url: &str, message: &[u8]) -> Result<(), Failure> {
-    let answered = agent().post(url).send(message);
+fn post(endpoint: &Endpoint, url: &str, args: &Publish, message: &[u8]) -> Result<(), Failure> {
+    let answered = request(url, args).send(message);
     answer(endpoint, answered.map_err(|why| unanswered(endpoint, &why))?)
-}
-
-fn send(endpoint: &Endpoint, url: &str, body: SendBody<'_>) -> Result<Response<Body>, Failure> {
-    agent().post(url).send(body).map_err(|why| unanswered(endpoint, &why))
 }
 
 /// A client that tells us of refusals, and goes to the server itself, never through a proxy.

@@ -43,14 +43,15 @@ fn arg(setting: &Setting) -> Arg {
     match setting.shape {
         // A value may begin with a dash: it is refused by us, in our words.
         Shape::One => arg.action(ArgAction::Set).allow_hyphen_values(true),
-        Shape::List => arg.action(ArgAction::Append),
+        Shape::List | Shape::Entries => arg.action(ArgAction::Append),
         Shape::Switch => arg.num_args(0..=1).require_equals(true).default_missing_value("true"),
     }
 }
 
 fn help(setting: &Setting) -> String {
     let default = match (setting.shape, setting.default) {
-        (Shape::List, _) => " May be repeated.".to_owned(),
+        (Shape::List | Shape::Entries, _) => " May be repeated.".to_owned(),
+        (_, "") => " [default: none]".to_owned(),
         (_, default) => format!(" [default: {default}]"),
     };
     format!("{}{default} [env: {}]", setting.help, setting.variable)

@@ -7,6 +7,7 @@
 //! can hold) is left to start-up and to `doctor`.
 #![forbid(unsafe_code)]
 
+mod channels;
 mod check;
 mod error;
 mod origins;
@@ -14,6 +15,7 @@ mod settings;
 mod show;
 mod sources;
 mod table;
+mod tables;
 mod values;
 
 #[cfg(test)]
@@ -26,12 +28,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
+pub use channels::Channels;
 pub use error::{ConfigError, ConfigErrors};
 pub use settings::{SETTINGS, Settings};
 pub use show::reference;
 pub use sources::{CONFIG_VARIABLE, CONTROL_URL_VARIABLE, Source, URL_VARIABLE};
 pub use table::{Setting, Shape};
-pub use values::{Auto, IoChoice, LogFilter, Names, Size};
+pub use values::{Auto, Directory, IoChoice, LogFilter, Names, Size};
 
 use check::{Clash, clashes};
 use error::from;

@@ -8,10 +8,11 @@
 use std::{net::SocketAddr, time::Duration};
 
 use super::{
+    channels::Channels,
     error::ConfigError,
     sources::Given,
-    table::{Setting, capitals, dashed, settings, text},
-    values::{Auto, IoChoice, LogFilter, Names, Size, TOO_LITTLE, TOO_MUCH, Value},
+    table::{Setting, Shape, capitals, dashed, settings, text},
+    values::{Auto, Directory, IoChoice, LogFilter, Names, Size, TOO_LITTLE, TOO_MUCH, Value},
 };
 use crate::wire::route::Origins;
 
@@ -30,6 +31,14 @@ settings! {
         /// Names besides localhost and IP addresses by which the control listener may be called;
         /// a request for another Host is refused, since any web page can send one.
         control_host: Names = "";
+    }
+    "Channels" {
+        /// What is kept of which channels, and what befalls their slow subscribers; see the keys
+        /// below. The first pattern that matches decides; without one nothing is kept.
+        channels: Channels = "";
+        /// Where what is kept of channels is written, so that it outlives the server. Without it
+        /// nothing is written.
+        journal: Directory = "";
     }
     "Engine" {
         /// The way into the kernel. With auto io_uring where it is to be had, otherwise epoll, and
@@ -51,6 +60,8 @@ settings! {
         max_connections: Auto<u32> = "auto", "1" to "16777216";
         /// Channels with subscribers at one time; subscribing to one more is answered 503.
         channels_max: u32 = "1000000", "1" to "100000000";
+        /// Channels that one connection may subscribe to; one more is refused.
+        subscriptions_max: u32 = "128", "1" to "65536";
         /// Bytes in the head of a subscriber's HTTP request; a longer one is answered 431.
         head_max: Size = "8KiB", "512" to "64KiB";
         /// Payload bytes in one WebSocket frame from a subscriber; a larger one closes with 1009.
@@ -76,6 +87,8 @@ settings! {
         /// How long a subscriber with publications waiting may take none of their bytes before its
         /// connection is dropped.
         stall_timeout: Duration = "30s", "1s" to "1h";
+        /// How long a long-poll may wait for a publication; who asks for more waits so long.
+        poll_timeout_max: Duration = "1m", "1s" to "1h";
     }
     "Stopping" {
         /// Over how long subscribers are closed when the server stops, so that they do not all
@@ -105,7 +118,7 @@ fn read_next<'a, T: Value>(
 fn read<T: Value>(setting: &Setting, given: &Given) -> Result<T, ConfigError> {
     let refused = |problem: String, right: String| ConfigError::Wrong {
         name: setting.name,
-        value: given.text.clone(),
+        value: shown(setting, &given.text),
         place: given.source.clone(),
         problem,
         right,
@@ -113,13 +126,24 @@ fn read<T: Value>(setting: &Setting, given: &Given) -> Result<T, ConfigError> {
     let value = T::parse(&given.text).map_err(|problem| {
         let is_of_range = [TOO_LITTLE, TOO_MUCH].contains(&problem.as_str());
         let right = if is_of_range { setting.right_range() } else { setting.right() };
-        refused(problem, right)
+        refused(problem, T::right(&given.text).unwrap_or(right))
     })?;
     match outside::<T>(setting, &value) {
         Some(problem) => Err(refused(problem.to_owned(), setting.right_range())),
         None => Ok(value),
     }
 }
+
+/// The text, or its beginning where it may be long and what is wrong with it is told by its entry.
+fn shown(setting: &Setting, text: &str) -> String {
+    match text.char_indices().nth(SHOWN_MAX) {
+        Some((end, _)) if setting.shape == Shape::Entries => format!("{}…", &text[..end]),
+        _ => text.to_owned(),
+    }
+}
+
+/// Characters of a text of many entries that are shown.
+const SHOWN_MAX: usize = 60;
 
 /// How the value misses the setting's range, if it does.
 fn outside<T: Value>(setting: &Setting, value: &T) -> Option<&'static str> {

@@ -4,37 +4,51 @@
 
 use std::fmt;
 
-use super::{Config, SETTINGS, Setting, Shape};
+use super::{
+    Config, SETTINGS, Setting, Shape,
+    channels::{KEYS, Key},
+};
 
 /// The effective settings, as a TOML file with where each value came from behind it.
 impl fmt::Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let texts = self.settings.texts();
-        let lines: Vec<String> = SETTINGS.iter().zip(&texts).map(toml_line).collect();
+        // What has several lines has its source behind the first.
+        let (lines, rest): (Vec<String>, Vec<String>) =
+            SETTINGS.iter().zip(&texts).map(toml_lines).unzip();
         let width = lines.iter().map(|line| line.chars().count()).max().unwrap_or(0);
         let mut group = "";
-        for ((setting, line), source) in SETTINGS.iter().zip(lines).zip(&self.sources) {
+        for (at, (setting, source)) in SETTINGS.iter().zip(&self.sources).enumerate() {
             if group != setting.group {
                 let gap = if group.is_empty() { "" } else { "\n" };
                 group = setting.group;
                 writeln!(f, "{gap}# {group}")?;
             }
-            writeln!(f, "{line:width$}  # {source}")?;
+            writeln!(f, "{:width$}  # {source}", lines[at])?;
+            f.write_str(&rest[at])?;
         }
         Ok(())
     }
 }
 
-fn toml_line((setting, text): (&Setting, &String)) -> String {
-    format!("{} = {}", setting.name, toml_literal(setting.shape, text))
+/// The first line of a setting, and the lines that follow it.
+fn toml_lines((setting, text): (&Setting, &String)) -> (String, String) {
+    let name = setting.name;
+    if setting.shape != Shape::Entries || text.is_empty() {
+        return (format!("{name} = {}", toml_literal(setting.shape, text)), String::new());
+    }
+    let entries = text.split(setting.shape.separator());
+    let entries = entries.map(|entry| format!("    {},\n", toml::Value::from(entry)));
+    (format!("{name} = ["), format!("{}]\n", entries.collect::<String>()))
 }
 
 /// The text as TOML: numbers and truths bare, the rest quoted.
 fn toml_literal(shape: Shape, text: &str) -> String {
     let quoted = |text: &str| toml::Value::from(text).to_string();
     match shape {
-        Shape::List => {
-            let entries = text.split(',').filter(|entry| !entry.is_empty()).map(quoted);
+        Shape::List | Shape::Entries => {
+            let entries =
+                text.split(shape.separator()).filter(|entry| !entry.is_empty()).map(quoted);
             format!("[{}]", entries.collect::<Vec<_>>().join(", "))
         }
         Shape::Switch => text.to_owned(),
@@ -43,7 +57,7 @@ fn toml_literal(shape: Shape, text: &str) -> String {
     }
 }
 
-/// Every setting as Markdown tables, one for each group.
+/// Every setting as Markdown tables, one for each group, and at last the keys of `[[channels]]`.
 pub fn reference() -> String {
     let mut text = String::new();
     let mut group = "";
@@ -54,6 +68,10 @@ pub fn reference() -> String {
             text += &format!("{gap}### {group}\n\n{REFERENCE_HEAD}");
         }
         text += &reference_row(setting);
+    }
+    text += KEYS_HEAD;
+    for Key { name, default, kind, help } in &KEYS {
+        text += &format!("| `{name}` | {default} | {kind} | {help} |\n");
     }
     text
 }
@@ -70,6 +88,13 @@ fn reference_row(setting: &Setting) -> String {
     };
     format!("| `{name}` | `{variable}` | {default} | {range} | {help} |\n")
 }
+
+const KEYS_HEAD: &str = "
+### Of each pattern of channels
+
+| Key | Default | Value | What it does |
+| --- | --- | --- | --- |
+";
 
 const REFERENCE_HEAD: &str = "\
 | Flag and TOML key | Environment | Default | Value | What it does |

@@ -19,6 +19,7 @@ use super::{
     SETTINGS,
     error::{ConfigError, ConfigErrors, hint},
     table::{Setting, Shape},
+    tables,
 };
 
 /// Who gave a setting its value.
@@ -67,10 +68,15 @@ pub(super) fn flags(pairs: &[(&'static str, String)]) -> Layer {
         let source = Source::Flag(name);
         layer
             .entry(name)
-            .and_modify(|given| given.text = format!("{},{text}", given.text))
+            .and_modify(|given| given.text = format!("{}{}{text}", given.text, separator(name)))
             .or_insert_with(|| Given { text: text.clone(), source });
     }
     layer
+}
+
+fn separator(name: &str) -> &'static str {
+    let setting = SETTINGS.iter().find(|setting| setting.name == name);
+    setting.map_or(",", |setting| setting.shape.separator())
 }
 
 /// What the environment gives. A variable that looks like ours and is not gets a warning.
@@ -132,6 +138,13 @@ pub(super) fn file(path: &Path, text: &str, told: &mut ConfigErrors) -> Layer {
         }
     };
     for (key, value) in &table {
+        let setting = SETTINGS.iter().find(|setting| setting.name == key.get_ref());
+        if let Some(setting) = setting.filter(|setting| setting.shape == Shape::Entries) {
+            let source = place(key.span().start);
+            let text = tables::read(setting, value, &place, told);
+            layer.extend(text.map(|text| (setting.name, Given { text, source })));
+            continue;
+        }
         match key_and_value(key.get_ref(), value, place(key.span().start)) {
             Ok((name, given)) => drop(layer.insert(name, given)),
             Err(error) => told.wrong.push(error),
@@ -172,7 +185,8 @@ fn toml_text(setting: &Setting, value: &DeValue<'_>) -> Result<String, (String, 
     }
 }
 
-fn scalar_text(value: &DeValue<'_>) -> Result<String, (String, &'static str)> {
+/// One value as text, or what it is instead and what is wrong with that.
+pub(super) fn scalar_text(value: &DeValue<'_>) -> Result<String, (String, &'static str)> {
     match value {
         DeValue::String(text) => Ok(text.clone().into_owned()),
         DeValue::Boolean(truth) => Ok(truth.to_string()),
@@ -188,7 +202,10 @@ fn scalar_text(value: &DeValue<'_>) -> Result<String, (String, &'static str)> {
 }
 
 /// The known name that was probably meant: with at most one letter in four wrong.
-fn nearest(name: &str, known: impl Iterator<Item = &'static str>) -> Option<&'static str> {
+pub(super) fn nearest(
+    name: &str,
+    known: impl Iterator<Item = &'static str>,
+) -> Option<&'static str> {
     let distance = |known: &str| strsim::damerau_levenshtein(name, known);
     known
         .map(|known| (distance(known), known))

@@ -42,6 +42,19 @@ pub enum Shape {
     Switch,
     /// Any number: a repeated flag, commas in the environment, an array in TOML.
     List,
+    /// Any number of entries of several words: a repeated flag, semicolons in the environment, an
+    /// array or tables in TOML.
+    Entries,
+}
+
+impl Shape {
+    /// What separates several values in one text.
+    pub(super) fn separator(self) -> &'static str {
+        match self {
+            Shape::Entries => "; ",
+            Shape::One | Shape::Switch | Shape::List => ",",
+        }
+    }
 }
 
 impl Setting {

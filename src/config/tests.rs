@@ -1,5 +1,7 @@
 //! What holds for every setting, by iterating over the table, and what each mistake is answered.
 
+mod channels_text;
+
 use std::path::Path;
 
 use super::*;
@@ -33,6 +35,12 @@ fn samples(setting: &Setting) -> [&'static str; 3] {
         (_, "NUMBER") => ["17", "18", "19"],
         (_, "ORIGIN") => ["https://a", "null", "*,https://a"],
         (_, "NAME") => ["a", "b.example", "c,d"],
+        (_, "DIRECTORY") => ["/var/a", "b", "/var/c d"],
+        (_, "CHANNELS") => [
+            "a history=1 history-bytes=16MiB",
+            "a.* mode=latest history=10000 history-bytes=1KiB slow=latest; * presence=true",
+            "b history-bytes=16MiB history-age=1h slow=skip publish=true; *:b",
+        ],
         (_, "FILTER") => ["debug", "info,stentor::shard=trace", "off"],
         _ => panic!("{} has no samples: give it some", setting.name),
     }
@@ -316,6 +324,11 @@ fn a_wrong_file_is_told_by_line() {
             write a whole number like 4096",
         ),
         (
+            "journal = \"a\\u0000\"",
+            "journal: 'a\0' (from stentor.toml:1) has a byte 0, which no path has; \
+            write a directory like /var/lib/stentor",
+        ),
+        (
             "inbox = -4",
             "inbox: '-4' (from stentor.toml:1) is too little; \
             write a whole number from 16 to 1048576",
@@ -374,7 +387,11 @@ fn the_reference_has_every_setting() {
         let row = format!("| `{}` | `{}` | ", setting.name, setting.variable);
         assert_eq!(reference.matches(&row).count(), 1, "{reference}");
     }
-    let rows = reference.lines().filter(|line| line.starts_with("| `"));
+    let (settings, keys) = reference.split_once("\n### Of each pattern").unwrap();
+    for key in &channels::KEYS {
+        assert_eq!(keys.matches(&format!("\n| `{}` | ", key.name)).count(), 1, "{reference}");
+    }
+    let rows = settings.lines().filter(|line| line.starts_with("| `"));
     assert!(rows.clone().all(|row| row.matches(" | ").count() == 4), "{reference}");
     assert_eq!(rows.count(), SETTINGS.len());
 }

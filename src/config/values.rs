@@ -4,7 +4,7 @@
 //! that nobody finds out in production that `5` meant milliseconds.
 #![forbid(unsafe_code)]
 
-use std::{fmt, net::SocketAddr, str::FromStr, time::Duration};
+use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
@@ -28,6 +28,11 @@ pub(super) trait Value: Sized + PartialOrd {
 
     /// Reads the value, or says what is wrong with the text: `has no unit`.
     fn parse(text: &str) -> Result<Self, String>;
+
+    /// What to write instead of a text that cannot be read, where kind and examples do not say it.
+    fn right(_text: &str) -> Option<String> {
+        None
+    }
 
     /// The value as an operator would write it. Parsing it gives the same value.
     fn text(&self) -> String;
@@ -81,6 +86,28 @@ impl Value for Names {
 
     fn text(&self) -> String {
         self.0.join(",")
+    }
+}
+
+/// A directory, or none.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd)]
+pub struct Directory(pub Option<PathBuf>);
+
+impl Value for Directory {
+    const NOUN: &'static str = "DIRECTORY";
+    const KIND: &'static str = "a directory";
+    const LIKE: &'static str = "like /var/lib/stentor";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        match text.contains('\0') {
+            true => Err("has a byte 0, which no path has".to_owned()),
+            false => Ok(Directory(Some(text).filter(|text| !text.is_empty()).map(PathBuf::from))),
+        }
+    }
+
+    fn text(&self) -> String {
+        // It was made of text.
+        self.0.as_ref().map(|path| path.to_string_lossy().into_owned()).unwrap_or_default()
     }
 }
 

@@ -4,6 +4,9 @@
 //! counts, and its bytes are taken as they are. Empty lines are skipped, but counted where an
 //! error names a line.
 //!
+//! A line that is refused, by us or by its shard, ends the stream: no further line is handed over.
+//! Those that were already may have been published, and are counted.
+//!
 //! Promises: lines are published in their order and none is skipped in silence. When the shard has
 //! no room the body is read no further, so TCP slows the publisher down. What a stream holds is
 //! bounded: one line, one piece of input, and a window of unanswered publications.
@@ -17,13 +20,15 @@ use tokio::time::timeout;
 
 use super::{
     Plane, body,
-    publish::{draining, stuck, wait_for},
+    publish::{draining, rejection, stuck, wait_for},
     publisher::Pending,
     reply::{Refusal, reply_json},
+    terms,
 };
 use crate::{
     ids::{ChannelName, Position, ShardId},
     limits::LINES_IN_FLIGHT_BYTES,
+    mesh::Accepted,
 };
 
 #[derive(Serialize)]
@@ -37,8 +42,13 @@ struct Published<'a> {
 }
 
 /// Publishes the lines of `body` and says how many were, whatever happened in the middle.
-pub(super) async fn publish(plane: &Plane, channel: ChannelName, body: &mut Body) -> Response {
-    let mut stream = Stream::new(plane, channel);
+pub(super) async fn publish(
+    plane: &Plane,
+    channel: ChannelName,
+    is_json: bool,
+    body: &mut Body,
+) -> Response {
+    let mut stream = Stream::new(plane, channel, is_json);
     let outcome = stream.run(body).await;
     let error = outcome.as_ref().err().map(|refusal| refusal.reason.as_str());
     let published = Published {
@@ -59,27 +69,41 @@ struct Stream<'a> {
     plane: &'a Plane,
     channel: ChannelName,
     home: ShardId,
-    /// What was handed over and is not answered yet, oldest first, with its length.
-    window: VecDeque<(Pending, usize)>,
+    /// Whether each line must be JSON.
+    is_json: bool,
+    /// What was handed over and is not answered yet, oldest first.
+    window: VecDeque<Waiting>,
     window_max: usize,
     window_bytes: usize,
     /// How many were answered, and the positions of the first and the last of them.
     published: u64,
     ends: Option<(Position, Position)>,
+    /// Why the first line was not published that its shard refused.
+    rejected: Option<Refusal>,
+}
+
+/// A line that was handed over.
+struct Waiting {
+    pending: Pending,
+    bytes: usize,
+    /// Its number, from 1.
+    line: u64,
 }
 
 impl<'a> Stream<'a> {
-    fn new(plane: &'a Plane, channel: ChannelName) -> Self {
+    fn new(plane: &'a Plane, channel: ChannelName, is_json: bool) -> Self {
         let home = plane.publisher.home(&channel);
         Stream {
             plane,
             channel,
             home,
+            is_json,
             window: VecDeque::new(),
             window_max: plane.publisher.window(home),
             window_bytes: 0,
             published: 0,
             ends: None,
+            rejected: None,
         }
     }
 
@@ -91,8 +115,12 @@ impl<'a> Stream<'a> {
         let handed_over = self.hand_over_all(body).await;
         // What was handed over will be published, so it is counted even after an error.
         self.plane.publisher.wake(self.home);
-        let answered = self.hear_until(0).await;
-        handed_over.and(answered)
+        let answered = self.hear_all().await;
+        // Whatever else went wrong came behind that line.
+        match self.rejected.take() {
+            Some(rejected) => Err(rejected),
+            None => handed_over.and(answered),
+        }
     }
 
     async fn hand_over_all(&mut self, body: &mut Body) -> Result<(), Refusal> {
@@ -100,12 +128,13 @@ impl<'a> Stream<'a> {
         while let Some(piece) = self.next_piece(body).await? {
             splitter.push(&piece);
             while let Some(line) = splitter.next_line().map_err(TooLong::refusal)? {
-                self.hand_over(line).await?;
+                self.hand_over(splitter.lines, line).await?;
             }
             self.plane.publisher.wake(self.home);
         }
+        let last = splitter.lines + 1;
         match splitter.finish().map_err(TooLong::refusal)? {
-            Some(line) => self.hand_over(line).await,
+            Some(line) => self.hand_over(last, line).await,
             None => Ok(()),
         }
     }
@@ -117,22 +146,25 @@ impl<'a> Stream<'a> {
         }
     }
 
-    async fn hand_over(&mut self, line: Bytes) -> Result<(), Refusal> {
+    async fn hand_over(&mut self, line: u64, bytes: Bytes) -> Result<(), Refusal> {
         if self.plane.is_draining() {
             return Err(draining(self.plane));
         }
-        while !self.has_room(line.len()) {
+        let len = bytes.len();
+        let content = terms::content(bytes, self.is_json, None);
+        let content = content.map_err(|why| why.refusal(&format!("line {line}")))?;
+        while !self.has_room(len) {
             self.plane.publisher.wake(self.home);
-            self.hear_until(self.window.len() - 1).await?;
+            self.hear_oldest().await?;
         }
-        let (bytes, answer_timeout) = (line.len(), self.plane.settings.answer_timeout);
-        let place = self.plane.publisher.publish_line(&self.channel, line);
+        let answer_timeout = self.plane.settings.answer_timeout;
+        let place = self.plane.publisher.publish_line(&self.channel, content);
         let Ok(pending) = timeout(answer_timeout, place).await else {
             let reason = format!("the channel's shard made no room within {answer_timeout:?}");
             return Err(stuck(reason));
         };
-        self.window.push_back((pending, bytes));
-        self.window_bytes += bytes;
+        self.window.push_back(Waiting { pending, bytes: len, line });
+        self.window_bytes += len;
         Ok(())
     }
 
@@ -142,17 +174,38 @@ impl<'a> Stream<'a> {
                 && self.window_bytes + bytes <= LINES_IN_FLIGHT_BYTES)
     }
 
-    /// Waits for the oldest answers until only `left` are missing.
-    async fn hear_until(&mut self, left: usize) -> Result<(), Refusal> {
-        while self.window.len() > left {
-            let Some((pending, bytes)) = self.window.pop_front() else { return Ok(()) };
-            self.window_bytes -= bytes;
-            let position = wait_for(self.plane, pending).await?.position;
-            self.published += 1;
-            let first = self.ends.map_or(position, |(first, _)| first);
-            self.ends = Some((first, position));
+    /// Waits for all answers, as long as the shard gives any.
+    async fn hear_all(&mut self) -> Result<(), Refusal> {
+        while !self.window.is_empty() {
+            match self.hear_oldest().await {
+                Err(refusal) if refusal.status == StatusCode::GATEWAY_TIMEOUT => {
+                    return Err(refusal);
+                }
+                Ok(()) | Err(_) => {}
+            }
         }
         Ok(())
+    }
+
+    /// Waits for the oldest answer.
+    async fn hear_oldest(&mut self) -> Result<(), Refusal> {
+        let Some(Waiting { pending, bytes, line }) = self.window.pop_front() else { return Ok(()) };
+        self.window_bytes -= bytes;
+        match wait_for(self.plane, pending).await? {
+            Ok(Accepted { position, .. }) => {
+                self.published += 1;
+                let first = self.ends.map_or(position, |(first, _)| first);
+                self.ends = Some((first, position));
+                Ok(())
+            }
+            Err(rejected) => {
+                let refusal = rejection(self.plane, rejected);
+                let reason = format!("line {line}: {}", refusal.reason);
+                let refusal = Refusal { reason, ..refusal };
+                self.rejected.get_or_insert_with(|| refusal.clone());
+                Err(refusal)
+            }
+        }
     }
 }
 

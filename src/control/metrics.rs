@@ -22,7 +22,7 @@ use prometheus_client::{
 };
 
 use super::{
-    Plane,
+    Plane, lag,
     own_use::own_use,
     stats::{connections, total},
 };
@@ -35,7 +35,10 @@ use crate::{
 /// Answers a scrape.
 pub(super) async fn scrape(State(plane): State<Arc<Plane>>) -> Response {
     let mut body = String::with_capacity(16 * 1024);
-    text::encode(&mut body, &plane.metrics.registry).expect("writing to a String does not fail");
+    const MEMORY: &str = "writing to a String does not fail";
+    text::encode_registry(&mut body, &plane.metrics.registry).expect(MEMORY);
+    lag::scrape(&plane, &mut body).await.expect(MEMORY);
+    text::encode_eof(&mut body).expect(MEMORY);
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     let kind = HeaderValue::from_static(kind);
     (StatusCode::OK, [(header::CONTENT_TYPE, kind)], body).into_response()
@@ -72,7 +75,7 @@ struct Summed {
 }
 
 /// What only rises.
-static TOTALS: LazyLock<[Summed; 10]> = LazyLock::new(|| {
+static TOTALS: LazyLock<[Summed; 14]> = LazyLock::new(|| {
     let plain = |name, help, of| Summed { name, help, unit: None, of };
     let bytes = |name, help, of| Summed { name, help, unit: Some(Unit::Bytes), of };
     [
@@ -101,6 +104,18 @@ static TOTALS: LazyLock<[Summed; 10]> = LazyLock::new(|| {
         plain("short_sends", "Sends that the socket did not take whole.", |shard| {
             &shard.short_sends
         }),
+        plain("subscriptions_resumed", "Subscriptions that asked for what they missed.", |shard| {
+            &shard.resumed
+        }),
+        plain("subscriptions_recovered", "Those of them that were given all of it.", |shard| {
+            &shard.recovered
+        }),
+        plain(
+            "publications_skipped",
+            "Publications that slow subscribers were made to skip, once per subscriber.",
+            |shard| &shard.skipped,
+        ),
+        plain("gaps", "Notices of a gap that subscribers were given.", |shard| &shard.gaps),
         plain("turns", "Turns of the shards' loops.", |shard| &shard.turns),
     ]
 });
@@ -155,7 +170,10 @@ impl Collector for ShardsCollector {
         self.encode_connections(&mut encoder)?;
         self.encode_closed(&mut encoder)?;
         self.encode_coalescing(&mut encoder)?;
-        self.encode_sweeps(&mut encoder)?;
+        let sweeps = ("sweep_duration", "How long rounds over all subscribers of a channel took.");
+        self.encode_durations(&mut encoder, sweeps, |it| &it.sweep_us, |it| &it.sweep_buckets)?;
+        let last = ("delivered_last", "From a publication until the last subscriber was written.");
+        self.encode_durations(&mut encoder, last, |it| &it.written_us, |it| &it.written_buckets)?;
         self.encode_queues(&mut encoder)?;
         self.encode_utilisation(&mut encoder)
     }
@@ -176,9 +194,12 @@ impl ShardsCollector {
         let help = "Connections by transport; other are in their handshake, or closing.";
         let mut metric = encoder.encode_descriptor("connections", help, None, MetricType::Gauge)?;
         let now = connections(&self.counters);
-        for (transport, count) in
-            [("websocket", now.websocket), ("sse", now.sse), ("other", now.other)]
-        {
+        for (transport, count) in [
+            ("websocket", now.websocket),
+            ("sse", now.sse),
+            ("json", now.json),
+            ("other", now.other),
+        ] {
             metric.encode_family(&[("transport", transport)])?.encode_gauge(&count)?;
         }
         Ok(())
@@ -206,19 +227,23 @@ impl ShardsCollector {
             .encode_gauge(&ratio(deliveries, sends))
     }
 
-    fn encode_sweeps(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {
-        let help = "How long rounds over all subscribers of a channel took.";
+    fn encode_durations(
+        &self,
+        encoder: &mut DescriptorEncoder,
+        (name, help): (&str, &str),
+        sum: fn(&Counters) -> &Counter,
+        buckets: fn(&Counters) -> &[Counter; SWEEP_BUCKETS_US.len() + 1],
+    ) -> fmt::Result {
         let bounds = SWEEP_BUCKETS_US.iter().map(|&us| us as f64 / 1e6).chain([f64::INFINITY]);
         let buckets: Vec<(f64, u64)> = bounds
             .enumerate()
-            .map(|(n, bound)| (bound, total(&self.counters, |shard| &shard.sweep_buckets[n])))
+            .map(|(n, bound)| (bound, total(&self.counters, |shard| &buckets(shard)[n])))
             .collect();
         // From the buckets, so that the last always equals the count.
         let count = buckets.iter().map(|(_, count)| count).sum();
-        let sum = total(&self.counters, |shard| &shard.sweep_us) as f64 / 1e6;
-        let unit = Some(&Unit::Seconds);
+        let sum = total(&self.counters, sum) as f64 / 1e6;
         encoder
-            .encode_descriptor("sweep_duration", help, unit, MetricType::Histogram)?
+            .encode_descriptor(name, help, Some(&Unit::Seconds), MetricType::Histogram)?
             .encode_histogram::<NoLabelSet>(sum, count, &buckets, None)
     }
 

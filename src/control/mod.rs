@@ -1,7 +1,7 @@
 //! The control plane: publishing over HTTP, probes, metrics, and the live page.
 //!
 //! It runs on a thread of its own and speaks to the shards only through their [`Ingress`] and
-//! their [`Counters`]. Whatever a client of it does, no shard waits: a full queue is an answer of
+//! their [`Counters`], and asks them by their [`Questions`]. Whatever a client of it does, no shard waits: a full queue is an answer of
 //! 503, or a stream of lines that is read no further.
 //!
 //! Promises: every publication that was answered 200 has the position it was answered with; a
@@ -11,8 +11,11 @@
 //! Left to the server: the thread, the listener, and when to drain and to stop.
 #![forbid(unsafe_code)]
 
+mod ask;
 mod body;
+mod channels;
 mod guard;
+mod lag;
 mod lines;
 mod listen;
 mod metrics;
@@ -23,6 +26,7 @@ mod publisher;
 mod ready;
 mod reply;
 mod stats;
+mod terms;
 #[cfg(test)]
 mod tests;
 
@@ -41,7 +45,12 @@ use tokio::{
     sync::{Notify, Semaphore, watch},
 };
 
-use crate::{counters::Counters, mesh::Ingress};
+use crate::{
+    counters::Counters,
+    mesh::{Ingress, Questions},
+    policy::Policies,
+    report::Question,
+};
 use publisher::Publisher;
 
 /// What an operator may set of the control plane. [`Settings::default`] states the defaults.
@@ -72,10 +81,13 @@ pub struct Settings {
     /// Time between two pieces of a stream of lines. Default: 10 min, since such a stream follows
     /// what happens elsewhere.
     pub lines_timeout: Duration,
-    /// Time for a shard to answer a publication, or to make room for a line. Default: 10 s.
+    /// Time for a shard to answer a publication or a question, or to make room for a line. Default: 10 s.
     pub answer_timeout: Duration,
     /// Time for every shard to turn once when readiness is asked. Default: 1 s.
     pub ready_timeout: Duration,
+    /// Time for shards to say how far their subscribers lag when a scrape asks; without an answer
+    /// the scrape goes without. Default: 1 s.
+    pub scrape_timeout: Duration,
     /// Time for requests under way to end once the plane is told to stop. Default: 2 s.
     pub stop_timeout: Duration,
 }
@@ -95,6 +107,7 @@ impl Default for Settings {
             lines_timeout: Duration::from_secs(600),
             answer_timeout: Duration::from_secs(10),
             ready_timeout: Duration::from_secs(1),
+            scrape_timeout: Duration::from_secs(1),
             stop_timeout: Duration::from_secs(2),
         }
     }
@@ -107,6 +120,10 @@ pub struct Control {
     /// The way into each shard, in the order of their numbers. The control plane takes all their
     /// answers: nobody else may publish through these.
     pub ingresses: Arc<[Ingress]>,
+    /// Where each shard is asked, in the same order.
+    pub questions: Arc<[Questions<Question>]>,
+    /// How channels live, for the names of their patterns.
+    pub policies: Policies,
     /// What each shard counts, in the same order.
     pub counters: Arc<[Counters]>,
     /// Told (`notify_one`) by the `answered` of every ingress.
@@ -121,10 +138,11 @@ impl Control {
     ///
     /// # Panics
     ///
-    /// If there is no shard, or not one [`Counters`] for each.
+    /// If there is no shard, or not one [`Counters`] and one [`Questions`] for each.
     pub async fn serve(self, listener: TcpListener, stop: impl Future<Output = ()>) {
         assert!(!self.ingresses.is_empty(), "a server has at least one shard");
         assert_eq!(self.ingresses.len(), self.counters.len(), "every shard counts");
+        assert_eq!(self.ingresses.len(), self.questions.len(), "every shard can be asked");
         let answered = Arc::clone(&self.answered);
         let plane = Arc::new(Plane::of(self));
         let serving = listen::serve(listener, router(&plane), &plane.settings, stop);
@@ -148,6 +166,8 @@ struct Plane {
     settings: Settings,
     publisher: Publisher,
     ingresses: Arc<[Ingress]>,
+    questions: Arc<[Questions<Question>]>,
+    policies: Policies,
     counters: Arc<[Counters]>,
     draining: watch::Receiver<bool>,
     /// Bytes that payloads may still take.
@@ -161,7 +181,7 @@ struct Plane {
 
 impl Plane {
     fn of(control: Control) -> Self {
-        let Control { settings, ingresses, counters, draining, answered: _ } = control;
+        let Control { settings, ingresses, questions, policies, counters, draining, .. } = control;
         Plane {
             publisher: Publisher::new(Arc::clone(&ingresses)),
             payload_memory: Arc::new(Semaphore::new(settings.payload_memory_max)),
@@ -170,6 +190,8 @@ impl Plane {
             metrics: metrics::Metrics::new(Arc::clone(&ingresses), Arc::clone(&counters)),
             settings,
             ingresses,
+            questions,
+            policies,
             counters,
             draining,
         }
@@ -196,6 +218,11 @@ fn router(plane: &Arc<Plane>) -> Router {
         .route("/readyz", get(ready::ready))
         .route("/metrics", get(metrics::scrape))
         .route("/stats", get(stats::show))
+        .route("/lag", get(lag::show))
+        .route("/channels", get(channels::list))
+        .route("/channels/", get(channels::show))
+        .route("/channels/{*channel}", get(channels::show))
+        .route("/stentor.js", get(page::client))
         // Without a name as well, so that the answer says that one is missing.
         .route("/publish", publish())
         .route("/publish/", publish())

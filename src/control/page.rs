@@ -19,6 +19,7 @@ use axum::{
 use super::{Plane, guard};
 
 const PAGE: &str = include_str!("page.html");
+const CLIENT: &str = include_str!("../../clients/js/stentor.js");
 
 /// Shows the page.
 pub(super) async fn show(State(plane): State<Arc<Plane>>, request: Request) -> Response {
@@ -31,6 +32,12 @@ pub(super) async fn show(State(plane): State<Arc<Plane>>, request: Request) -> R
     let kind = HeaderValue::from_static("text/html; charset=utf-8");
     let headers = [(header::CONTENT_TYPE, kind), (header::CONTENT_SECURITY_POLICY, policy)];
     (StatusCode::OK, headers, page).into_response()
+}
+
+/// Gives the client for browsers, as a module.
+pub(super) async fn client() -> Response {
+    let kind = HeaderValue::from_static("text/javascript; charset=utf-8");
+    (StatusCode::OK, [(header::CONTENT_TYPE, kind)], CLIENT).into_response()
 }
 
 /// Where the browser that asked for `host` finds the subscriber listener.
@@ -87,7 +94,7 @@ mod tests {
     /// The page brings all it needs and is small.
     #[test]
     fn the_page_loads_nothing_from_elsewhere() {
-        assert!(PAGE.len() < 20_000, "{} bytes", PAGE.len());
+        assert!(PAGE.len() < 23_000, "{} bytes", PAGE.len());
         for loads in ["src=", "@import", "url(", "integrity", "<iframe", "<object", "innerHTML"] {
             assert!(!PAGE.contains(loads), "{loads}");
         }

@@ -12,13 +12,16 @@ use serde::Serialize;
 use tokio::time::timeout;
 
 use super::{
-    Plane, body, lines,
+    Plane,
+    body::{self, Payload},
+    lines,
     publisher::Pending,
     reply::{Refusal, reply_json},
+    terms::{Wish, content},
 };
 use crate::{
     ids::ChannelName,
-    mesh::{Accepted, Answer, Rejected},
+    mesh::{Accepted, Answer, Rejected, Terms},
 };
 
 #[derive(Serialize)]
@@ -26,32 +29,35 @@ struct Published<'a> {
     channel: &'a str,
     position: String,
     subscribers: u64,
+    #[serde(skip_serializing_if = "is_false")]
+    repeated: bool,
+}
+
+fn is_false(truth: &bool) -> bool {
+    !truth
 }
 
 /// Publishes what the request brings, and answers when its home shard has.
 pub(super) async fn publish(State(plane): State<Arc<Plane>>, request: Request) -> Response {
     let (head, mut body) = request.into_parts();
     let response = match admit(&plane, &head) {
-        Ok((channel, Shape::Lines)) => lines::publish(&plane, channel, &mut body).await,
-        Ok((channel, Shape::Whole)) => publish_whole(&plane, &channel, &mut body).await,
+        Ok((channel, Wish::Lines { is_json })) => {
+            lines::publish(&plane, channel, is_json, &mut body).await
+        }
+        Ok((channel, Wish::Whole { is_json, terms })) => {
+            publish_whole(&plane, &channel, is_json, terms, &mut body).await
+        }
         Err(refusal) => refusal.into_response(),
     };
     body::discard(&plane, &head, body);
     response
 }
 
-/// What the body is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Shape {
-    Whole,
-    Lines,
-}
-
-fn admit(plane: &Plane, head: &Parts) -> Result<(ChannelName, Shape), Refusal> {
+fn admit(plane: &Plane, head: &Parts) -> Result<(ChannelName, Wish), Refusal> {
     if plane.is_draining() {
         return Err(draining(plane));
     }
-    Ok((channel_of(&head.uri)?, shape_of(&head.uri)?))
+    Ok((channel_of(&head.uri)?, Wish::of(head)?))
 }
 
 /// The channel is the rest of the path, slashes and all, percent-decoded once.
@@ -64,23 +70,17 @@ fn channel_of(uri: &Uri) -> Result<ChannelName, Refusal> {
     })
 }
 
-fn shape_of(uri: &Uri) -> Result<Shape, Refusal> {
-    match uri.query().unwrap_or("") {
-        "" => Ok(Shape::Whole),
-        "lines" | "lines=" | "lines=1" | "lines=true" => Ok(Shape::Lines),
-        _ => {
-            let reason = "the only parameter is ?lines, which publishes every line of the body";
-            Err(Refusal::new(StatusCode::BAD_REQUEST, reason))
-        }
-    }
-}
-
-async fn publish_whole(plane: &Plane, channel: &ChannelName, body: &mut Body) -> Response {
-    match try_publish_whole(plane, channel, body).await {
-        Ok(Accepted { position, subscribers, .. }) => {
-            let channel = channel.as_str();
-            let published = Published { channel, position: position.to_string(), subscribers };
-            reply_json(StatusCode::OK, &published)
+async fn publish_whole(
+    plane: &Plane,
+    channel: &ChannelName,
+    is_json: bool,
+    terms: Option<Box<Terms>>,
+    body: &mut Body,
+) -> Response {
+    match try_publish_whole(plane, channel, is_json, terms, body).await {
+        Ok(Accepted { position, subscribers, repeated }) => {
+            let (channel, position) = (channel.as_str(), position.to_string());
+            reply_json(StatusCode::OK, &Published { channel, position, subscribers, repeated })
         }
         Err(refusal) => refusal.into_response(),
     }
@@ -89,24 +89,29 @@ async fn publish_whole(plane: &Plane, channel: &ChannelName, body: &mut Body) ->
 async fn try_publish_whole(
     plane: &Plane,
     channel: &ChannelName,
+    is_json: bool,
+    terms: Option<Box<Terms>>,
     body: &mut Body,
 ) -> Result<Accepted, Refusal> {
-    let payload = body::read_payload(plane, body).await?;
-    let Ok(pending) = plane.publisher.publish(channel, payload.bytes, payload.memory) else {
+    let Payload { bytes, memory } = body::read_payload(plane, body).await?;
+    let content = content(bytes, is_json, terms).map_err(|why| why.refusal("the payload"))?;
+    let Ok(pending) = plane.publisher.publish(channel, content, memory) else {
         plane.metrics.refused.inc();
         let reason = "the queue of the channel's shard is full; nothing was published, try again";
         return Err(Refusal::later(plane.settings.retry_after, reason));
     };
     plane.publisher.wake(plane.publisher.home(channel));
-    wait_for(plane, pending).await
+    wait_for(plane, pending).await?.map_err(|rejected| rejection(plane, rejected))
 }
 
 /// Waits for a shard's answer, for a time.
-pub(super) async fn wait_for(plane: &Plane, pending: Pending) -> Result<Accepted, Refusal> {
+pub(super) async fn wait_for(
+    plane: &Plane,
+    pending: Pending,
+) -> Result<Result<Accepted, Rejected>, Refusal> {
     let answer_timeout = plane.settings.answer_timeout;
     match timeout(answer_timeout, pending).await {
-        Ok(Ok(Answer { outcome: Ok(accepted), .. })) => Ok(accepted),
-        Ok(Ok(Answer { outcome: Err(rejected), .. })) => Err(rejection(rejected)),
+        Ok(Ok(Answer { outcome, .. })) => Ok(outcome),
         Ok(Err(_)) => unreachable!("a waiter is dropped only after it was told its answer"),
         Err(_) => Err(stuck(format!(
             "the channel's shard did not answer within {answer_timeout:?}; the publication may \
@@ -116,14 +121,16 @@ pub(super) async fn wait_for(plane: &Plane, pending: Pending) -> Result<Accepted
 }
 
 /// Why the home shard did not publish.
-fn rejection(rejected: Rejected) -> Refusal {
-    let status = match rejected {
-        Rejected::Stale(_) => StatusCode::CONFLICT,
-        Rejected::TooManyKeys | Rejected::TooManyChannels => StatusCode::SERVICE_UNAVAILABLE,
-        Rejected::DiskFull => StatusCode::INSUFFICIENT_STORAGE,
-        Rejected::JournalFailed => StatusCode::INTERNAL_SERVER_ERROR,
-    };
-    Refusal::new(status, rejected.to_string())
+pub(super) fn rejection(plane: &Plane, rejected: Rejected) -> Refusal {
+    let reason = rejected.to_string();
+    match rejected {
+        Rejected::Stale(_) => Refusal::new(StatusCode::CONFLICT, reason),
+        Rejected::TooManyKeys | Rejected::TooManyChannels => {
+            Refusal::later(plane.settings.retry_after, reason)
+        }
+        Rejected::DiskFull => Refusal::new(StatusCode::INSUFFICIENT_STORAGE, reason),
+        Rejected::JournalFailed => Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, reason),
+    }
 }
 
 /// 504: the shard does not answer.

@@ -13,12 +13,20 @@ use bytes::Bytes;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::{
+    frame::PayloadKind,
     ids::{ChannelName, ShardId},
-    mesh::{Answer, Ingress, Publish, Ticket},
+    mesh::{Answer, Asker, Ingress, Publish, Terms, Ticket},
 };
 
 /// The answer that a publication will have.
 pub(super) type Pending = oneshot::Receiver<Answer>;
+
+/// What is published, to whatever channel.
+pub(super) struct Content {
+    pub(super) kind: PayloadKind,
+    pub(super) payload: Bytes,
+    pub(super) terms: Option<Box<Terms>>,
+}
 
 /// All shards, as a publisher sees them.
 pub(super) struct Publisher {
@@ -69,32 +77,37 @@ impl Publisher {
         (self.ingress(home).capacity() / 4).max(1)
     }
 
-    /// Hands over a publication, or gives the payload back if every place is taken. `held` is
+    /// Hands over a publication, or gives the content back if every place is taken. `held` is
     /// dropped when the shard has answered. The shard is not woken: see [`Publisher::wake`].
     pub(super) fn publish(
         &self,
         channel: &ChannelName,
-        payload: Bytes,
+        content: Content,
         held: Option<OwnedSemaphorePermit>,
     ) -> Result<Pending, Refused> {
         let (answer, pending) = oneshot::channel();
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         waiting.tickets += 1;
         let ticket = Ticket(waiting.tickets);
-        let publication = Publish::plain(ticket, channel.clone(), payload);
-        match self.ingress(self.home(channel)).publish(publication) {
+        let Content { kind, payload, terms } = content;
+        let (asker, channel) = (Asker::Outside, channel.clone());
+        let home = self.home(&channel);
+        let publication = Publish { asker, ticket, channel, kind, payload, terms };
+        match self.ingress(home).publish(publication) {
             Ok(()) => {
                 // The answer cannot be looked up before the lock is released.
                 waiting.by_ticket.insert(ticket, Waiter { answer, _held: held });
                 Ok(pending)
             }
-            Err(publication) => Err(Refused { payload: publication.payload, held }),
+            Err(Publish { kind, payload, terms, .. }) => {
+                Err(Refused { content: Content { kind, payload, terms }, held })
+            }
         }
     }
 
     /// Hands over a stream's next line, and waits for a place as long as there is none. Wakes the
     /// shard only if it waits.
-    pub(super) async fn publish_line(&self, channel: &ChannelName, payload: Bytes) -> Pending {
+    pub(super) async fn publish_line(&self, channel: &ChannelName, content: Content) -> Pending {
         let home = self.home(channel);
         let lane = &self.lanes[usize::from(home.0)];
         let place = match Arc::clone(&lane.places).try_acquire_owned() {
@@ -105,11 +118,11 @@ impl Publisher {
                 place.expect("a lane's places are never closed")
             }
         };
-        let mut refused = Refused { payload, held: Some(place) };
+        let mut refused = Refused { content, held: Some(place) };
         loop {
             // Made before the try, so that a place that is freed after it is not missed.
             let freed = lane.freed.notified();
-            match self.publish(channel, refused.payload, refused.held) {
+            match self.publish(channel, refused.content, refused.held) {
                 Ok(pending) => return pending,
                 Err(again) => refused = again,
             }
@@ -148,6 +161,6 @@ impl Publisher {
 
 /// A publication that found no place, and what came with it.
 pub(super) struct Refused {
-    payload: Bytes,
+    content: Content,
     held: Option<OwnedSemaphorePermit>,
 }

@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::{Plane, body};
 
 /// Why a request was refused, and what would be right: one line of text.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Refusal {
     pub(super) status: StatusCode,
     pub(super) reason: String,
@@ -79,8 +79,8 @@ pub(super) fn reply_json(status: StatusCode, json: &impl Serialize) -> Response 
 pub(super) async fn no_such_path(State(plane): State<Arc<Plane>>, request: Request) -> Response {
     let (head, body) = request.into_parts();
     body::discard(&plane, &head, body);
-    let reason = "nothing is here; there are POST /publish/{channel} and GET /, /stats, /metrics, \
-                  /healthz and /readyz (subscribers connect to the other listener)";
+    let reason = "nothing is here; there are POST /publish/{channel} and GET /, /stats, /lag, \
+                  /channels, /channels/{channel}, /metrics, /healthz, /readyz and /stentor.js (subscribers connect to the other listener)";
     Refusal::new(StatusCode::NOT_FOUND, reason).into_response()
 }
 

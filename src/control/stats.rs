@@ -32,6 +32,10 @@ struct Stats {
     sends: u64,
     short_sends: u64,
     blocked: u64,
+    resumed: u64,
+    recovered: u64,
+    skipped: u64,
+    gaps: u64,
     channels: u64,
     views: u64,
     log_bytes: u64,
@@ -45,6 +49,8 @@ pub(super) struct Connections {
     pub(super) total: u64,
     pub(super) websocket: u64,
     pub(super) sse: u64,
+    /// Those that read publications as JSON: `stentor.v1`, and long-polls.
+    pub(super) json: u64,
     /// Those that do not subscribe: still in their handshake, or closing.
     pub(super) other: u64,
 }
@@ -72,6 +78,10 @@ fn stats(plane: &Plane) -> Stats {
         sends: total(counters, |shard| &shard.sends),
         short_sends: total(counters, |shard| &shard.short_sends),
         blocked: total(counters, |shard| &shard.blocked),
+        resumed: total(counters, |shard| &shard.resumed),
+        recovered: total(counters, |shard| &shard.recovered),
+        skipped: total(counters, |shard| &shard.skipped),
+        gaps: total(counters, |shard| &shard.gaps),
         channels: total(counters, |shard| &shard.channels),
         views: total(counters, |shard| &shard.views),
         log_bytes: total(counters, |shard| &shard.log_bytes),
@@ -88,8 +98,9 @@ pub(super) fn total(counters: &[Counters], of: impl Fn(&Counters) -> &Counter) -
 /// Connections by transport, over all shards.
 pub(super) fn connections(counters: &[Counters]) -> Connections {
     let of = |format: Format| total(counters, |shard| &shard.subscribers[format.index()]);
-    let (websocket, sse) = (of(Format::WebSocket), of(Format::Sse));
+    let [websocket, sse, json] = Format::ALL.map(of);
     let total = total(counters, |shard| &shard.connections);
     // The counters are read one after the other: the parts may exceed the whole for a moment.
-    Connections { total, websocket, sse, other: total.saturating_sub(websocket + sse) }
+    let other = total.saturating_sub(websocket + sse + json);
+    Connections { total, websocket, sse, json, other }
 }

@@ -1,35 +1,49 @@
 //! One subscriber's conversation: events and `now` go in, bytes for the peer and one [`Step`] out.
 //!
 //! A session knows the protocol and its time-outs, nothing of sockets, channels' logs or cursors.
-//! Publications do not pass through it: the shard sends them once the session has become live, and
-//! what a session writes to `out` goes between them, at a frame's end.
+//! Publications to one channel's subscribers, and those of `stentor.v1`, do not pass through it: the
+//! shard sends them once the session is live, and what a session writes to `out` goes between them,
+//! at a frame's end. Long-polls and event streams of several channels write their own
+//! ([`Reads::Composed`]).
 //!
-//! Promises: an established session that is idle owns no memory but its own 32 bytes. Over a
-//! session's life, `out` grows by at most one byte per byte of input, plus [`ANSWERS_MAX`] and the
-//! pings or heartbeats that its deadlines bring. Nothing that a peer sends can panic.
+//! Promises: an established session of one channel that is idle owns no memory but its own 32 bytes;
+//! the others own one block. Over a session's life, `out` grows by at most one byte per byte of
+//! input, plus [`ANSWERS_MAX`], the pings or heartbeats that its deadlines bring, and what it is told
+//! of gaps; commands and polls bring [`ANSWERED_PER_BYTE`] bytes for each of theirs. Nothing that a
+//! peer sends can panic.
 //!
-//! Left to the shard: not to read while the subscription is pending ([`Session::takes_input`]) or
-//! while too much of `out` has yet to leave.
+//! Left to the shard: not to read while [`Session::takes_input`] says no, nor while too much of `out`
+//! has yet to leave.
 #![forbid(unsafe_code)]
 
+mod commands;
+mod module;
+mod poll;
+mod reading;
 mod request;
 mod rules;
+mod step;
+mod streams;
 
 pub use rules::Rules;
+pub use step::{Call, Delivery, NotPublished, Reads, Refused, Step};
 
 use std::{mem, time::Duration};
 
-use request::{Grant, grant};
+use commands::Conversation;
+use poll::Poll;
+use request::{Answer, Grant, grant};
+use streams::Streams;
 
 use crate::{
     close::CloseReason,
-    frame::Format,
+    frame::{Format, PayloadKind},
     ids::{ChannelName, Tick},
     limits::{CLOSING_SECONDS_MAX, RECEIVE_BYTES, TICK_MS},
     wire::{
         http::{self, HttpError},
         sse,
-        websocket::{self, Decoder, Event},
+        websocket::{self, Decoder, Event, Limits},
     },
 };
 
@@ -37,26 +51,9 @@ use crate::{
 /// the peer has sent.
 pub const ANSWERS_MAX: usize = 1024;
 
-/// What the shard is to do next, after flushing what was appended to `out`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[must_use]
-pub enum Step {
-    /// Nothing more to do; wait for input or the deadline.
-    Wait,
-    /// The request is accepted. Subscribe, and call [`Session::on_live`] when the subscription is
-    /// live; nothing may be sent before.
-    Subscribe {
-        /// What to.
-        channel: ChannelName,
-        /// How the subscriber reads it.
-        format: Format,
-    },
-    /// Flush `out`, then finish sending (`SHUT_WR`), read and discard until the end or the closing
-    /// time-out, then close.
-    Finish(CloseReason),
-    /// Close at once.
-    Drop(CloseReason),
-}
+/// Bytes that a session of commands, or of polls, writes for each byte that the peer has sent, at
+/// most: an empty message of six bytes is told what would have been right.
+pub const ANSWERED_PER_BYTE: usize = 32;
 
 /// The conversation with one peer.
 #[derive(Debug)]
@@ -78,12 +75,21 @@ enum Phase {
     Request(Option<Box<Kept>>),
     /// Accepted; the subscription is not yet live.
     Pending(Box<Pending>),
-    /// Established: a subscriber, or an echo.
+    /// Established: a subscriber of one channel, or an echo.
     WebSocket { decoder: Decoder, pinged: bool, echo: bool },
-    /// Established: an event stream.
+    /// Established: an event stream of one channel.
     Sse,
-    /// The last bytes have been written; input is discarded.
-    Closing(CloseReason),
+    /// Established: `stentor.v1`.
+    Commands(Box<Conversation>),
+    /// An event stream of several channels, established once all are live.
+    Streams(Box<Streams>),
+    /// A long-poll that has yet to be answered.
+    Poll(Box<Poll>),
+    /// A long-poll was answered; nothing was heard since.
+    Idle,
+    /// The last bytes have been written; input is discarded. One that is patient may take as long
+    /// for them as any other may take nothing.
+    Closing { reason: CloseReason, patient: bool },
 }
 
 /// The start of a request head.
@@ -94,9 +100,9 @@ struct Kept {
 
 #[derive(Debug)]
 struct Pending {
-    format: Format,
+    channel: ChannelName,
     /// Grants the request.
-    answer: Vec<u8>,
+    answer: Answer,
     /// What the peer sent right behind its request.
     rest: Vec<u8>,
 }
@@ -122,32 +128,21 @@ impl Session {
                 let kept = kept.take();
                 self.on_request(kept, bytes, now, rules, out)
             }
-            Phase::Pending(pending) if pending.rest.len() + bytes.len() > RECEIVE_BYTES => {
-                self.drop_now(CloseReason::Policy)
-            }
-            Phase::Pending(pending) => {
-                pending.rest.extend_from_slice(bytes);
-                Step::Wait
-            }
-            Phase::WebSocket { .. } => self.on_frames(bytes, now, rules, out),
-            Phase::Sse | Phase::Closing(_) => Step::Wait,
-        }
-    }
-
-    /// The subscription is live: writes the answer, then handles what was kept meanwhile.
-    pub fn on_live(&mut self, now: Tick, rules: &Rules, out: &mut Vec<u8>) -> Step {
-        let Phase::Pending(pending) = &mut self.phase else {
-            return Step::Wait;
-        };
-        let Pending { format, answer, rest } = mem::replace(&mut **pending, Pending::EMPTY);
-        out.extend_from_slice(&answer);
-        match format {
-            Format::WebSocket | Format::Json => self.open_websocket(false, &rest, now, rules, out),
-            Format::Sse => {
-                self.phase = Phase::Sse;
+            Phase::Idle => {
                 self.since = now;
-                Step::Wait
+                self.on_request(None, bytes, now, rules, out)
             }
+            Phase::Pending(pending) => match keep(&mut pending.rest, bytes) {
+                true => Step::Wait,
+                false => self.drop_now(CloseReason::Policy),
+            },
+            Phase::Poll(poll) => match keep(&mut poll.rest, bytes) {
+                true => Step::Wait,
+                false => self.drop_now(CloseReason::Policy),
+            },
+            Phase::WebSocket { .. } => self.on_frames(bytes, now, rules, out),
+            Phase::Commands(_) => self.on_commands(bytes, now, rules, out),
+            Phase::Sse | Phase::Streams(_) | Phase::Closing { .. } => Step::Wait,
         }
     }
 
@@ -155,7 +150,7 @@ impl Session {
     /// subscriber that has gone looks the same, so it counts as gone.
     pub fn on_end(&mut self) -> Step {
         match self.phase {
-            Phase::Closing(reason) => Step::Drop(reason),
+            Phase::Closing { reason, .. } => Step::Drop(reason),
             _ => self.drop_now(CloseReason::PeerLeft),
         }
     }
@@ -170,22 +165,25 @@ impl Session {
         out: &mut Vec<u8>,
     ) -> Step {
         match (&self.phase, reason) {
-            (Phase::Closing(_), _) => return Step::Wait,
+            (Phase::Closing { .. }, _) => return Step::Wait,
             // One cannot hear an answer, the other's socket has no room for it.
             (_, CloseReason::PeerLeft | CloseReason::PeerStalled) => return self.drop_now(reason),
-            (Phase::Request(_) | Phase::Pending(_), _) => match http_error(reason, rules) {
+            (Phase::Idle, _) => {}
+            (Phase::WebSocket { .. } | Phase::Commands(_), _) => {
+                websocket::write_close(reason, out);
+            }
+            (phase, _) if phase.is_event_stream() => out.extend_from_slice(sse::END),
+            _ => match http_error(reason, rules) {
                 Some(error) => error.write(out),
                 None => return self.drop_now(reason),
             },
-            (Phase::WebSocket { .. }, _) => websocket::write_close(reason, out),
-            (Phase::Sse, _) => out.extend_from_slice(sse::END),
         }
         self.finish(reason, now)
     }
 
     /// Publications were sent, so no heartbeat is due on an event stream.
     pub fn on_delivered(&mut self, now: Tick) {
-        if let Phase::Sse = self.phase {
+        if self.phase.is_event_stream() {
             self.since = now;
         }
     }
@@ -198,8 +196,9 @@ impl Session {
     /// A socket that was full has taken something, so the peer lives. If it is full again, the
     /// shard says so again.
     pub fn on_progress(&mut self, now: Tick) {
-        let is_slow = matches!(self.phase, Phase::Closing(CloseReason::PeerTooSlow));
-        if self.blocked_since.take().is_some() && (self.is_live() || is_slow) {
+        let is_closing = matches!(self.phase, Phase::Closing { patient: false, .. });
+        let is_pending = matches!(self.phase, Phase::Pending(_) | Phase::Poll(_));
+        if self.blocked_since.take().is_some() && !is_closing && !is_pending {
             self.since = now;
         }
     }
@@ -209,16 +208,22 @@ impl Session {
     /// A socket that is full is judged by what it takes alone: a ping could not reach its peer, and
     /// the pong that it owes may stand behind what the peer has not read.
     pub fn deadline(&self, rules: &Rules) -> Tick {
+        let handshake = self.since.after(rules.handshake_timeout);
         match (&self.phase, self.blocked_since) {
-            (Phase::Request(_) | Phase::Pending(_), _) => self.since.after(rules.handshake_timeout),
-            // Slow is what it is, and it is to hear why it ends.
-            (Phase::Closing(CloseReason::PeerTooSlow), Some(blocked_since)) => {
-                blocked_since.after(rules.stall_timeout)
+            (Phase::Pending(_), _) => handshake,
+            (Phase::Poll(poll), _) if poll.is_live() => self.since.after(poll.timeout),
+            (Phase::Poll(_), _) => handshake,
+            (Phase::Streams(streams), _) if !streams.is_live => handshake,
+            (Phase::Closing { patient: false, .. }, _) => {
+                self.since.after(Duration::from_secs(CLOSING_SECONDS_MAX))
             }
-            (Phase::Closing(_), _) => self.since.after(Duration::from_secs(CLOSING_SECONDS_MAX)),
             (_, Some(blocked_since)) => blocked_since.after(rules.stall_timeout),
-            (Phase::WebSocket { pinged: true, .. }, None) => self.since.after(rules.pong_timeout),
-            (Phase::WebSocket { .. } | Phase::Sse, None) => {
+            (Phase::Closing { .. }, None) => {
+                self.since.after(Duration::from_secs(CLOSING_SECONDS_MAX))
+            }
+            (Phase::Request(_) | Phase::Idle, None) => handshake,
+            (phase, None) if phase.is_pinged() => self.since.after(rules.pong_timeout),
+            (_, None) => {
                 let early = rules.ping_interval / 10 * u32::from(self.jitter) / (1 << 16);
                 together(self.since.after(rules.ping_interval - early), rules.ping_interval)
             }
@@ -230,49 +235,54 @@ impl Session {
         if now < self.deadline(rules) {
             return Step::Wait;
         }
-        match (&mut self.phase, self.blocked_since) {
-            (Phase::Request(_), _) => self.on_close(CloseReason::HandshakeTimeout, now, rules, out),
-            (Phase::Pending(_), _) => self.on_close(CloseReason::Overloaded, now, rules, out),
-            (Phase::Closing(reason), _) => Step::Drop(*reason),
-            (_, Some(_)) => self.drop_now(CloseReason::PeerStalled),
-            (Phase::WebSocket { pinged: true, .. }, None) => {
-                self.on_close(CloseReason::PeerSilent, now, rules, out)
+        let is_stalled = self.blocked_since.is_some();
+        match &mut self.phase {
+            Phase::Closing { reason, .. } => Step::Drop(*reason),
+            Phase::Poll(poll) if poll.is_live() => self.answer_poll(now, out),
+            Phase::Pending(_) | Phase::Poll(_) => {
+                self.on_close(CloseReason::Overloaded, now, rules, out)
             }
-            (Phase::WebSocket { pinged, .. }, None) => {
+            Phase::Streams(streams) if !streams.is_live => {
+                self.on_close(CloseReason::Overloaded, now, rules, out)
+            }
+            _ if is_stalled => self.drop_now(CloseReason::PeerStalled),
+            Phase::Request(_) => self.on_close(CloseReason::HandshakeTimeout, now, rules, out),
+            // It was not asked for anything, so it did nothing wrong.
+            Phase::Idle => self.on_close(CloseReason::PeerSilent, now, rules, out),
+            phase if phase.is_pinged() => self.on_close(CloseReason::PeerSilent, now, rules, out),
+            Phase::WebSocket { pinged, .. } => {
                 *pinged = true;
-                self.since = now;
-                out.extend_from_slice(websocket::PING);
-                Step::Wait
+                self.beat(websocket::PING, now, out)
             }
-            (Phase::Sse, None) => {
-                self.since = now;
-                out.extend_from_slice(sse::HEARTBEAT);
-                Step::Wait
+            Phase::Commands(talk) => {
+                talk.pinged = true;
+                self.beat(websocket::PING, now, out)
             }
+            Phase::Sse | Phase::Streams(_) => self.beat(sse::HEARTBEAT, now, out),
         }
     }
 
-    /// The format that this session's publications are sent in; `None` unless it is live.
-    pub fn format(&self) -> Option<Format> {
-        match self.phase {
-            Phase::WebSocket { echo: false, .. } => Some(Format::WebSocket),
-            Phase::Sse => Some(Format::Sse),
-            _ => None,
-        }
-    }
-
-    /// Whether the connection is to be read: always, but while a subscription is pending.
+    /// Whether the connection is to be read: always, but while what was asked for is pending. A poll
+    /// that has become live is read on although it wrote nothing, to notice that its client leaves.
     pub fn takes_input(&self) -> bool {
-        !matches!(self.phase, Phase::Pending(_))
+        match &self.phase {
+            Phase::Pending(_) => false,
+            Phase::Poll(poll) => poll.is_live(),
+            Phase::Streams(streams) => streams.is_live,
+            Phase::Commands(talk) => talk.takes_input(),
+            _ => true,
+        }
     }
 
     /// Whether the last bytes have been written.
     pub fn is_closing(&self) -> bool {
-        matches!(self.phase, Phase::Closing(_))
+        matches!(self.phase, Phase::Closing { .. })
     }
 
-    fn is_live(&self) -> bool {
-        matches!(self.phase, Phase::WebSocket { .. } | Phase::Sse)
+    fn beat(&mut self, sign: &[u8], now: Tick, out: &mut Vec<u8>) -> Step {
+        self.since = now;
+        out.extend_from_slice(sign);
+        Step::Wait
     }
 
     /// A head that comes whole in one read, as most do, is parsed where it is.
@@ -319,76 +329,145 @@ impl Session {
         out: &mut Vec<u8>,
     ) -> Step {
         match grant {
-            Grant::Subscribe { channel, format, answer } => {
-                let rest = if format == Format::WebSocket { rest.to_vec() } else { Vec::new() };
-                self.phase = Phase::Pending(Box::new(Pending { format, answer, rest }));
-                Step::Subscribe { channel, format }
+            Grant::Subscribe { channel, start, answer } => {
+                let format = answer.format();
+                let rest = if let Answer::Sse { .. } = answer { Vec::new() } else { rest.to_vec() };
+                let pending = Pending { channel: channel.clone(), answer, rest };
+                self.phase = Phase::Pending(Box::new(pending));
+                Step::Subscribe { channel, format, start }
+            }
+            Grant::Commands { answer, talk } => {
+                out.extend_from_slice(&answer);
+                self.phase = Phase::Commands(talk);
+                self.on_commands(rest, now, rules, out)
+            }
+            Grant::Streams(streams) => {
+                self.phase = Phase::Streams(streams);
+                Step::Call
+            }
+            Grant::Poll { channel, start, mut poll } => {
+                poll.rest = rest.to_vec();
+                self.phase = Phase::Poll(poll);
+                Step::Subscribe { channel, format: Format::Json, start }
             }
             Grant::Echo { answer } => {
                 out.extend_from_slice(&answer);
-                self.open_websocket(true, rest, now, rules, out)
+                let decoder = Decoder::default();
+                self.phase = Phase::WebSocket { decoder, pinged: false, echo: true };
+                self.on_frames(rest, now, rules, out)
             }
-            Grant::Preflight { answer } => {
+            Grant::Whole { answer } => {
                 out.extend_from_slice(&answer);
                 self.finish(CloseReason::PeerLeft, now)
             }
         }
     }
 
-    fn open_websocket(
-        &mut self,
-        echo: bool,
-        rest: &[u8],
-        now: Tick,
-        rules: &Rules,
-        out: &mut Vec<u8>,
-    ) -> Step {
-        self.phase = Phase::WebSocket { decoder: Decoder::default(), pinged: false, echo };
-        self.on_frames(rest, now, rules, out)
-    }
-
     /// Whatever comes shows that the peer lives, be it half a frame.
-    fn on_frames(&mut self, mut bytes: &[u8], now: Tick, rules: &Rules, out: &mut Vec<u8>) -> Step {
+    fn on_frames(&mut self, bytes: &[u8], now: Tick, rules: &Rules, out: &mut Vec<u8>) -> Step {
         let Phase::WebSocket { decoder, pinged, echo } = &mut self.phase else {
             return Step::Wait;
         };
         *pinged = false;
         self.since = now;
-        let limits = rules.limits(*echo);
-        loop {
-            match decoder.next(&mut bytes, &limits) {
-                Ok(None) => return Step::Wait,
-                Ok(Some(Event::Ping(payload))) => websocket::write_pong(&payload, out),
-                Ok(Some(Event::Pong(_))) => {}
-                Ok(Some(Event::Message(kind, payload))) => {
-                    websocket::write_message(kind, &payload, out);
-                }
-                Ok(Some(Event::Close(code))) => {
-                    websocket::write_close_echo(code, out);
-                    return self.finish(CloseReason::PeerLeft, now);
-                }
-                Err(fault) => {
-                    websocket::write_close_text(fault.reason(), &fault.to_string(), out);
-                    return self.finish(fault.reason(), now);
-                }
-            }
+        let repeat = |kind, payload: Vec<u8>, out: &mut Vec<u8>| {
+            websocket::write_message(kind, &payload, out);
+            None
+        };
+        match converse(decoder, bytes, &rules.limits(*echo), out, repeat) {
+            Some(reason) => self.finish(reason, now),
+            None => Step::Wait,
+        }
+    }
+
+    /// The same, where messages are commands.
+    fn on_commands(&mut self, bytes: &[u8], now: Tick, rules: &Rules, out: &mut Vec<u8>) -> Step {
+        let Phase::Commands(talk) = &mut self.phase else { return Step::Wait };
+        talk.pinged = false;
+        self.since = now;
+        let mut decoder = mem::take(&mut talk.decoder);
+        let carry_out =
+            |kind, message: Vec<u8>, out: &mut Vec<u8>| talk.on_message(kind, &message, rules, out);
+        let ended = converse(&mut decoder, bytes, &rules.command_limits(), out, carry_out);
+        talk.decoder = decoder;
+        match ended {
+            Some(reason) => self.finish(reason, now),
+            None if talk.has_calls() => Step::Call,
+            None => Step::Wait,
         }
     }
 
     fn finish(&mut self, reason: CloseReason, now: Tick) -> Step {
-        self.phase = Phase::Closing(reason);
+        // Slow is what it is, and it is to hear why it ends.
+        let patient = reason == CloseReason::PeerTooSlow;
+        self.phase = Phase::Closing { reason, patient };
         self.since = now;
         Step::Finish(reason)
     }
 
     fn drop_now(&mut self, reason: CloseReason) -> Step {
-        self.phase = Phase::Closing(reason);
+        self.phase = Phase::Closing { reason, patient: false };
         Step::Drop(reason)
     }
 }
 
-impl Pending {
-    const EMPTY: Pending = Pending { format: Format::Sse, answer: Vec::new(), rest: Vec::new() };
+impl Phase {
+    fn is_event_stream(&self) -> bool {
+        match self {
+            Phase::Sse => true,
+            Phase::Streams(streams) => streams.is_live,
+            _ => false,
+        }
+    }
+
+    fn is_pinged(&self) -> bool {
+        match self {
+            Phase::WebSocket { pinged, .. } => *pinged,
+            Phase::Commands(talk) => talk.pinged,
+            _ => false,
+        }
+    }
+}
+
+/// Takes frames apart and answers what RFC 6455 alone demands; messages are left to `on_message`,
+/// which may end the conversation. A reason is why it ended, which has been said.
+fn converse(
+    decoder: &mut Decoder,
+    mut bytes: &[u8],
+    limits: &Limits,
+    out: &mut Vec<u8>,
+    mut on_message: impl FnMut(PayloadKind, Vec<u8>, &mut Vec<u8>) -> Option<CloseReason>,
+) -> Option<CloseReason> {
+    loop {
+        match decoder.next(&mut bytes, limits) {
+            Ok(None) => return None,
+            Ok(Some(Event::Ping(payload))) => websocket::write_pong(&payload, out),
+            Ok(Some(Event::Pong(_))) => {}
+            Ok(Some(Event::Message(kind, payload))) => {
+                let ended = on_message(kind, payload, out);
+                if ended.is_some() {
+                    return ended;
+                }
+            }
+            Ok(Some(Event::Close(code))) => {
+                websocket::write_close_echo(code, out);
+                return Some(CloseReason::PeerLeft);
+            }
+            Err(fault) => {
+                websocket::write_close_text(fault.reason(), &fault.to_string(), out);
+                return Some(fault.reason());
+            }
+        }
+    }
+}
+
+/// Keeps what came too early, up to one read; whether there was room.
+fn keep(kept: &mut Vec<u8>, bytes: &[u8]) -> bool {
+    let fits = kept.len() + bytes.len() <= RECEIVE_BYTES;
+    if fits {
+        kept.extend_from_slice(bytes);
+    }
+    fits
 }
 
 /// Moves a ping to the second's beginning, so that those of one second leave, and their answers

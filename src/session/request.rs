@@ -1,12 +1,15 @@
 //! From a request head to what it asks for and the answer that will grant it.
 
-use super::Rules;
+use std::time::Duration;
+
+use super::{Rules, commands::Conversation, module, poll::Poll, streams::Streams};
 use crate::{
     frame::Format,
     ids::ChannelName,
+    resume::{Begun, Start},
     wire::{
         handshake,
-        http::{HttpError, Request},
+        http::{HttpError, Request, begun_headers},
         route::{Route, route, write_preflight},
         sse,
     },
@@ -15,32 +18,95 @@ use crate::{
 /// What a request that can be granted leads to, with the bytes that grant it.
 pub(super) enum Grant {
     /// Once the subscription is live, send the answer.
-    Subscribe { channel: ChannelName, format: Format, answer: Vec<u8> },
+    Subscribe { channel: ChannelName, start: Start, answer: Answer },
+    /// Send the answer, then take commands.
+    Commands { answer: Vec<u8>, talk: Box<Conversation> },
+    /// Once all subscriptions are live, send the answer.
+    Streams(Box<Streams>),
+    /// Once there is something, or it is time, send the answer.
+    Poll { channel: ChannelName, start: Start, poll: Box<Poll> },
     /// Send the answer, then repeat every message.
     Echo { answer: Vec<u8> },
     /// Send the answer and end.
-    Preflight { answer: Vec<u8> },
+    Whole { answer: Vec<u8> },
+}
+
+/// The answer to a request for one channel, up to what its beginning will say.
+#[derive(Debug)]
+pub(super) enum Answer {
+    /// A WebSocket, with its accept key.
+    WebSocket { accept_key: String, asked: bool },
+    /// An event stream, for this page.
+    Sse { origin: Option<String>, retry: Duration, asked: bool },
+}
+
+impl Answer {
+    pub(super) fn format(&self) -> Format {
+        match self {
+            Answer::WebSocket { .. } => Format::WebSocket,
+            Answer::Sse { .. } => Format::Sse,
+        }
+    }
+
+    pub(super) fn write(&self, channel: &ChannelName, begun: &Begun, out: &mut Vec<u8>) {
+        match self {
+            Answer::WebSocket { accept_key, asked } => {
+                handshake::write_accept(accept_key, &begun_headers(begun, *asked), out);
+            }
+            Answer::Sse { origin, retry, asked } => {
+                sse::write_head(origin.as_deref(), &begun_headers(begun, *asked), out);
+                let id = begun.position.to_string();
+                sse::write_first(*retry, &id, out);
+                if let Some(gap) = &begun.gap {
+                    sse::write_gap(&id, channel, gap, out);
+                }
+            }
+        }
+    }
 }
 
 /// Decides about one request.
 pub(super) fn grant(request: &Request<'_>, rules: &Rules) -> Result<Grant, HttpError> {
     let mut answer = Vec::new();
     match route(request, &rules.allowed_origins, rules.echo)? {
-        Route::WebSocket(channel) => {
-            handshake::write_accept(&handshake::accept_key(request)?, &mut answer);
-            Ok(Grant::Subscribe { channel, format: Format::WebSocket, answer })
+        Route::WebSocket(channel, start) => {
+            let (accept_key, asked) = (handshake::accept_key(request)?, is_asked(start));
+            let answer = Answer::WebSocket { accept_key, asked };
+            Ok(Grant::Subscribe { channel, start, answer })
         }
-        Route::Sse { channel, origin } => {
-            sse::write_head(origin, rules.sse_retry, &mut answer);
-            Ok(Grant::Subscribe { channel, format: Format::Sse, answer })
+        Route::Commands(channels) => {
+            let protocol = format!("Sec-WebSocket-Protocol: {}\r\n", handshake::SUBPROTOCOL);
+            handshake::write_accept(&handshake::accept_key(request)?, &protocol, &mut answer);
+            Ok(Grant::Commands { answer, talk: Box::new(Conversation::new(channels)) })
+        }
+        Route::Sse { channel, start, origin } => {
+            let (origin, retry) = (origin.map(str::to_owned), rules.sse_retry);
+            let answer = Answer::Sse { origin, retry, asked: is_asked(start) };
+            Ok(Grant::Subscribe { channel, start, answer })
+        }
+        Route::Streams { channels, origin } => {
+            Ok(Grant::Streams(Box::new(Streams::new(channels, origin))))
+        }
+        Route::Poll(asked) => {
+            let poll = Box::new(Poll::new(&asked, rules.poll_timeout_max));
+            Ok(Grant::Poll { channel: asked.channel, start: asked.start, poll })
         }
         Route::Echo => {
-            handshake::write_accept(&handshake::accept_key(request)?, &mut answer);
+            handshake::write_accept(&handshake::accept_key(request)?, "", &mut answer);
             Ok(Grant::Echo { answer })
+        }
+        Route::ClientModule { known } => {
+            module::write(known, &mut answer);
+            Ok(Grant::Whole { answer })
         }
         Route::Preflight { origin } => {
             write_preflight(origin, &mut answer);
-            Ok(Grant::Preflight { answer })
+            Ok(Grant::Whole { answer })
         }
     }
+}
+
+/// Whether the client is to be told if everything missed was recovered.
+pub(super) fn is_asked(start: Start) -> bool {
+    matches!(start, Start::Since(_))
 }

@@ -2,10 +2,14 @@
 
 use std::time::Duration;
 
-use crate::wire::{route::Origins, websocket::Limits};
+use crate::{
+    limits::COMMAND_BYTES,
+    policy::Policies,
+    wire::{route::Origins, websocket::Limits},
+};
 
 /// The settings that sessions live by.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Rules {
     /// Bytes in the largest request head.
     pub head_max: usize,
@@ -30,6 +34,14 @@ pub struct Rules {
     pub retry_after: Duration,
     /// How long an event source waits before it connects again.
     pub sse_retry: Duration,
+    /// How channels live; sessions ask who may publish.
+    pub policies: Policies,
+    /// Channels that one connection may read. The shard sees to it.
+    pub subscriptions_max: u32,
+    /// The longest that a long-poll waits.
+    pub poll_timeout_max: Duration,
+    /// Bytes of payload in the largest publication.
+    pub publication_max: usize,
 }
 
 impl Default for Rules {
@@ -51,6 +63,11 @@ impl Default for Rules {
             retry_after: Duration::from_secs(5),
             // Browsers' own default is about the same.
             sse_retry: Duration::from_secs(3),
+            policies: Policies::default(),
+            subscriptions_max: 128,
+            // Common proxies cut what is idle for 60 s.
+            poll_timeout_max: Duration::from_secs(60),
+            publication_max: 1024 * 1024,
         }
     }
 }
@@ -59,5 +76,14 @@ impl Rules {
     /// What a client on this kind of endpoint may send.
     pub(super) fn limits(&self, messages: bool) -> Limits {
         Limits { messages, frame_max: self.frame_max, message_max: self.message_max }
+    }
+
+    /// What a client of `stentor.v1` may send: where nobody may publish, commands alone. Text that
+    /// is full of quotes or line ends takes twice its bytes as JSON.
+    pub(super) fn command_limits(&self) -> Limits {
+        let publishes = self.policies.iter().any(|(.., policy)| policy.publish);
+        let payload = if publishes { 2 * self.publication_max } else { 0 };
+        let limits = self.limits(true);
+        Limits { message_max: limits.message_max.min(payload + COMMAND_BYTES), ..limits }
     }
 }

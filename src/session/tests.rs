@@ -1,11 +1,25 @@
 use super::*;
+use crate::{
+    ids::{Epoch, Offset, Position},
+    resume::{Begun, Start},
+};
+
+mod commands;
+mod polls;
+mod protocol;
+mod resuming;
+mod streams;
 
 /// The example of RFC 6455 §1.3.
 pub(super) const WS: &str = "GET /ws/news HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
      Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 pub(super) const SSE: &str = "GET /sse/news HTTP/1.1\r\nHost: h\r\n\r\n";
-const SWITCHED: &str = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-     Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+pub(super) const SWITCHED: &str = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+     Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nStentor-Position: e-4\r\n\r\n";
+
+/// How subscriptions begin where a test does not say otherwise.
+const BEGUN: Begun =
+    Begun { position: Position { epoch: Epoch(0xe), offset: Offset(4) }, gap: None };
 
 /// A session with what it writes, what it said last, and a clock that tests move.
 pub(super) struct Bench {
@@ -37,7 +51,7 @@ impl Bench {
     }
 
     pub(super) fn go_live(&mut self) -> Step {
-        self.session.on_live(self.now, &self.rules, &mut self.out)
+        self.session.on_live(&BEGUN, self.now, &self.rules, &mut self.out)
     }
 
     pub(super) fn close(&mut self, reason: CloseReason) -> Step {
@@ -45,7 +59,7 @@ impl Bench {
     }
 
     /// Lets the clock run to the deadline, and one tick before it checks that nothing happens.
-    fn deadline(&mut self) -> Step {
+    pub(super) fn deadline(&mut self) -> Step {
         let (due, before) = (self.session.deadline(&self.rules), self.out.clone());
         let early = Tick(due.0 - 1);
         assert_eq!(self.session.on_deadline(early, &self.rules, &mut self.out), Step::Wait);
@@ -55,7 +69,7 @@ impl Bench {
     }
 
     /// Seconds from now until the deadline.
-    fn seconds_left(&self) -> f64 {
+    pub(super) fn seconds_left(&self) -> f64 {
         f64::from(self.session.deadline(&self.rules).0 - self.now.0) / 10.0
     }
 
@@ -63,7 +77,7 @@ impl Bench {
         self.now.0 += seconds * 10;
     }
 
-    fn text(&mut self) -> String {
+    pub(super) fn text(&mut self) -> String {
         String::from_utf8(mem::take(&mut self.out)).unwrap()
     }
 
@@ -81,7 +95,7 @@ pub(super) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     [&[first, 0x80 | payload.len() as u8, 0, 0, 0, 0], payload].concat()
 }
 
-fn closed_with(code: u16, text: &str) -> Vec<u8> {
+pub(super) fn closed_with(code: u16, text: &str) -> Vec<u8> {
     [&[0x88, 2 + text.len() as u8], &code.to_be_bytes()[..], text.as_bytes()].concat()
 }
 
@@ -90,7 +104,7 @@ pub(super) fn echo_request() -> String {
 }
 
 fn subscribed(format: Format) -> Step {
-    Step::Subscribe { channel: ChannelName::new("news").unwrap(), format }
+    Step::Subscribe { channel: ChannelName::new("news").unwrap(), format, start: Start::Live }
 }
 
 /// From the request to the echoed close frame: nothing is sent before the subscription is live, and
@@ -127,7 +141,8 @@ fn an_event_stream_lives_and_ends() {
     assert_eq!(bench.go_live(), Step::Wait);
     let head = bench.text();
     assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
-    assert!(head.ends_with("\r\n\r\nd\r\nretry: 3000\n\n\r\n"), "{head}");
+    let beginning = "\r\nStentor-Position: e-4\r\n\r\n15\r\nretry: 3000\nid: e-4\n\n\r\n";
+    assert!(head.ends_with(beginning), "{head}");
     assert_eq!(bench.session.format(), Some(Format::Sse));
     assert_eq!(bench.bytes(vec![0xff; 10_000]), Step::Wait);
     assert!(bench.is_idle_without_memory());
@@ -182,7 +197,7 @@ fn subscribers_send_no_messages() {
 fn echo_repeats_messages() {
     let mut bench = Bench::new();
     assert_eq!(bench.bytes(echo_request()), Step::Wait);
-    assert_eq!(bench.text(), SWITCHED);
+    assert_eq!(bench.text(), SWITCHED.replace("Stentor-Position: e-4\r\n", ""));
     assert_eq!(bench.session.format(), None);
     let said = [frame(0x01, b"a"), frame(0x89, b"p"), frame(0x80, b"b"), frame(0x82, b"\xff")];
     assert_eq!(bench.bytes(said.concat()), Step::Wait);

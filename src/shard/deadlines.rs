@@ -16,7 +16,11 @@ impl<K: Kernel> Shard<K> {
     pub fn is_drained(&self) -> bool {
         let Some(since) = self.draining_since else { return false };
         let longest = self.setup.drain.window() + Duration::from_secs(2 * CLOSING_SECONDS_MAX + 1);
-        let is_done = self.is_deserted() && self.ingress().waiting() == 0 && self.held.is_empty();
+        let is_done = self.is_deserted()
+            && self.ingress().waiting() == 0
+            && self.held.is_empty()
+            && self.answers.is_empty()
+            && !self.home.awaits_journal();
         is_done || self.now.tick() >= since.after(longest)
     }
 

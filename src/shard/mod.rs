@@ -13,17 +13,21 @@
 #![forbid(unsafe_code)]
 
 mod admission;
+mod calls;
 mod deadlines;
 mod input;
 mod outbox;
 mod output;
 mod publications;
+mod questions;
 mod state;
+mod subscriptions;
 
 pub use admission::{Admission, Drain};
+pub use publications::JournalEnd;
 
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, HashSet, VecDeque},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -32,11 +36,13 @@ use crate::{
     close::CloseReason,
     counters::Counters,
     frame::Format,
-    hub::{Batch, Home, Joined, Lapped, Message, News, Notice, Views},
+    hub::{Batch, Home, HomeSetup, Message, Notice, Reader, Views, ViewsSetup},
     ids::{Epoch, ShardId, Slot, Tick},
     io::{Event, Exception, Interest, Kernel},
     limits::{CUT_FRAME_BYTES_MAX, MESSAGES_PER_TURN_MAX, PINGED_TOGETHER, TICK_MS},
-    mesh::{Ingress, Mesh, Parking},
+    mesh::{Ingress, Mesh, Parking, Questions},
+    policy::Policies,
+    report::Question,
     session::{Rules, Session, Step},
     timers::Wheel,
 };
@@ -57,6 +63,14 @@ pub struct Setup {
     pub mesh: Mesh<Message>,
     /// Publications from outside, an entry per shard.
     pub ingresses: Arc<[Ingress]>,
+    /// Questions from outside, an entry per shard.
+    pub questions: Arc<[Questions<Question>]>,
+    /// The way to the disk, where a journal is kept.
+    pub journal: Option<JournalEnd>,
+    /// How channels live.
+    pub policies: Policies,
+    /// When the server started, in milliseconds since 1970.
+    pub started_ms: u64,
     /// Counters, an entry per shard.
     pub counters: Arc<[Counters]>,
     /// How others know that it sleeps.
@@ -88,6 +102,14 @@ pub struct Shard<K> {
     /// Connections whose deadline has come.
     expired: VecDeque<Slot>,
     held: Held,
+    /// Publications of subscribers here that their homes have yet to answer, by ticket: whose, and
+    /// the session's number for it.
+    calls: HashMap<u64, (Slot, u32)>,
+    last_call: u64,
+    /// Answers to subscribers elsewhere that have yet to be told.
+    answers: VecDeque<(ShardId, Message)>,
+    /// Readers that are to leave as soon as they have begun.
+    leaving: HashSet<Reader>,
     connections: u32,
     draining_since: Option<Tick>,
     accepting: bool,
@@ -124,14 +146,24 @@ impl<K: Kernel> Shard<K> {
     /// A shard without connections.
     pub fn new(kernel: K, setup: Setup) -> Self {
         let slots = kernel.slots();
+        let home = HomeSetup {
+            epoch: setup.epoch,
+            journal: setup.journal.as_ref().map(|journal| journal.epoch),
+            shards: setup.mesh.shards(),
+            policies: setup.policies.clone(),
+            channels_max: setup.channels_max,
+            lag_bytes_max: setup.lag_bytes_max,
+        };
+        let views = ViewsSetup {
+            shard: setup.id,
+            slots,
+            policies: setup.policies.clone(),
+            lag_bytes_max: setup.lag_bytes_max,
+            subscriptions_max: setup.rules.subscriptions_max,
+        };
         Shard {
-            home: Home::new(
-                setup.epoch,
-                setup.mesh.shards(),
-                setup.channels_max,
-                setup.lag_bytes_max,
-            ),
-            views: Views::new(slots, setup.lag_bytes_max),
+            home: Home::new(home),
+            views: Views::new(views),
             sessions: (0..slots).map(|_| Session::new(Tick(0), 0)).collect(),
             states: vec![State::default(); slots as usize],
             wheel: Wheel::new(slots),
@@ -140,6 +172,10 @@ impl<K: Kernel> Shard<K> {
             readable: VecDeque::new(),
             expired: VecDeque::new(),
             held: Held::default(),
+            calls: HashMap::new(),
+            last_call: 0,
+            answers: VecDeque::new(),
+            leaving: HashSet::new(),
             connections: 0,
             draining_since: None,
             accepting: false,
@@ -182,7 +218,10 @@ impl<K: Kernel> Shard<K> {
         self.follow_signals();
         let mut worked = self.take_events();
         worked |= self.take_messages();
+        worked |= self.take_landed();
         worked |= self.take_publications();
+        worked |= self.take_questions();
+        worked |= self.home.on_time(now.us);
         self.exchange();
         worked |= self.read();
         self.exchange();
@@ -262,27 +301,22 @@ impl<K: Kernel> Shard<K> {
     }
 
     fn on_message(&mut self, message: Message) {
-        if let Message::Interest { channel, said } = message {
-            return self.home.on_interest(&channel, said);
-        }
-        match self.views.on_message(message, self.outboxes.room()) {
-            News::Nothing => (),
-            News::Live(slots) => slots.iter().for_each(|slot| self.go_live(slot)),
-            News::Refused(slots) => {
-                slots.iter().for_each(|slot| self.end(slot, CloseReason::Overloaded));
+        let now_us = self.now.us;
+        match message {
+            Message::Interest { channel, said } => self.home.on_interest(&channel, said, now_us),
+            Message::Ask { channel, ask } => self.home.on_ask(channel, ask),
+            Message::Answered(answer) => self.on_answered(answer),
+            message => {
+                let news = self.views.on_message(message, self.outboxes.room(), now_us);
+                self.on_news(news);
             }
-            News::Lapped(lapped) => lapped.into_iter().for_each(|lapped| self.on_lapped(lapped)),
         }
-    }
-
-    fn on_lapped(&mut self, Lapped { slot, rest }: Lapped) {
-        self.keep_rest(slot, rest);
-        self.end(slot, CloseReason::PeerTooSlow);
     }
 
     /// Tells homes and views what they are owed, here and elsewhere; at most one wake-up each.
     fn exchange(&mut self) {
-        let Shard { setup, views, home, scratch, .. } = self;
+        self.tell_presence();
+        let Shard { setup, views, home, scratch, answers, .. } = self;
         let (me, mesh) = (setup.id, &setup.mesh);
         let mut told = [0u64; 4];
         let mut local = std::mem::take(&mut scratch.local);
@@ -295,12 +329,18 @@ impl<K: Kernel> Shard<K> {
             mesh.inbox(target).push(message)
         };
         if views.owes() {
-            views.tell(me, |message| match &message {
-                Message::Interest { channel, .. } => {
+            views.tell(|message| match &message {
+                Message::Interest { channel, .. } | Message::Ask { channel, .. } => {
                     push(channel.bucket().home(mesh.shards()), message)
                 }
-                _ => unreachable!("views only tell of their interest"),
+                _ => unreachable!("views tell homes of nothing else"),
             });
+        }
+        while let Some((target, answer)) = answers.pop_front() {
+            if let Err(answer) = push(target, answer) {
+                answers.push_front((target, answer));
+                break;
+            }
         }
         if home.owes() {
             (0..mesh.shards()).map(ShardId).for_each(|target| {
@@ -329,23 +369,6 @@ impl<K: Kernel> Shard<K> {
         self.act(slot, step, &out);
     }
 
-    /// The subscription is live: the peer is told, and gets every publication from now on.
-    fn go_live(&mut self, slot: Slot) {
-        let mut out = Vec::new();
-        let now = self.now.tick();
-        let step = self.sessions[slot.index()].on_live(now, &self.setup.rules, &mut out);
-        if let Some(format) = self.sessions[slot.index()].format() {
-            self.count_live(slot, format);
-        }
-        self.act(slot, step, &out);
-    }
-
-    fn count_live(&mut self, slot: Slot, format: Format) {
-        let bits = State::LIVE | if format == Format::Sse { State::LIVE_SSE } else { 0 };
-        self.states[slot.index()].set(bits);
-        self.counters().subscribers[format.index()].add(1);
-    }
-
     /// Does what a session decided, after queueing what it wrote.
     fn act(&mut self, slot: Slot, step: Step, out: &[u8]) {
         if !self.states[slot.index()].is_open() {
@@ -354,14 +377,21 @@ impl<K: Kernel> Shard<K> {
         self.send_private(slot, out);
         match step {
             Step::Wait => self.schedule(slot),
+            Step::Call => {
+                self.schedule(slot);
+                self.carry_out(slot);
+            }
+            Step::Unsubscribe => {
+                self.schedule(slot);
+                let rest = self.views.leave_all(slot, 0);
+                self.keep_rest(slot, rest);
+            }
             Step::Subscribe { .. } if self.draining_since.is_some() => {
                 self.end(slot, CloseReason::ServerDraining);
             }
-            Step::Subscribe { channel, format } => {
+            Step::Subscribe { channel, format, start } => {
                 self.schedule(slot);
-                if self.views.join(slot, &channel, format) == Joined::Live {
-                    self.go_live(slot);
-                }
+                self.subscribe(slot, &channel, format, start);
             }
             Step::Finish(reason) => {
                 self.count_end(slot, reason);
@@ -370,11 +400,26 @@ impl<K: Kernel> Shard<K> {
                 self.make_ready(slot);
                 // Last, since it closes the connection if the rest is too much.
                 let room = self.outboxes.room().min(CUT_FRAME_BYTES_MAX);
-                let rest = self.views.leave(slot, room);
+                let rest = self.views.leave_all(slot, room);
                 self.keep_rest(slot, rest);
             }
             Step::Drop(reason) => self.close(slot, reason),
         }
+        let format = self.sessions[slot.index()].format();
+        self.count_format(slot, format);
+    }
+
+    /// Counts the connection as a subscriber of this format, and no more of another.
+    fn count_format(&mut self, slot: Slot, format: Option<Format>) {
+        let state = &mut self.states[slot.index()];
+        let was = state.format();
+        if was == format {
+            return;
+        }
+        state.set_format(format);
+        let subscribers = &self.counters().subscribers;
+        was.into_iter().for_each(|was| subscribers[was.index()].sub(1));
+        format.into_iter().for_each(|is| subscribers[is.index()].add(1));
     }
 
     fn count_end(&mut self, slot: Slot, reason: CloseReason) {
@@ -383,12 +428,7 @@ impl<K: Kernel> Shard<K> {
             return;
         }
         state.set(State::ENDED);
-        let was = *state;
         self.counters().on_closed(reason);
-        if was.has(State::LIVE) {
-            let format = if was.has(State::LIVE_SSE) { Format::Sse } else { Format::WebSocket };
-            self.counters().subscribers[format.index()].sub(1);
-        }
     }
 
     /// Closes a connection at once and forgets everything about it but that its slot is taken.
@@ -397,7 +437,9 @@ impl<K: Kernel> Shard<K> {
             return;
         }
         self.count_end(slot, reason);
+        self.count_format(slot, None);
         self.states[slot.index()].set(State::CLOSING);
+        self.forget_calls(slot);
         self.views.forget(slot);
         self.outboxes.remove(slot);
         self.wheel.cancel(slot);
@@ -427,6 +469,8 @@ impl<K: Kernel> Shard<K> {
         self.setup.parking.park();
         self.setup.mesh.inbox(self.setup.id).is_empty()
             && self.ingress().waiting() == 0
+            && self.setup.questions[usize::from(self.setup.id.0)].is_empty()
+            && self.setup.journal.as_ref().is_none_or(|journal| journal.landing.is_empty())
             && (self.draining_since.is_some() || !self.setup.drain.has_begun())
             && self.accepting == self.may_accept()
     }
@@ -437,14 +481,16 @@ impl<K: Kernel> Shard<K> {
         const RETRY: Duration = Duration::from_millis(1);
         /// In a drain, until others are done, too.
         const LOOK_AROUND: Duration = Duration::from_millis(TICK_MS);
-        if self.home.owes() || self.views.owes() {
+        let owes = self.home.owes() || self.views.owes() || self.home.owes_journal();
+        if owes || !self.answers.is_empty() {
             return Some(RETRY);
         }
         if self.draining_since.is_some() && self.connections == 0 {
             return Some(LOOK_AROUND);
         }
         let deadline_us = self.wheel.next().map(|next| u64::from(next.0) * TICK_MS * 1000);
-        let due_us = deadline_us.into_iter().chain(self.views.rest_ends()).min()?;
+        let others_us = self.views.rest_ends().into_iter().chain(self.home.next_due_us());
+        let due_us = deadline_us.into_iter().chain(others_us).min()?;
         Some(Duration::from_micros(due_us.saturating_sub(now.us)))
     }
 }

@@ -30,11 +30,11 @@ impl<K: Kernel> Shard<K> {
     pub(super) fn keep_rest(&mut self, slot: Slot, rest: Rest) {
         match rest {
             Rest::None => (),
-            Rest::Kept(rest) => {
+            Rest::Kept(rest) if rest.len() <= self.outboxes.room() => {
                 self.outboxes.put_rest(slot, rest);
                 self.views.hold(slot);
             }
-            Rest::TooMuch => self.close(slot, CloseReason::PeerTooSlow),
+            Rest::Kept(_) | Rest::TooMuch => self.close(slot, CloseReason::PeerTooSlow),
         }
     }
 
@@ -164,6 +164,7 @@ impl<K: Kernel> Shard<K> {
             if !batch.is_empty() {
                 self.send_swept(&batch);
             }
+            self.tend();
         }
         self.scratch.batch = batch;
         worked

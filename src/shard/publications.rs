@@ -1,15 +1,19 @@
 //! Publications from outside on their way into their channels.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
 
 use super::Shard;
-#[cfg(test)]
-use crate::mesh::Ticket;
 use crate::{
-    ids::ChannelName,
+    counters::Counters,
+    hub::{Durable, Published},
+    ids::{Bucket, ChannelName, Epoch},
     io::Kernel,
+    journal::{Landed, Landing, Record, Writer},
     limits::{PUBLICATION_BYTES_PER_TURN_MAX, PUBLICATIONS_PER_TURN_MAX},
-    mesh::{Accepted, Answer, Publish},
+    mesh::{Asker, Publish, Ticket},
 };
 
 /// Publications of channels that are congested: some shard cannot send them as fast as they come,
@@ -51,7 +55,30 @@ impl Held {
     }
 }
 
+/// A shard's end of the journal.
+pub struct JournalEnd {
+    /// The numbering of what it keeps.
+    pub epoch: Epoch,
+    /// The way to the disk.
+    pub writer: Writer,
+    /// What became of it.
+    pub landing: Arc<Landing>,
+}
+
 impl<K: Kernel> Shard<K> {
+    /// Takes what an earlier run had on disk, of buckets whose home this is: their last offsets, and
+    /// their records in order. To be called before the first turn.
+    pub fn restore(&mut self, bucket: Bucket, last: u64, records: Vec<Record>) {
+        for record in records {
+            let Record { offset, at_ms, channel, kind, payload, terms } = record;
+            let age_us = self.setup.started_ms.saturating_sub(at_ms).saturating_mul(1000);
+            let (asker, ticket) = (Asker::Nobody, Ticket(0));
+            let publish = Publish { asker, ticket, channel, kind, payload, terms };
+            self.home.restore(&publish, offset, 0, age_us);
+        }
+        self.home.restore_offset(bucket, last);
+    }
+
     /// Gives publications their positions, up to a turn's budget, and answers them: first those
     /// that were held back, then those that have come since.
     pub(super) fn take_publications(&mut self) -> bool {
@@ -59,11 +86,11 @@ impl<K: Kernel> Shard<K> {
         while taken < PUBLICATIONS_PER_TURN_MAX && bytes < PUBLICATION_BYTES_PER_TURN_MAX {
             let Some(publish) = self.next_publication() else { break };
             (taken, bytes) = (taken + 1, bytes + publish.payload.len());
-            self.publish(publish);
+            let published = self.home.publish(publish, self.now.us);
+            self.count(published);
         }
-        if taken > 0 {
-            self.ingress().flush_answers();
-        }
+        self.give_answers();
+        self.write_journal();
         taken > 0
     }
 
@@ -80,14 +107,65 @@ impl<K: Kernel> Shard<K> {
         }
     }
 
-    fn publish(&mut self, Publish { ticket, channel, payload, .. }: Publish) {
-        let published = self.home.publish(&channel, &payload);
-        let counters = self.counters();
-        counters.publications.add(1);
-        counters.publication_bytes.add(payload.len() as u64);
-        counters.encodings.add(u64::from(published.encodings));
-        let (position, subscribers) = (published.position, published.subscribers);
-        let accepted = Accepted { position, subscribers, repeated: false };
-        self.ingress().answer(Answer { ticket, outcome: Ok(accepted) });
+    /// Hears from the journal what is on disk.
+    pub(super) fn take_landed(&mut self) -> bool {
+        let Some(journal) = &self.setup.journal else { return false };
+        let (mut last, mut worked) = (None, false);
+        for _ in 0..PUBLICATIONS_PER_TURN_MAX {
+            let Some(landed) = journal.landing.take() else { break };
+            let Landed { bucket, offset, result, .. } = landed;
+            let published = self.home.on_landed(bucket, offset, result, self.now.us);
+            let counters = &self.setup.counters[usize::from(self.setup.id.0)];
+            count(counters, published);
+            last = Some(landed).filter(|_| result.is_ok()).or(last);
+            worked = true;
+        }
+        if let Some(Landed { bucket, offset, file_bytes, .. }) = last
+            && !journal.writer.is_compacting(bucket)
+            && let Some(floors) = self.home.compaction(bucket, file_bytes)
+        {
+            // Another may have begun meanwhile; then this one is not needed.
+            let _ = journal.writer.compact(self.setup.id, bucket, offset, floors);
+        }
+        self.give_answers();
+        worked
     }
+
+    fn write_journal(&mut self) {
+        let Some(journal) = self.setup.journal.as_ref().filter(|_| self.home.owes_journal()) else {
+            return;
+        };
+        let at_ms = self.setup.started_ms + self.now.us / 1000;
+        self.home.write(|durable| {
+            let Durable { offset, publish } = durable;
+            let Publish { asker, ticket, channel, kind, payload, terms } = publish;
+            let record = Record { offset, at_ms, channel, kind, payload, terms };
+            journal.writer.append(self.setup.id, record).map_err(|record| {
+                let Record { offset, channel, kind, payload, terms, .. } = record;
+                let publish = Publish { asker, ticket, channel, kind, payload, terms };
+                Durable { offset, publish }
+            })
+        });
+        journal.writer.wake();
+    }
+
+    fn give_answers(&mut self) {
+        let mut heard = false;
+        while let Some((asker, answer)) = self.home.next_answer() {
+            heard |= self.send_answer(asker, answer);
+        }
+        if heard {
+            self.ingress().flush_answers();
+        }
+    }
+
+    fn count(&self, published: Published) {
+        count(self.counters(), published);
+    }
+}
+
+fn count(counters: &Counters, published: Published) {
+    counters.publications.add(u64::from(published.publications));
+    counters.publication_bytes.add(published.bytes);
+    counters.encodings.add(u64::from(published.encodings));
 }

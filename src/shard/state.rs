@@ -1,5 +1,9 @@
 //! What a shard knows of a connection, in bits.
 
+use crate::frame::Format;
+
+const _: () = assert!(Format::ALL.len() < 4, "a format and none are two bits");
+
 /// What the shard knows of a slot beyond its session. Bits.
 #[derive(Clone, Copy, Default)]
 pub(super) struct State(u16);
@@ -17,13 +21,24 @@ impl State {
     pub const FINISH: u16 = 16;
     /// Given back to the kernel; waits for [`Event::Closed`].
     pub const CLOSING: u16 = 32;
-    /// Counted as a subscriber, of server-sent events if the second bit is set, too.
-    pub const LIVE: u16 = 64;
-    pub const LIVE_SSE: u16 = 128;
+    /// Counted as a subscriber of a format: two bits, none for none, else its number and one.
+    const FORMAT_SHIFT: u16 = 9;
+    const FORMAT: u16 = 3 << State::FORMAT_SHIFT;
     /// In the readable queue.
     pub const READABLE: u16 = 256;
     /// In some queue; outlives the connection, since queues are not searched at its end.
     pub const QUEUED: u16 = State::READY | State::READABLE;
+
+    /// The format as a subscriber of which it is counted.
+    pub fn format(self) -> Option<Format> {
+        let code = (self.0 & State::FORMAT) >> State::FORMAT_SHIFT;
+        code.checked_sub(1).map(|index| Format::ALL[usize::from(index)])
+    }
+
+    pub fn set_format(&mut self, format: Option<Format>) {
+        let code = format.map_or(0, |format| format.index() as u16 + 1);
+        self.0 = self.0 & !State::FORMAT | code << State::FORMAT_SHIFT;
+    }
 
     pub fn has(self, bit: u16) -> bool {
         self.0 & bit != 0

@@ -1,7 +1,7 @@
 //! The server's part of the WebSocket opening handshake (RFC 6455 §4.2).
 //!
-//! No subprotocol and no extension is negotiated: what is not named in the answer is not spoken, and
-//! clients go on without it (RFC 6455 §4.2.2, §9.1).
+//! One subprotocol is spoken, [`SUBPROTOCOL`], where the client offers it, and no extension: what is
+//! not named in the answer is not spoken, and clients go on without it (RFC 6455 §4.2.2, §9.1).
 
 use std::io::Write;
 
@@ -29,12 +29,21 @@ pub fn accept_key(request: &Request<'_>) -> Result<String, HttpError> {
     }
 }
 
-/// Appends the answer that turns the connection into a WebSocket (RFC 6455 §4.2.2).
-pub fn write_accept(accept_key: &str, out: &mut Vec<u8>) {
+/// The subprotocol of commands and several channels.
+pub const SUBPROTOCOL: &str = "stentor.v1";
+
+/// Whether the client offers [`SUBPROTOCOL`].
+pub fn offers_subprotocol(request: &Request<'_>) -> bool {
+    request.offers("Sec-WebSocket-Protocol", SUBPROTOCOL)
+}
+
+/// Appends the answer that turns the connection into a WebSocket (RFC 6455 §4.2.2), with further
+/// headers, each line ended.
+pub fn write_accept(accept_key: &str, headers: &str, out: &mut Vec<u8>) {
     write!(
         out,
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Accept: {accept_key}\r\n\r\n"
+         Sec-WebSocket-Accept: {accept_key}\r\n{headers}\r\n"
     )
     .expect("a Vec takes every write");
 }
@@ -91,13 +100,31 @@ mod tests {
         assert_eq!(broken("Sec-WebSocket-Key:", twice), error);
     }
 
-    /// The answer is exactly the bytes of §4.2.2, and offers neither subprotocol nor extension.
+    /// The answer is exactly the bytes of §4.2.2 with the headers that are given.
     #[test]
     fn the_answer_switches_protocols() {
         let mut out = Vec::new();
-        write_accept("KEY=", &mut out);
+        write_accept("KEY=", "A: b\r\n", &mut out);
         let expected = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\
-                        Connection: Upgrade\r\nSec-WebSocket-Accept: KEY=\r\n\r\n";
+                        Connection: Upgrade\r\nSec-WebSocket-Accept: KEY=\r\nA: b\r\n\r\n";
         assert_eq!(String::from_utf8(out).unwrap(), expected);
+    }
+
+    /// The subprotocol is found among others, and only as it is written: an answer must repeat what
+    /// was offered, letter by letter.
+    #[test]
+    fn the_subprotocol_is_offered_by_its_name() {
+        for (offered, expected) in [
+            ("stentor.v1", true),
+            ("graphql-ws, stentor.v1", true),
+            ("a\r\nSec-WebSocket-Protocol: stentor.v1", true),
+            ("Stentor.V1", false),
+            ("stentor.v2", false),
+        ] {
+            let head =
+                GOOD.replace("Host: h", &format!("Host: h\r\nSec-WebSocket-Protocol: {offered}"));
+            let request = parse(head.as_bytes(), 8192).unwrap().unwrap().0;
+            assert_eq!(offers_subprotocol(&request), expected, "{offered}");
+        }
     }
 }

@@ -10,7 +10,8 @@ use std::{io::Write, str, time::Duration};
 
 use httparse::{EMPTY_HEADER, Error, Header, Status};
 
-use crate::{ids::NotAChannel, limits::REQUEST_HEADERS_MAX};
+use super::query::QueryError;
+use crate::{ids::NotAChannel, limits::REQUEST_HEADERS_MAX, resume::Begun};
 
 /// The head of one request.
 #[derive(Debug)]
@@ -74,6 +75,20 @@ impl<'a> Request<'a> {
         tokens.any(|found| found.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
     }
 
+    /// Whether a header that is a comma-separated list has exactly this.
+    pub fn offers(&self, name: &str, token: &str) -> bool {
+        let mut tokens = self.values(name).flat_map(|value| value.split(|&byte| byte == b','));
+        tokens.any(|found| found.trim_ascii() == token.as_bytes())
+    }
+
+    /// Whether bytes of a body may follow the head, or the client will send no other request, so
+    /// that the connection cannot be used again.
+    pub fn is_last(&self) -> bool {
+        let has_body = self.values("Content-Length").any(|length| length.trim_ascii() != b"0")
+            || self.values("Transfer-Encoding").next().is_some();
+        has_body || self.has_token("Connection", "close")
+    }
+
     fn values(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
         let headers = self.headers[..self.header_count].iter();
         headers.filter(move |header| header.name.eq_ignore_ascii_case(name)).map(|h| h.value)
@@ -106,9 +121,21 @@ pub enum HttpError {
     /// The path names an endpoint, but what follows is not a channel.
     #[error(transparent)]
     Channel(#[from] NotAChannel),
+    /// The query, or a header that stands for one, is malformed.
+    #[error(transparent)]
+    Query(#[from] QueryError),
+    /// A WebSocket without a channel speaks `stentor.v1`, and this one does not.
+    #[error(
+        "name a channel, as in /ws/news, or offer Sec-WebSocket-Protocol: stentor.v1 and subscribe"
+    )]
+    NoSubprotocol,
+    /// More channels than one connection may read.
+    #[error("a connection may not read so many channels here; name fewer")]
+    TooManySubscriptions,
     /// Nothing is served at this path.
     #[error(
-        "nothing is here; subscribe at /ws/{{channel}} (WebSocket) or /sse/{{channel}} (events)"
+        "nothing is here; subscribe at /ws/{{channel}} (WebSocket), /sse/{{channel}} (events) or \
+         /poll/{{channel}} (JSON)"
     )]
     NoSuchPath,
     /// The path takes no such method; it takes these.
@@ -171,6 +198,9 @@ impl HttpError {
             | HttpError::NoHost
             | HttpError::BadHeader(_)
             | HttpError::Channel(_)
+            | HttpError::Query(_)
+            | HttpError::NoSubprotocol
+            | HttpError::TooManySubscriptions
             | HttpError::NoConnectionUpgrade
             | HttpError::WebSocketKey => (400, "Bad Request"),
             HttpError::Origin => (403, "Forbidden"),
@@ -222,6 +252,32 @@ impl HttpError {
                 format!("Retry-After: {}\r\n", retry_after.as_secs())
             }
             _ => String::new(),
+        }
+    }
+}
+
+/// The headers that let a page of another origin read an answer, each line ended.
+pub fn cors_headers(origin: Option<&str>) -> String {
+    let allow = |origin| {
+        format!(
+            "Access-Control-Allow-Origin: {origin}\r\nVary: Origin\r\n\
+             Access-Control-Expose-Headers: ETag, Stentor-Position, Stentor-Recovered, \
+             Stentor-Gap\r\n"
+        )
+    };
+    origin.map(allow).unwrap_or_default()
+}
+
+/// The headers that say how a subscription begins, each line ended; `asked` where it was to begin
+/// behind a position.
+pub fn begun_headers(begun: &Begun, asked: bool) -> String {
+    let position = format!("Stentor-Position: {}\r\n", begun.position);
+    match begun.gap {
+        _ if !asked => position,
+        None => format!("{position}Stentor-Recovered: true\r\n"),
+        Some(gap) => {
+            let (from, to) = (gap.from, gap.to);
+            format!("{position}Stentor-Recovered: false\r\nStentor-Gap: {from}..{to}\r\n")
         }
     }
 }

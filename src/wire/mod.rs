@@ -7,9 +7,13 @@
 //! Left to others: who is owed which bytes (`hub`), and what a connection does next (`session`).
 #![forbid(unsafe_code)]
 
+pub mod commands;
 pub mod handshake;
 pub mod http;
 pub mod json;
+pub mod poll;
+pub mod query;
+pub mod replies;
 pub mod route;
 pub mod sse;
 pub mod websocket;

@@ -1,34 +1,77 @@
 //! Which endpoint a request asks for, and whether its page may ask at all.
 //!
-//! The whole path behind an endpoint is the channel, slashes included, percent-decoded. The query is
-//! left alone. A browser sends the origin of the page with each request, and anyone's page can
-//! connect anywhere, so origins are checked here for WebSocket and SSE alike (RFC 6455 §10.2).
+//! The whole path behind an endpoint is the channel, slashes included, percent-decoded. A browser
+//! sends the origin of the page with each request, and anyone's page can connect anywhere, so
+//! origins are checked here for all endpoints alike (RFC 6455 §10.2).
 
-use std::{io::Write, net::IpAddr};
+use std::{io::Write, net::IpAddr, time::Duration};
 
-use super::http::{HttpError, Request};
-use crate::ids::ChannelName;
+use super::{
+    handshake,
+    http::{HttpError, Request},
+    query::{self, Query, QueryError},
+};
+use crate::{
+    ids::{ChannelName, Position},
+    resume::Start,
+};
 
 /// An endpoint that serves the request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Route<'a> {
-    /// `GET /ws/{channel}`: a subscription over WebSocket.
-    WebSocket(ChannelName),
-    /// `GET /sse/{channel}`: a subscription as server-sent events.
+    /// `GET /ws/{channel}`: one channel over WebSocket, payloads as they are.
+    WebSocket(ChannelName, Start),
+    /// `GET /ws` or `/ws/{channel}`, offering `stentor.v1`: commands over WebSocket, and channels to
+    /// begin with.
+    Commands(Vec<(ChannelName, Start)>),
+    /// `GET /sse/{channel}`: one channel as server-sent events.
     Sse {
         /// What to subscribe to.
         channel: ChannelName,
+        /// Where to begin.
+        start: Start,
         /// The page that asks, which the answer must name for its browser to show it.
         origin: Option<&'a str>,
     },
+    /// `GET /sse?channels=…`: several channels as server-sent events.
+    Streams {
+        /// What to subscribe to, and where to begin.
+        channels: Vec<(ChannelName, Start)>,
+        /// The page that asks.
+        origin: Option<&'a str>,
+    },
+    /// `GET /poll/{channel}`: what was published since, or the next, in one answer.
+    Poll(Poll<'a>),
     /// `GET /echo`: a WebSocket that answers each message with itself, for conformance tests.
     Echo,
-    /// `OPTIONS /sse/{channel}`: a browser asks on behalf of a page whether it may, or somebody
+    /// `GET /stentor.js`: the client's module. Anyone's page may have it.
+    ClientModule {
+        /// The tag of the version that the client has.
+        known: Option<&'a str>,
+    },
+    /// `OPTIONS` of what pages read: a browser asks on behalf of a page whether it may, or somebody
     /// else which methods there are.
     Preflight {
         /// The page.
         origin: Option<&'a str>,
     },
+}
+
+/// A long-poll.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Poll<'a> {
+    /// What to read.
+    pub channel: ChannelName,
+    /// Where to begin.
+    pub start: Start,
+    /// The position in the client's tag, which is where to begin.
+    pub tag: Option<Position>,
+    /// How long to wait, if the client says so.
+    pub timeout: Option<Duration>,
+    /// The page that asks.
+    pub origin: Option<&'a str>,
+    /// Whether the connection ends with the answer.
+    pub close: bool,
 }
 
 /// Finds the endpoint that the request asks for.
@@ -37,7 +80,7 @@ pub fn route<'a>(
     origins: &Origins,
     echo: bool,
 ) -> Result<Route<'a>, HttpError> {
-    let (authority, path) = split_target(request.target);
+    let (authority, path, query) = split_target(request.target);
     let endpoint = Endpoint::of(path, echo)?;
     endpoint.check_method(request.method)?;
     if request.minor_version == 0 {
@@ -45,15 +88,14 @@ pub fn route<'a>(
     }
     let host = request.only("Host")?.ok_or(HttpError::NoHost)?;
     let origin = request.only("Origin")?;
-    if !origins.allow(origin, authority.unwrap_or(host)) {
+    let is_for_all = matches!(endpoint, Endpoint::ClientModule);
+    if !is_for_all && !origins.allow(origin, authority.unwrap_or(host)) {
         return Err(HttpError::Origin);
     }
-    Ok(match (endpoint, origin) {
-        (Endpoint::WebSocket(channel), _) => Route::WebSocket(channel),
-        (Endpoint::Echo, _) => Route::Echo,
-        (Endpoint::Sse(_), origin) if request.method == "OPTIONS" => Route::Preflight { origin },
-        (Endpoint::Sse(channel), origin) => Route::Sse { channel, origin },
-    })
+    if request.method == "OPTIONS" {
+        return Ok(Route::Preflight { origin });
+    }
+    endpoint.route(&Query::parse(query)?, request, origin)
 }
 
 /// Appends the whole answer to OPTIONS: to a page's CORS preflight (Fetch standard, §3.2.3), or to
@@ -69,50 +111,100 @@ pub fn write_preflight(origin: Option<&str>, out: &mut Vec<u8>) {
         out,
         "HTTP/1.1 204 No Content\r\nAccess-Control-Allow-Origin: {origin}\r\nVary: Origin\r\n\
          Access-Control-Allow-Methods: GET\r\n\
-         Access-Control-Allow-Headers: Cache-Control, Last-Event-ID\r\n\
+         Access-Control-Allow-Headers: Cache-Control, If-None-Match, Last-Event-ID\r\n\
          Access-Control-Max-Age: 86400\r\nConnection: close\r\n\r\n"
     )
     .expect("a Vec takes every write");
 }
 
 enum Endpoint {
-    WebSocket(ChannelName),
-    Sse(ChannelName),
+    WebSocket(Option<ChannelName>),
+    Sse(Option<ChannelName>),
+    Poll(ChannelName),
     Echo,
+    ClientModule,
 }
 
 impl Endpoint {
     fn of(path: &str, echo: bool) -> Result<Self, HttpError> {
         if let Some(channel) = path.strip_prefix("/ws/") {
-            return Ok(Endpoint::WebSocket(ChannelName::decode(channel)?));
+            return Ok(Endpoint::WebSocket(Some(ChannelName::decode(channel)?)));
         }
         if let Some(channel) = path.strip_prefix("/sse/") {
-            return Ok(Endpoint::Sse(ChannelName::decode(channel)?));
+            return Ok(Endpoint::Sse(Some(ChannelName::decode(channel)?)));
         }
-        if echo && path == "/echo" {
-            return Ok(Endpoint::Echo);
+        if let Some(channel) = path.strip_prefix("/poll/") {
+            return Ok(Endpoint::Poll(ChannelName::decode(channel)?));
         }
-        Err(HttpError::NoSuchPath)
+        match path {
+            "/ws" => Ok(Endpoint::WebSocket(None)),
+            "/sse" => Ok(Endpoint::Sse(None)),
+            "/stentor.js" => Ok(Endpoint::ClientModule),
+            "/echo" if echo => Ok(Endpoint::Echo),
+            _ => Err(HttpError::NoSuchPath),
+        }
     }
 
     fn check_method(&self, method: &str) -> Result<(), HttpError> {
         match (self, method) {
-            (_, "GET") | (Endpoint::Sse(_), "OPTIONS") => Ok(()),
-            (Endpoint::Sse(_), _) => Err(HttpError::Method("GET, OPTIONS")),
+            (_, "GET") | (Endpoint::Sse(_) | Endpoint::Poll(_), "OPTIONS") => Ok(()),
+            (Endpoint::Sse(_) | Endpoint::Poll(_), _) => Err(HttpError::Method("GET, OPTIONS")),
             _ => Err(HttpError::Method("GET")),
         }
     }
+
+    fn route<'a>(
+        self,
+        query: &Query,
+        request: &Request<'a>,
+        origin: Option<&'a str>,
+    ) -> Result<Route<'a>, HttpError> {
+        Ok(match self {
+            Endpoint::WebSocket(Some(channel)) => {
+                let start = query.start()?;
+                match handshake::offers_subprotocol(request) {
+                    true => Route::Commands(vec![(channel, start)]),
+                    false => Route::WebSocket(channel, start),
+                }
+            }
+            Endpoint::WebSocket(None) => {
+                if !handshake::offers_subprotocol(request) {
+                    return Err(HttpError::NoSubprotocol);
+                }
+                Route::Commands(query.channels(None)?)
+            }
+            Endpoint::Sse(Some(channel)) => {
+                let start = query.start_or(request.only("Last-Event-ID")?)?;
+                Route::Sse { channel, start, origin }
+            }
+            Endpoint::Sse(None) => {
+                let channels = query.channels(request.only("Last-Event-ID")?)?;
+                if channels.is_empty() {
+                    return Err(QueryError::NoChannels.into());
+                }
+                Route::Streams { channels, origin }
+            }
+            Endpoint::Poll(channel) => {
+                let tag = request.only("If-None-Match")?.map(query::tag).transpose()?;
+                let start = tag.map_or_else(|| query.start(), |tag| Ok(Start::Since(tag)))?;
+                let (timeout, close) = (query.timeout()?, request.is_last());
+                Route::Poll(Poll { channel, start, tag, timeout, origin, close })
+            }
+            Endpoint::Echo => Route::Echo,
+            Endpoint::ClientModule => Route::ClientModule { known: request.only("If-None-Match")? },
+        })
+    }
 }
 
-/// The authority, if the target is in absolute form (RFC 9112 §3.2.2), and the path without query.
-fn split_target(target: &str) -> (Option<&str>, &str) {
-    let (target, _query) = target.split_once('?').unwrap_or((target, ""));
+/// The authority, if the target is in absolute form (RFC 9112 §3.2.2), the path, and the query.
+fn split_target(target: &str) -> (Option<&str>, &str, &str) {
+    let (target, query) = target.split_once('?').unwrap_or((target, ""));
     match target.split_once("://") {
         Some((scheme, rest)) if !scheme.contains('/') => {
             let path = rest.find('/').unwrap_or(rest.len());
-            (Some(&rest[..path]), &rest[path..])
+            (Some(&rest[..path]), &rest[path..], query)
         }
-        _ => (None, target),
+        _ => (None, target, query),
     }
 }
 

@@ -11,9 +11,11 @@ use data_encoding::BASE64;
 use httparse::{Status, parse_chunk_size};
 use memchr::{memchr2, memchr2_iter};
 
+use super::http::cors_headers;
 use crate::{
     frame::{PayloadKind, Publication},
-    ids::Position,
+    ids::{ChannelName, Position},
+    resume::Gap,
 };
 
 /// A chunk with a comment, which clients ignore: shows proxies and kernels that the stream lives.
@@ -22,18 +24,59 @@ pub const HEARTBEAT: &[u8] = b"3\r\n:\n\n\r\n";
 /// The last chunk: the stream is complete, and the client will connect again.
 pub const END: &[u8] = b"0\r\n\r\n";
 
-/// Appends the head of the response and a first chunk that tells the client how long to wait before
-/// it connects again. A page of another origin may read the stream only if `origin` names it.
-pub fn write_head(origin: Option<&str>, retry: Duration, out: &mut Vec<u8>) {
-    out.extend_from_slice(
-        b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-store\r\n\
-          X-Accel-Buffering: no\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n",
-    );
-    if let Some(origin) = origin {
-        write!(out, "Access-Control-Allow-Origin: {origin}\r\nVary: Origin\r\n").expect(MEMORY);
+/// Appends the head of the response, with further headers, each line ended. A page of another origin
+/// may read the stream only if `origin` names it.
+pub fn write_head(origin: Option<&str>, headers: &str, out: &mut Vec<u8>) {
+    let cors = cors_headers(origin);
+    write!(
+        out,
+        "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-store\r\n\
+         X-Accel-Buffering: no\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\
+         {cors}{headers}\r\n"
+    )
+    .expect(MEMORY);
+}
+
+/// Appends the first chunk: how long to wait before connecting again, and the id to do it with, which
+/// a client keeps although nothing is dispatched.
+pub fn write_first(retry: Duration, id: &str, out: &mut Vec<u8>) {
+    write_chunk(format!("retry: {}\nid: {id}\n\n", retry.as_millis()).as_bytes(), out);
+}
+
+/// Appends the event that tells of a gap.
+pub fn write_gap(id: &str, channel: &ChannelName, gap: &Gap, out: &mut Vec<u8>) {
+    let Gap { from, to } = gap;
+    let data = format!(r#"{{"channel":"{channel}","from":"{from}","to":"{to}"}}"#);
+    write_chunk(format!("event: gap\nid: {id}\ndata: {data}\n\n").as_bytes(), out);
+}
+
+/// Appends a publication as an event that names its channel; `;base64` behind the name says that
+/// the payload is in base64.
+pub fn write_event(
+    id: &str,
+    channel: &ChannelName,
+    kind: PayloadKind,
+    payload: &[u8],
+    out: &mut Vec<u8>,
+) {
+    let mut event = format!("id: {id}\nevent: {channel}").into_bytes();
+    match kind {
+        PayloadKind::Text | PayloadKind::Json => {
+            event.push(b'\n');
+            lines(payload).for_each(|line| event.extend([DATA, line, b"\n"].concat()));
+        }
+        PayloadKind::Binary => {
+            write!(event, ";base64\ndata: {}\n", BASE64.encode_display(payload)).expect(MEMORY);
+        }
     }
-    let hint = format!("retry: {}\n\n", retry.as_millis());
-    write!(out, "\r\n{:x}\r\n{hint}\r\n", hint.len()).expect(MEMORY);
+    event.push(b'\n');
+    write_chunk(&event, out);
+}
+
+fn write_chunk(content: &[u8], out: &mut Vec<u8>) {
+    write!(out, "{:x}\r\n", content.len()).expect(MEMORY);
+    out.extend_from_slice(content);
+    out.extend_from_slice(b"\r\n");
 }
 
 /// The exact number of bytes that [`encode`] fills.

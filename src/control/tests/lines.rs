@@ -66,7 +66,8 @@ fn streams_wait_for_a_slow_shard() {
 /// one stream takes no more than a quarter.
 #[test]
 fn streams_leave_room_for_others() {
-    let served = serve_shards(&[Shard::Stuck], 16, patient());
+    let settings = Settings { scrape_timeout: SHORT, ..patient() };
+    let served = serve_shards(&[Shard::Stuck], 16, settings);
     let body = "x\n".repeat(100);
     let mut streams = vec![served.send_post("/publish/a?lines", &body)];
     served.until_waiting(4);

@@ -9,6 +9,8 @@ mod bounds;
 mod lines;
 mod probes;
 mod publishing;
+mod questions;
+mod terms;
 
 use std::{
     io::{Read, Write},
@@ -29,7 +31,10 @@ use crate::{
     counters::Counters,
     ids::{Epoch, Offset, Position},
     io::Bell,
-    mesh::{Accepted, Answer, Ingress, Parking, Publish},
+    limits::QUESTIONS_MAX,
+    mesh::{Accepted, Answer, Ingress, Parking, Publish, Questions, Rejected},
+    policy::Policies,
+    report::Question,
 };
 
 /// How a fake shard goes about its work.
@@ -45,13 +50,14 @@ enum Shard {
     Stuck,
 }
 
-/// What shards were given, in the order of each channel.
-type Published = Arc<Mutex<Vec<(String, Vec<u8>)>>>;
+/// What shards were given, each channel's in its order.
+type Published = Arc<Mutex<Vec<Publish>>>;
 
 /// A control plane that serves until it is dropped.
 struct Served {
     address: SocketAddr,
     ingresses: Arc<[Ingress]>,
+    questions: Arc<[Questions<Question>]>,
     counters: Arc<[Counters]>,
     draining: watch::Sender<bool>,
     published: Published,
@@ -74,6 +80,15 @@ fn serve(shard: Shard, settings: Settings) -> Served {
 }
 
 fn serve_shards(shards: &[Shard], capacity: usize, settings: Settings) -> Served {
+    serve_policies(shards, capacity, settings, Policies::default())
+}
+
+fn serve_policies(
+    shards: &[Shard],
+    capacity: usize,
+    settings: Settings,
+    policies: Policies,
+) -> Served {
     let answered = Arc::new(Notify::new());
     let mut rooms = Vec::new();
     let new_ingress = |_: &Shard| {
@@ -84,20 +99,27 @@ fn serve_shards(shards: &[Shard], capacity: usize, settings: Settings) -> Served
         Ingress::new(capacity, parking, Arc::new(move || answered.notify_one()))
     };
     let ingresses: Arc<[Ingress]> = shards.iter().map(new_ingress).collect();
+    let questions: Arc<[Questions<Question>]> = rooms
+        .iter()
+        .map(|(parking, _)| Questions::new(QUESTIONS_MAX, Arc::clone(parking)))
+        .collect();
     let counters: Arc<[Counters]> = shards.iter().map(|_| Counters::default()).collect();
     let (published, over) = (Published::default(), Arc::new(AtomicBool::new(false)));
     let mut threads = Vec::new();
     for (n, (parking, rung)) in rooms.into_iter().enumerate() {
         let (ingresses, counters) = (Arc::clone(&ingresses), Arc::clone(&counters));
+        let questions = Arc::clone(&questions);
         let (published, over, shard) = (Arc::clone(&published), Arc::clone(&over), shards[n]);
         threads.push(thread::spawn(move || {
             while !over.load(Ordering::Relaxed) {
                 if shard != Shard::Stuck {
                     counters[n].turns.add(1);
                     turn(shard, &ingresses[n], &published);
+                    questions::answer_all(n, counters.len(), &questions[n]);
                 }
                 parking.park();
-                if shard == Shard::Stuck || ingresses[n].waiting() == 0 {
+                if shard == Shard::Stuck || (ingresses[n].waiting() == 0 && questions[n].is_empty())
+                {
                     let _ = rung.recv();
                 }
                 parking.unpark();
@@ -111,13 +133,15 @@ fn serve_shards(shards: &[Shard], capacity: usize, settings: Settings) -> Served
     let control = Control {
         settings,
         ingresses: Arc::clone(&ingresses),
+        questions: Arc::clone(&questions),
+        policies,
         counters: Arc::clone(&counters),
         answered,
         draining: is_draining,
     };
     threads.push(thread::spawn(move || run(control, listener, stopped)));
     let stop = Some(stop);
-    Served { address, ingresses, counters, draining, published, over, stop, threads }
+    Served { address, ingresses, questions, counters, draining, published, over, stop, threads }
 }
 
 fn run(control: Control, listener: std::net::TcpListener, stopped: oneshot::Receiver<()>) {
@@ -136,10 +160,7 @@ fn turn(shard: Shard, ingress: &Ingress, published: &Published) {
     }
     let take_max = if shard == Shard::Slow { 1 } else { usize::MAX };
     let mut taken: Vec<Publish> = std::iter::from_fn(|| ingress.take()).take(take_max).collect();
-    for publish in &taken {
-        let channel = publish.channel.as_str().to_owned();
-        published.lock().unwrap().push((channel, publish.payload.to_vec()));
-    }
+    published.lock().unwrap().extend(taken.iter().cloned());
     if wait_for > 0 {
         taken.sort_by_key(|publish| publish.ticket.0 % 7);
         taken.reverse();
@@ -150,12 +171,22 @@ fn turn(shard: Shard, ingress: &Ingress, published: &Published) {
     ingress.flush_answers();
 }
 
-/// An answer that tells which publication it is for, whatever order they were answered in.
+/// An answer that tells which publication it is for, whatever order they were answered in. What
+/// begins with the word for a refusal is refused.
 fn answer_to(publish: &Publish) -> Answer {
     let number = number_in(&publish.payload);
     let position = Position { epoch: Epoch(0xe), offset: Offset(u128::from(number)) };
-    let accepted = Accepted { position, subscribers: number + 1, repeated: false };
-    Answer { ticket: publish.ticket, outcome: Ok(accepted) }
+    let word = publish.payload.split(|byte| !byte.is_ascii_alphabetic()).next();
+    let accepted = Accepted { position, subscribers: number + 1, repeated: word == Some(b"again") };
+    let outcome = match word.unwrap_or(b"") {
+        b"stale" => Err(Rejected::Stale(number)),
+        b"keys" => Err(Rejected::TooManyKeys),
+        b"channels" => Err(Rejected::TooManyChannels),
+        b"full" => Err(Rejected::DiskFull),
+        b"failed" => Err(Rejected::JournalFailed),
+        _ => Ok(accepted),
+    };
+    Answer { ticket: publish.ticket, outcome }
 }
 
 /// The first decimal number in a payload, or 0.
@@ -229,8 +260,8 @@ impl Served {
     /// What was published to a channel, in order.
     fn payloads(&self, channel: &str) -> Vec<Vec<u8>> {
         let published = self.published.lock().unwrap();
-        let on_channel = published.iter().filter(|(name, _)| name == channel);
-        on_channel.map(|(_, payload)| payload.clone()).collect()
+        let on_channel = published.iter().filter(|publish| publish.channel.as_str() == channel);
+        on_channel.map(|publish| publish.payload.to_vec()).collect()
     }
 }
 
@@ -288,6 +319,7 @@ fn patient() -> Settings {
         lines_timeout: long,
         answer_timeout: long,
         ready_timeout: long,
+        scrape_timeout: long,
         stop_timeout: Duration::ZERO,
         ..Settings::default()
     }

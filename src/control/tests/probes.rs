@@ -35,9 +35,10 @@ fn a_stuck_shard_is_not_ready() {
 fn count(served: &Served) {
     for (n, shard) in served.counters.iter().enumerate() {
         let unit = 10_u64.pow(n as u32);
-        shard.connections.set(9 * unit);
+        shard.connections.set(10 * unit);
         shard.subscribers[0].set(5 * unit);
         shard.subscribers[1].set(3 * unit);
+        shard.subscribers[2].set(unit);
         shard.accepted.add(20 * unit);
         shard.publications.add(4 * unit);
         shard.publication_bytes.add(400 * unit);
@@ -47,6 +48,11 @@ fn count(served: &Served) {
         shard.busy_us.add(250_000);
         shard.on_sweep(200);
         shard.on_sweep(20_000_000);
+        shard.on_written(3_000);
+        shard.resumed.add(7 * unit);
+        shard.recovered.add(6 * unit);
+        shard.skipped.add(30 * unit);
+        shard.gaps.add(2 * unit);
         shard.on_closed(CloseReason::BadUtf8);
     }
 }
@@ -54,7 +60,8 @@ fn count(served: &Served) {
 /// Each sample is of a family that has help and a type, and every promised family has its value.
 #[test]
 fn metrics_are_named_typed_and_right() {
-    let served = serve_shards(&[Shard::Stuck, Shard::Stuck], 4, patient());
+    let settings = Settings { scrape_timeout: SHORT, ..patient() };
+    let served = serve_shards(&[Shard::Stuck, Shard::Stuck], 4, settings);
     count(&served);
     let metrics = served.ask("GET /metrics");
     assert!(metrics.header("content-type").unwrap().starts_with("application/openmetrics-text"));
@@ -63,6 +70,7 @@ fn metrics_are_named_typed_and_right() {
         "stentor_build_info{version=\"0.1.0\"} 1",
         "stentor_connections{transport=\"websocket\"} 55",
         "stentor_connections{transport=\"sse\"} 33",
+        "stentor_connections{transport=\"json\"} 11",
         "stentor_connections{transport=\"other\"} 11",
         "stentor_connections_accepted_total 220",
         "stentor_connections_refused_total 0",
@@ -82,6 +90,14 @@ fn metrics_are_named_typed_and_right() {
         "stentor_sweep_duration_seconds_bucket{le=\"0.0003\"} 2",
         "stentor_sweep_duration_seconds_bucket{le=\"10.0\"} 2",
         "stentor_sweep_duration_seconds_bucket{le=\"+Inf\"} 4",
+        "stentor_delivered_last_seconds_sum 0.006",
+        "stentor_delivered_last_seconds_count 2",
+        "stentor_delivered_last_seconds_bucket{le=\"0.001\"} 0",
+        "stentor_delivered_last_seconds_bucket{le=\"0.003\"} 2",
+        "stentor_subscriptions_resumed_total 77",
+        "stentor_subscriptions_recovered_total 66",
+        "stentor_publications_skipped_total 330",
+        "stentor_gaps_total 22",
         "stentor_subscribers_blocked 0",
         "stentor_inbox_depth{shard=\"0\"} 1",
         "stentor_inbox_depth{shard=\"1\"} 10",
@@ -95,7 +111,8 @@ fn metrics_are_named_typed_and_right() {
         assert!(samples.contains(expected), "{expected}\n{}", metrics.body);
     }
     let labels = "peer_left protocol_error bad_utf8 message_too_big policy bad_request \
-        handshake_timeout peer_silent peer_stalled peer_too_slow overloaded server_draining";
+        handshake_timeout peer_silent peer_stalled peer_too_slow overloaded server_draining \
+        unsupported";
     for label in labels.split(' ') {
         let count = if label == "bad_utf8" { 2 } else { 0 };
         let expected = format!("stentor_connections_closed_total{{reason=\"{label}\"}} {count}");
@@ -107,7 +124,7 @@ fn metrics_are_named_typed_and_right() {
 }
 
 /// The samples of an OpenMetrics text, each checked to stand under the head of its family.
-fn parse(text: &str) -> HashSet<&str> {
+pub(super) fn parse(text: &str) -> HashSet<&str> {
     let mut samples = HashSet::new();
     let (mut helped, mut typed) = (String::new(), String::new());
     let mut families = HashSet::new();
@@ -145,10 +162,22 @@ fn stats_are_sums() {
     count(&served);
     let stats = served.ask("GET /stats");
     let stats: serde_json::Value = serde_json::from_str(&stats.body).unwrap();
-    let connections = serde_json::json!({"total": 99, "websocket": 55, "sse": 33, "other": 11});
+    let connections =
+        serde_json::json!({"total": 110, "websocket": 55, "sse": 33, "json": 11, "other": 11});
     assert_eq!(stats["connections"], connections);
-    let numbers = ["shards", "accepted", "publications", "publication_bytes", "deliveries"];
-    assert_eq!(numbers.map(|name| stats[name].as_u64().unwrap()), [2, 220, 44, 4400, 660]);
+    for (name, expected) in [
+        ("shards", 2),
+        ("accepted", 220),
+        ("publications", 44),
+        ("publication_bytes", 4400),
+        ("deliveries", 660),
+        ("resumed", 77),
+        ("recovered", 66),
+        ("skipped", 330),
+        ("gaps", 22),
+    ] {
+        assert_eq!(stats[name].as_u64(), Some(expected), "{name}");
+    }
     assert_eq!(stats["draining"], false);
 }
 

@@ -50,7 +50,8 @@ fn a_connection_is_kept() {
 /// When every place of a shard is taken, a publication is refused at once and comes back later.
 #[test]
 fn a_full_queue_refuses() {
-    let settings = Settings { retry_after: Duration::from_millis(2500), ..patient() };
+    let retry_after = Duration::from_millis(2500);
+    let settings = Settings { retry_after, scrape_timeout: SHORT, ..patient() };
     let served = serve_shards(&[Shard::Stuck], 2, settings);
     let _waiting: Vec<TcpStream> = (0..2).map(|_| served.send_post("/publish/a", "x")).collect();
     served.until_waiting(2);
@@ -137,7 +138,7 @@ fn a_channel_is_the_rest_of_the_path() {
         ("/publish/a+b", "byte 0x2b"),
         ("/publish/%ff", "byte 0xff"),
         ("/publish/a%00", "byte 0x00"),
-        ("/publish/a?line", "the only parameter is ?lines"),
+        ("/publish/a?line", "'line' is no parameter of publishing; there are ?lines"),
     ] {
         let reply = served.post(path, "1");
         assert_eq!(reply.status, 400, "{path}");

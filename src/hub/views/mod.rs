@@ -1,63 +1,99 @@
 //! The side of channels that reads: this shard's views, and its subscribers as cursors.
 //!
-//! A subscriber is a place in its view's stream and a few flags, 24 bytes in a table by slot. It
-//! is *clean* if the next bytes of its connection may be the next bytes of the stream; sweeps
-//! serve the clean ones. Everybody else (a full socket, a frame cut in the middle, private bytes
-//! that must go first) is skipped, costs nothing, and comes back through [`Views::unblock`] or
+//! A reader is a place in its view's stream and a few flags, 24 bytes in a table. It is *clean* if
+//! the next bytes of its connection may be the next bytes of the stream; sweeps serve the clean
+//! ones. Everybody else (a full socket, a frame cut in the middle, private bytes that must go
+//! first) is skipped, costs nothing, and comes back through [`Views::unblock`] or
 //! [`Views::release`].
 //!
-//! A connection reads at most one view.
+//! A connection that reads one channel is its own reader. One that reads several has a reader for
+//! each, behind the table of connections; their sockets are the connection's.
 
-mod subscriber;
+mod compose;
+mod join;
+mod lag;
+mod lap;
+mod reader;
+mod several;
 mod sweep;
 
+pub use compose::Compose;
+pub use join::{Joined, Left, NotJoined};
+pub use lap::{Lapped, Skipped};
 pub use sweep::{Batch, Notice};
 
 use std::collections::{HashMap, VecDeque};
 
 use self::{
-    subscriber::{BLOCKED, HELD, NO_VIEW, Subscriber},
+    join::Asking,
+    reader::{BEHIND, BLOCKED, HELD, NO_VIEW, SEVERAL, Subscriber, WAITING},
+    several::Several,
     sweep::Sweep,
 };
-use super::{Message, Said, SlotSet, ViewId};
+use super::{Ask, Beginning, Message, Reader, ReaderSet, Said, ViewId};
 use crate::{
     frame::Format,
-    ids::{ChannelName, ShardId, Slot},
-    limits::CUT_FRAME_BYTES_MAX,
-    log::{Extent, Mark, Window},
-    wire,
+    ids::{ChannelName, Epoch, Offset, Position, ShardId, Slot},
+    log::{Mark, Place, Window},
+    policy::{PatternId, Policies, Policy},
+    resume::{Begun, Start},
 };
+
+/// What views live by.
+#[derive(Clone, Debug)]
+pub struct ViewsSetup {
+    /// The shard that they are on.
+    pub shard: ShardId,
+    /// Connections that there can be.
+    pub slots: u32,
+    /// How channels live.
+    pub policies: Policies,
+    /// Encoded bytes of each stream that are kept for subscribers that are behind, besides those
+    /// that the home keeps anyway.
+    pub lag_bytes_max: usize,
+    /// Channels that one connection may read.
+    pub subscriptions_max: u32,
+}
 
 /// The channels that this shard's subscribers read.
 pub struct Views {
+    setup: ViewsSetup,
+    slots: u32,
     table: Vec<View>,
     free: Vec<u32>,
     by_name: HashMap<(ChannelName, Format), u32>,
+    /// By reader: first those that are connections, then those of connections with several channels.
     subscribers: Vec<Subscriber>,
+    /// The connections of the latter.
+    owners: Vec<Slot>,
+    free_readers: Vec<Reader>,
+    several: HashMap<Slot, Several>,
     /// Views whose home is owed a word about the number of their subscribers.
     owed: VecDeque<u32>,
+    /// Questions of where readers begin that their homes have yet to be asked.
+    asks: VecDeque<(u32, Ask)>,
+    /// Readers that wait for the answer, by the number of their question.
+    asking: HashMap<Reader, Asking>,
+    asked: u32,
     /// Views with a sweep under way or due.
     active: VecDeque<u32>,
-    lag_bytes_max: usize,
+    /// Where readers stood that are to skip what is no longer kept.
+    lapped: HashMap<Reader, Offset>,
+    /// What sweeps found that is not for them: see [`Views::next_skip`], [`Views::next_compose`].
+    skipping: Vec<Reader>,
+    composing: Vec<Slot>,
+    rests: Vec<Lapped>,
     /// Sockets that are full now.
     blocked: u32,
     /// Bytes of segments in all windows.
     memory: usize,
     /// Views that have work but rest, and until when, in microseconds. They count as active.
     resting: Vec<(u64, u32)>,
-    /// When the full rounds began that have ended since they were counted, in microseconds.
-    ended: Vec<u64>,
+    /// Of full rounds that have ended since they were counted: when they began, and when the oldest
+    /// publication came that they carried, in microseconds.
+    ended: Vec<(u64, u64)>,
     /// Kept between slices for its memory alone.
-    aside: Vec<Slot>,
-}
-
-/// What came of joining a view.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Joined {
-    /// The subscriber gets everything from now on.
-    Live,
-    /// The home was asked; [`News::Live`] or [`News::Refused`] follows.
-    Waiting,
+    aside: Vec<Reader>,
 }
 
 /// What a message means for subscribers here.
@@ -65,21 +101,25 @@ pub enum Joined {
 pub enum News {
     /// Nothing to be done at once.
     Nothing,
-    /// These get everything from now on.
-    Live(SlotSet),
+    /// These get everything from where they begin.
+    Started(Started),
     /// These cannot be served: there are too many channels. They have left the view.
-    Refused(SlotSet),
-    /// What these had yet to read is no longer kept. They have left the view.
+    Refused(ChannelName, Vec<Slot>),
+    /// What these had yet to read is no longer kept.
     Lapped(Vec<Lapped>),
 }
 
-/// A subscriber that fell too far behind.
+/// Subscribers whose subscription is live.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Lapped {
-    /// The connection.
-    pub slot: Slot,
-    /// What is missing from a frame that was cut.
-    pub rest: Rest,
+pub struct Started {
+    /// Who they are.
+    pub readers: ReaderSet,
+    /// What they read.
+    pub channel: ChannelName,
+    /// What they are to be told.
+    pub begun: Begun,
+    /// Whether they came back, and asked for what was published since.
+    pub resumed: bool,
 }
 
 /// What is missing from a frame that was cut on a connection which reads no longer.
@@ -98,6 +138,7 @@ struct View {
     /// None: the place in the table is not taken.
     name: Option<ChannelName>,
     format: Format,
+    pattern: PatternId,
     generation: u32,
     live: bool,
     /// Whether the home was told of this view.
@@ -106,12 +147,15 @@ struct View {
     active: bool,
     /// Publications come faster than rounds can carry them away; the home holds them back.
     congested: bool,
-    members: SlotSet,
+    epoch: Epoch,
+    members: ReaderSet,
     /// Members that may stand below the last round's goal.
-    behind: SlotSet,
+    behind: ReaderSet,
     /// Clean members that the current round will not reach, and that stand below its goal.
-    late: SlotSet,
+    late: ReaderSet,
     window: Window,
+    /// Bytes of memory that the home keeps anyway and subscribers may begin in.
+    history: usize,
     sweep: Sweep,
 }
 
@@ -120,17 +164,27 @@ struct View {
 const REFUSALS_MAX: usize = 64;
 
 impl Views {
-    /// No views, and a table for `slots` connections. Of each stream at most `lag_bytes_max`
-    /// bytes are kept for subscribers that are behind.
-    pub fn new(slots: u32, lag_bytes_max: usize) -> Self {
+    /// No views.
+    pub fn new(setup: ViewsSetup) -> Self {
         Views {
+            slots: setup.slots,
+            subscribers: vec![Subscriber::NONE; setup.slots as usize],
+            setup,
             table: Vec::new(),
             free: Vec::new(),
             by_name: HashMap::new(),
-            subscribers: vec![Subscriber::NONE; slots as usize],
+            owners: Vec::new(),
+            free_readers: Vec::new(),
+            several: HashMap::new(),
             owed: VecDeque::new(),
+            asks: VecDeque::new(),
+            asking: HashMap::new(),
+            asked: 0,
             active: VecDeque::new(),
-            lag_bytes_max,
+            lapped: HashMap::new(),
+            skipping: Vec::new(),
+            composing: Vec::new(),
+            rests: Vec::new(),
             blocked: 0,
             memory: 0,
             resting: Vec::new(),
@@ -149,7 +203,7 @@ impl Views {
         self.by_name.is_empty()
     }
 
-    /// Subscribers whose socket is full now.
+    /// Connections whose socket is full now.
     pub fn blocked(&self) -> u32 {
         self.blocked
     }
@@ -165,65 +219,19 @@ impl Views {
         self.table.iter().map(|view| view.window.memory()).sum()
     }
 
-    /// Lets a connection read a channel. It must read nothing now.
-    pub fn join(&mut self, slot: Slot, name: &ChannelName, format: Format) -> Joined {
-        debug_assert_eq!(self.subscribers[slot.index()].view, NO_VIEW);
-        let index = match self.by_name.get(&(name.clone(), format)) {
-            Some(&index) => index,
-            None => self.add_view(name.clone(), format),
-        };
-        let view = &mut self.table[index as usize];
-        view.members.insert(slot);
-        let head = view.window.head();
-        let subscriber = &mut self.subscribers[slot.index()];
-        *subscriber = Subscriber {
-            cursor: head.byte,
-            frames: head.frames as u32,
-            view: index,
-            ..subscriber.without_view()
-        };
-        let joined = if view.live { Joined::Live } else { Joined::Waiting };
-        self.owe(index);
-        joined
-    }
-
-    /// Takes a connection out of what it reads. Of a frame that was cut at most `room` bytes may
-    /// be kept.
-    pub fn leave(&mut self, slot: Slot, room: usize) -> Rest {
-        let rest = match self.cut_rest(slot) {
-            [] => Rest::None,
-            rest if rest.len() > room => Rest::TooMuch,
-            rest => Rest::Kept(rest.to_vec()),
-        };
-        let subscriber = &mut self.subscribers[slot.index()];
-        let index = std::mem::replace(subscriber, subscriber.without_view()).view;
-        if index != NO_VIEW {
-            let view = &mut self.table[index as usize];
-            view.members.remove(slot);
-            view.behind.remove(slot);
-            view.late.remove(slot);
-            self.owe(index);
-        }
-        rest
-    }
-
-    /// The connection is gone, and with it whatever was known of it.
-    pub fn forget(&mut self, slot: Slot) {
-        self.leave(slot, 0);
-        self.unblock(slot);
-        self.subscribers[slot.index()] = Subscriber::NONE;
-    }
-
     /// Whether a connection reads something.
     pub fn reads(&self, slot: Slot) -> bool {
-        self.subscribers[slot.index()].view != NO_VIEW
+        self.subscribers[slot.index()].view != NO_VIEW || !self.readers_of(slot).is_empty()
     }
 
     /// Whether a connection has yet to be sent something of what it reads.
     pub fn is_behind(&self, slot: Slot) -> bool {
-        let subscriber = &self.subscribers[slot.index()];
-        let view = self.table.get(subscriber.view as usize);
-        view.is_some_and(|view| subscriber.cursor < view.window.head().byte)
+        let is_behind = |reader: &Reader| {
+            let subscriber = &self.subscribers[reader.index()];
+            let view = self.table.get(subscriber.view as usize);
+            view.is_some_and(|view| subscriber.cursor < view.window.head().mark.byte)
+        };
+        is_behind(&Reader::from(slot)) || self.readers_of(slot).iter().any(is_behind)
     }
 
     /// Private bytes of this connection go first from now on, between two frames.
@@ -239,56 +247,92 @@ impl Views {
 
     /// Whether the connection's socket is full.
     pub fn is_blocked(&self, slot: Slot) -> bool {
-        self.subscribers[slot.index()].flags & BLOCKED != 0
+        self.subscribers[slot.index()].has(BLOCKED)
     }
 
     /// A send of private bytes found the socket full.
     pub fn block(&mut self, slot: Slot) {
         let subscriber = &mut self.subscribers[slot.index()];
-        self.blocked += u32::from(subscriber.flags & BLOCKED == 0);
+        self.blocked += u32::from(!subscriber.has(BLOCKED));
         subscriber.flags |= BLOCKED;
     }
 
     /// The socket has room again.
     pub fn unblock(&mut self, slot: Slot) {
         let subscriber = &mut self.subscribers[slot.index()];
-        self.blocked -= u32::from(subscriber.flags & BLOCKED != 0);
+        self.blocked -= u32::from(subscriber.has(BLOCKED));
         subscriber.flags &= !BLOCKED;
         self.resume(slot);
     }
 
-    /// A subscriber that has become clean is served by the next round, or by one for latecomers.
+    /// Readers that have become clean are served by the next round, or by one for latecomers.
     fn resume(&mut self, slot: Slot) {
-        let index = self.subscribers[slot.index()].view;
-        if index != NO_VIEW {
-            self.file(slot, index);
+        let subscriber = &self.subscribers[slot.index()];
+        if subscriber.view != NO_VIEW {
+            self.file(Reader::from(slot), subscriber.view);
+        } else if subscriber.has(SEVERAL) {
+            for at in 0..self.readers_of(slot).len() {
+                let reader = self.readers_of(slot)[at];
+                let subscriber = &self.subscribers[reader.index()];
+                // Who is not known to be behind is reached by a full round.
+                if subscriber.has(BEHIND) && subscriber.view != NO_VIEW {
+                    self.file(reader, subscriber.view);
+                }
+            }
         }
     }
 
     /// Takes a message from a home. Of frames that are cut where a window is shortened at most
-    /// `room` bytes may be kept, over all connections.
-    pub fn on_message(&mut self, message: Message, room: usize) -> News {
+    /// `room` bytes may be kept, over all connections. `now_us` is the server's time.
+    pub fn on_message(&mut self, message: Message, room: usize, now_us: u64) -> News {
         match message {
-            Message::Interest { .. } => News::Nothing,
-            Message::Live { view, head } => self.on_live(view, head),
+            Message::Interest { .. } | Message::Ask { .. } | Message::Answered(_) => News::Nothing,
+            Message::Live { view, head, epoch } => self.on_live(view, head, epoch),
             Message::Refused { view } => self.on_refused(view),
-            Message::Head { view, extent } => self.on_extent(view, extent, room),
+            Message::Head { view, extent } => self.on_extent(view, extent, room, now_us),
+            Message::Begin { view, beginning } => self.on_begin(view, &beginning, now_us),
         }
     }
 
-    fn on_live(&mut self, id: ViewId, head: Mark) -> News {
-        let Some(view) = self.view(id) else {
+    fn on_live(&mut self, id: ViewId, head: Place, epoch: Epoch) -> News {
+        let Some(view) = self.table.get_mut(id.index as usize).filter(|view| view.is(id)) else {
             return News::Nothing;
         };
-        view.live = true;
-        view.window = Window::at(head);
-        (view.sweep.goal, view.sweep.served) = (head.byte, head.byte);
-        let members = view.members.clone();
-        for slot in members.iter() {
-            let subscriber = &mut self.subscribers[slot.index()];
-            (subscriber.cursor, subscriber.frames) = (head.byte, head.frames as u32);
+        (view.live, view.epoch) = (true, epoch);
+        view.window = Window::at(head, view.window.is_sparse());
+        (view.sweep.goal, view.sweep.served) = (head.mark.byte, head.mark.byte);
+        let is_asking = |reader: &Reader| self.asking.contains_key(reader);
+        let mut readers = ReaderSet::default();
+        for reader in view.members.iter().filter(|reader| !is_asking(reader)) {
+            self.subscribers[reader.index()].begin(head.mark);
+            readers.insert(reader);
         }
-        News::Live(members)
+        let channel = view.name.clone().expect("the view is taken");
+        let position = Position { epoch, offset: head.before };
+        let begun = Begun { position, gap: None };
+        News::Started(Started { readers, channel, begun, resumed: false })
+    }
+
+    fn on_begin(&mut self, id: ViewId, beginning: &Beginning, now_us: u64) -> News {
+        let Beginning { reader, number, mark, begun, extents } = beginning;
+        let asking = self.asking.get(reader).filter(|asking| asking.number == *number);
+        let Some(Asking { start, .. }) = asking.copied().filter(|_| self.view(id).is_some()) else {
+            return News::Nothing;
+        };
+        self.asking.remove(reader);
+        self.change_window(id.index, |window| window.add_older(extents));
+        let history = extents.iter().map(|extent| extent.bytes.capacity()).sum();
+        let view = &mut self.table[id.index as usize];
+        view.history = view.history.max(history);
+        view.sweep.on_news(now_us);
+        self.subscribers[reader.index()].begin(*mark);
+        self.file(*reader, id.index);
+        self.activate(id.index);
+        let channel = self.table[id.index as usize].name.clone().expect("the view is taken");
+        let mut readers = ReaderSet::default();
+        readers.insert(*reader);
+        let resumed = matches!(start, Start::Since(_));
+        News::Started(Started { readers, channel, begun: *begun, resumed })
     }
 
     fn on_refused(&mut self, id: ViewId) -> News {
@@ -296,32 +340,17 @@ impl Views {
             return News::Nothing;
         };
         let members = std::mem::take(&mut view.members);
-        for slot in members.iter() {
-            let subscriber = &mut self.subscribers[slot.index()];
+        let channel = view.name.clone().expect("the view is taken");
+        let mut slots = Vec::new();
+        for reader in members.iter() {
+            let subscriber = &mut self.subscribers[reader.index()];
             *subscriber = subscriber.without_view();
+            self.asking.remove(&reader);
+            slots.push(self.owner(reader));
+            self.free_reader(reader);
         }
         self.free_view(id.index);
-        News::Refused(members)
-    }
-
-    fn on_extent(&mut self, id: ViewId, extent: Extent, room: usize) -> News {
-        let lag_bytes_max = self.lag_bytes_max;
-        let Some(view) = self.view(id) else {
-            return News::Nothing;
-        };
-        let served = view.sweep.served;
-        let floor = view.window.floor_with(&extent, lag_bytes_max, served);
-        let is_lapping = floor > view.window.floor();
-        let lapped = if is_lapping { self.lap(id.index, floor, room) } else { vec![] };
-        self.change_window(id.index, |window| {
-            window.on_extent(extent);
-            window.limit(lag_bytes_max, served);
-        });
-        let view = &mut self.table[id.index as usize];
-        view.sweep.served = served.max(view.window.floor());
-        self.weigh(id.index);
-        self.activate(id.index);
-        if lapped.is_empty() { News::Nothing } else { News::Lapped(lapped) }
+        News::Refused(channel, slots)
     }
 
     /// Changes what a view keeps, and the account of it.
@@ -330,65 +359,6 @@ impl Views {
         self.memory -= window.memory();
         change(window);
         self.memory += window.memory();
-    }
-
-    /// Takes out whoever stands below `floor`, while the frames that were cut there are still to
-    /// be had. Walks all members, which is rare.
-    fn lap(&mut self, index: u32, floor: u64, mut room: usize) -> Vec<Lapped> {
-        let is_lapped = |slot: &Slot| self.subscribers[slot.index()].cursor < floor;
-        let slots: Vec<Slot> =
-            self.table[index as usize].members.iter().filter(is_lapped).collect();
-        let mut leave = |slot| {
-            let rest = self.leave(slot, room.min(CUT_FRAME_BYTES_MAX));
-            room -= if let Rest::Kept(bytes) = &rest { bytes.len() } else { 0 };
-            Lapped { slot, rest }
-        };
-        slots.into_iter().map(&mut leave).collect()
-    }
-
-    /// Whether some home is owed a word.
-    pub fn owes(&self) -> bool {
-        !self.owed.is_empty()
-    }
-
-    /// Tells homes how many subscribers the views have, oldest debt first, until `push` gives a
-    /// message back. A view that was left by all is gone once its home knows.
-    pub fn tell(&mut self, from: ShardId, mut push: impl FnMut(Message) -> Result<(), Message>) {
-        let mut refused = 0;
-        for _ in 0..self.owed.len() {
-            if refused == REFUSALS_MAX {
-                break;
-            }
-            let Some(index) = self.owed.pop_front() else { break };
-            let view = &mut self.table[index as usize];
-            let Some(channel) = view.name.clone() else {
-                view.owed = false;
-                self.free_if_unqueued(index);
-                continue;
-            };
-            let subscribers = view.members.len();
-            let id = ViewId { index, generation: view.generation };
-            let said = Said {
-                from,
-                view: id,
-                format: view.format,
-                subscribers,
-                congested: view.congested,
-                first: !view.asked,
-            };
-            let interest = Message::Interest { channel, said };
-            // A view that came and went before its home heard of it need not be mentioned.
-            let silent = !view.asked && subscribers == 0;
-            if !silent && push(interest).is_err() {
-                self.owed.push_back(index);
-                refused += 1;
-                continue;
-            }
-            (view.owed, view.asked) = (false, true);
-            if subscribers == 0 {
-                self.free_view(index);
-            }
-        }
     }
 
     fn owe(&mut self, index: u32) {
@@ -408,24 +378,15 @@ impl Views {
     }
 
     fn view(&mut self, id: ViewId) -> Option<&mut View> {
-        let view = self.table.get_mut(id.index as usize)?;
-        (view.name.is_some() && view.generation == id.generation).then_some(view)
+        self.table.get_mut(id.index as usize).filter(|view| view.is(id))
     }
 
-    fn add_view(&mut self, name: ChannelName, format: Format) -> u32 {
-        let index = self.free.pop().unwrap_or_else(|| {
-            self.table.push(View::unused());
-            u32::try_from(self.table.len() - 1).expect("views are counted in 32 bits")
-        });
-        let generation = self.table[index as usize].generation.wrapping_add(1);
-        self.by_name.insert((name.clone(), format), index);
-        self.table[index as usize] =
-            View { name: Some(name), format, generation, ..View::unused() };
-        index
+    fn policy(&self, index: u32) -> &Policy {
+        self.setup.policies.get(self.table[index as usize].pattern)
     }
 
     fn free_view(&mut self, index: u32) {
-        self.change_window(index, |window| *window = Window::at(Mark::default()));
+        self.change_window(index, |window| *window = View::unused().window);
         let view = &mut self.table[index as usize];
         if let Some(name) = view.name.take() {
             self.by_name.remove(&(name, view.format));
@@ -442,35 +403,56 @@ impl Views {
             self.free.push(index);
         }
     }
+}
 
-    /// Finds where, in the bytes from a frame's beginning on, the frame begins that byte `at`
-    /// lies in. Returns the frames before it, and its missing bytes (none at a boundary).
-    fn frame_around(format: Format, bytes: &[u8], at: usize) -> (u32, usize) {
-        let (mut frames, mut end) = (0, 0);
-        while end < at {
-            end += wire::frame_len(format, &bytes[end..]);
-            frames += u32::from(end <= at);
-        }
-        (frames, end - at)
+impl Subscriber {
+    /// Begins to read at a place.
+    fn begin(&mut self, mark: Mark) {
+        (self.cursor, self.frames) = (mark.byte, mark.frames as u32);
+        self.flags &= !WAITING;
     }
 }
 
 impl View {
     fn unused() -> Self {
+        let nowhere = Place { mark: Mark::default(), before: Offset(0) };
         View {
             name: None,
             format: Format::WebSocket,
+            pattern: PatternId(0),
             generation: 0,
             live: false,
             asked: false,
             owed: false,
             active: false,
             congested: false,
-            members: SlotSet::default(),
-            behind: SlotSet::default(),
-            late: SlotSet::default(),
-            window: Window::at(Mark::default()),
+            epoch: Epoch(0),
+            members: ReaderSet::default(),
+            behind: ReaderSet::default(),
+            late: ReaderSet::default(),
+            window: Window::at(nowhere, false),
+            history: 0,
             sweep: Sweep::default(),
+        }
+    }
+
+    /// Whether it is the view of this name, and not one that came later into its place.
+    fn is(&self, id: ViewId) -> bool {
+        self.name.is_some() && self.generation == id.generation
+    }
+
+    fn position(&self, offset: Offset) -> Position {
+        Position { epoch: self.epoch, offset }
+    }
+
+    fn said(&self, from: ShardId, index: u32) -> Said {
+        Said {
+            from,
+            view: ViewId { index, generation: self.generation },
+            format: self.format,
+            subscribers: self.members.len(),
+            congested: self.congested,
+            first: !self.asked,
         }
     }
 }

@@ -17,14 +17,17 @@
 
 use super::{
     View, Views,
-    subscriber::{BEHIND, BLOCKED, LATE, STUCK},
+    reader::{
+        BATCHED, BEHIND, BLOCKED, COMPOSED, CUT, HELD, LAPPED, LATE, STUCK, Subscriber, WAITING,
+    },
 };
 use crate::{
     counters::Counters,
     frame::Format,
+    hub::Reader,
     ids::Slot,
     io::{Exception, Outcome},
-    limits::SEND_BATCH,
+    limits::{CUT_FRAME_BYTES_MAX, SEND_BATCH},
     log::Mark,
 };
 
@@ -32,7 +35,7 @@ use crate::{
 #[derive(Default)]
 pub(super) struct Sweep {
     round: Round,
-    /// The first slot not yet visited.
+    /// The first reader not yet visited.
     next: u32,
     /// The head when the last full round began.
     pub(super) goal: u64,
@@ -42,6 +45,19 @@ pub(super) struct Sweep {
     began_us: u64,
     /// When the next full round may begin, in microseconds.
     rest_until_us: u64,
+    /// When the oldest news came that no full round has begun with, and those of the running one, in
+    /// microseconds; 0 where there are none.
+    news_us: u64,
+    carried_us: u64,
+}
+
+impl Sweep {
+    /// There is something that no round has begun with.
+    pub(super) fn on_news(&mut self, now_us: u64) {
+        if self.news_us == 0 {
+            self.news_us = now_us.max(1);
+        }
+    }
 }
 
 /// The `next` of a round that has visited everybody. It ends when its last batch is settled.
@@ -69,6 +85,7 @@ pub struct Batch {
 
 struct Entry {
     slot: Slot,
+    reader: Reader,
     view: u32,
     from: u64,
     from_frames: u32,
@@ -172,27 +189,27 @@ impl Views {
                 return false;
             }
         }
-        let head = view.window.head().byte;
+        let head = view.window.head().mark;
         let mut aside = std::mem::take(&mut self.aside);
         let mut next = OVER;
         let visited = if view.sweep.round == Round::Full { &view.members } else { &view.late };
-        for slot in visited.from(Slot(view.sweep.next)) {
+        let visiting = Visiting { index, view, head, slots: self.slots, owners: &self.owners };
+        for reader in visited.from(Reader(view.sweep.next)) {
             if batch.len() == SEND_BATCH || *visits == 0 {
-                next = slot.0;
+                next = reader.0;
                 break;
             }
             *visits -= 1;
-            let subscriber = &self.subscribers[slot.index()];
-            if subscriber.cursor < head && subscriber.is_clean() {
-                let due = view.window.due(subscriber.cursor).expect("there is more to the head");
-                let (from, from_frames) = (subscriber.cursor, subscriber.frames);
-                batch.entries.push(Entry { slot, view: index, from, from_frames, end: due.end });
-            } else if subscriber.cursor < head || subscriber.flags & (BEHIND | LATE) != 0 {
-                aside.push(slot);
+            match visiting.visit(reader, &mut self.subscribers) {
+                Visit::Nothing => (),
+                Visit::Send(entry) => batch.entries.push(entry),
+                Visit::Aside => aside.push(reader),
+                Visit::Skip => self.skipping.push(reader),
+                Visit::Compose(slot) => self.composing.push(slot),
             }
         }
-        view.sweep.next = next;
-        aside.drain(..).for_each(|slot| self.file(slot, index));
+        self.table[index as usize].sweep.next = next;
+        aside.drain(..).for_each(|reader| self.file(reader, index));
         self.aside = aside;
         true
     }
@@ -216,16 +233,20 @@ impl Views {
     ) {
         let (mut bytes, mut frames) = (0, 0);
         for entry in &batch.entries {
-            let subscriber = &mut self.subscribers[entry.slot.index()];
+            let subscriber = &mut self.subscribers[entry.reader.index()];
             bytes += entry.end.byte - entry.from;
-            frames += u64::from((entry.end.frames as u32).wrapping_sub(subscriber.frames));
+            frames += u64::from((entry.end.frames as u32).wrapping_sub(entry.from_frames));
             (subscriber.cursor, subscriber.frames) = (entry.end.byte, entry.end.frames as u32);
             let view = &self.table[entry.view as usize];
+            let is_unfinished = subscriber.has(BEHIND | LATE) || entry.end.byte < view.sweep.goal;
             if view.format == Format::Sse {
                 notices.push(Notice::Fed(entry.slot));
             }
-            if subscriber.flags & (BEHIND | LATE) != 0 || entry.end.byte < view.sweep.goal {
-                self.file(entry.slot, entry.view);
+            if entry.reader.0 >= self.slots {
+                self.subscribers[entry.slot.index()].flags &= !BATCHED;
+            }
+            if is_unfinished {
+                self.file(entry.reader, entry.view);
             }
         }
         for exception in exceptions {
@@ -237,7 +258,7 @@ impl Views {
         // Stuck ones that took something come before those that are stuck now: a socket may be both.
         let stuck = |entry: &&Entry| self.subscribers[entry.slot.index()].flags & STUCK != 0;
         for entry in batch.entries.iter().filter(stuck) {
-            if self.subscribers[entry.slot.index()].cursor > entry.from {
+            if self.subscribers[entry.reader.index()].cursor > entry.from {
                 notices.push(Notice::Moved(entry.slot));
             }
         }
@@ -258,25 +279,33 @@ impl Views {
         counters.short_sends.add(exceptions.len() as u64);
     }
 
-    /// Puts a subscriber into the sets that it belongs to: at the head in none, below it behind,
-    /// and among the latecomers if it can be served.
-    pub(super) fn file(&mut self, slot: Slot, index: u32) {
+    /// Puts a reader into the sets that it belongs to: at the head in none, below it behind, and
+    /// among the latecomers if it can be served.
+    pub(super) fn file(&mut self, reader: Reader, index: u32) {
+        let is_ready = self.is_ready(reader);
         let view = &mut self.table[index as usize];
-        let subscriber = &mut self.subscribers[slot.index()];
-        let is_behind = subscriber.cursor < view.window.head().byte;
-        let is_late = is_behind && subscriber.is_clean();
+        let subscriber = &mut self.subscribers[reader.index()];
+        let is_behind = subscriber.has(LAPPED) || subscriber.cursor < view.window.head().mark.byte;
+        let is_late = is_behind && is_ready;
         let belongs = if is_behind { BEHIND } else { 0 } | if is_late { LATE } else { 0 };
         let changed = belongs ^ (subscriber.flags & (BEHIND | LATE));
         subscriber.flags ^= changed;
         if changed & BEHIND != 0 {
-            view.behind.set(slot, is_behind);
+            view.behind.set(reader, is_behind);
         }
         if changed & LATE != 0 {
-            view.late.set(slot, is_late);
+            view.late.set(reader, is_late);
         }
         if is_late {
             self.activate(index);
         }
+    }
+
+    /// Whether the next bytes of a reader's connection may be its own, in whatever way it is served.
+    fn is_ready(&self, reader: Reader) -> bool {
+        let subscriber = &self.subscribers[reader.index()];
+        let connection = &self.subscribers[self.owner(reader).index()];
+        !connection.has(BLOCKED | HELD | CUT) && !subscriber.has(WAITING) && subscriber.cut == 0
     }
 
     /// Puts a cursor back to what was written. Returns the bytes and frames that were not.
@@ -286,24 +315,24 @@ impl Views {
             Outcome::Broken => 0,
         };
         let view = &self.table[entry.view as usize];
-        let len = (entry.end.byte - entry.from) as usize;
-        // Only what was written is parsed: a socket with little room in it must not cost a walk
-        // over all that it is owed.
-        let bytes = view.window.bytes(entry.from, len);
-        let (frames, cut) = Views::frame_around(view.format, bytes, written);
-        let frames_missed = (entry.end.frames as u32).wrapping_sub(entry.from_frames) - frames;
-        let subscriber = &mut self.subscribers[entry.slot.index()];
-        subscriber.cursor = entry.from + written as u64;
-        subscriber.frames = subscriber.frames.wrapping_sub(frames_missed);
-        subscriber.cut = cut as u32;
+        let byte = entry.from + written as u64;
+        let around = view.window.find(byte);
+        let frames = if written == 0 { entry.from_frames } else { around.frames as u32 };
+        let missing = if written == 0 { 0 } else { around.missing };
+        let subscriber = &mut self.subscribers[entry.reader.index()];
+        (subscriber.cursor, subscriber.frames) = (byte, frames);
+        subscriber.cut = missing as u32;
+        self.set_cut(entry.slot, Some(entry.reader).filter(|_| missing > 0));
         self.block(entry.slot);
-        self.file(entry.slot, entry.view);
-        (len as u64 - written as u64, u64::from(frames_missed))
+        self.file(entry.reader, entry.view);
+        let frames_missed = (entry.end.frames as u32).wrapping_sub(frames);
+        (entry.end.byte - byte, u64::from(frames_missed))
     }
 
     /// What is missing from the frame that was cut on this connection, if it is.
     pub fn cut_rest(&self, slot: Slot) -> &[u8] {
-        let subscriber = &self.subscribers[slot.index()];
+        let Some(reader) = self.cut_reader(slot) else { return &[] };
+        let subscriber = &self.subscribers[reader.index()];
         match subscriber.cut {
             0 => &[],
             cut => {
@@ -315,7 +344,8 @@ impl Views {
 
     /// So much of the cut frame's rest was written.
     pub fn on_cut_sent(&mut self, slot: Slot, written: usize, counters: &Counters) {
-        let subscriber = &mut self.subscribers[slot.index()];
+        let Some(reader) = self.cut_reader(slot) else { return };
+        let subscriber = &mut self.subscribers[reader.index()];
         subscriber.cursor += written as u64;
         subscriber.cut -= written as u32;
         counters.delivered_bytes.add(written as u64);
@@ -323,7 +353,8 @@ impl Views {
             subscriber.frames = subscriber.frames.wrapping_add(1);
             counters.deliveries.add(1);
             let index = subscriber.view;
-            self.file(slot, index);
+            self.set_cut(slot, None);
+            self.file(reader, index);
         }
     }
 
@@ -337,21 +368,51 @@ impl Views {
             view.sweep.served = view.sweep.goal;
             let lasted_us = now_us.saturating_sub(view.sweep.began_us);
             view.sweep.rest_until_us = now_us + lasted_us / REST_SHARE;
-            self.ended.push(view.sweep.began_us);
+            self.ended.push((view.sweep.began_us, view.sweep.carried_us));
         }
         if view.window.is_behind() {
-            let cursors = view.behind.iter().map(|slot| self.subscribers[slot.index()].cursor);
-            let needed = cursors.fold(view.sweep.served, u64::min);
-            self.change_window(index, |window| window.trim(needed));
+            self.trim(index);
         }
         self.weigh(index);
+    }
+
+    /// Drops what no member needs any more.
+    fn trim(&mut self, index: u32) {
+        let view = &self.table[index as usize];
+        let mut needed = view.sweep.served;
+        let mut pinning = Vec::new();
+        for reader in view.behind.iter() {
+            let subscriber = &self.subscribers[reader.index()];
+            if subscriber.has(LAPPED) {
+                continue;
+            }
+            needed = needed.min(subscriber.cursor);
+            if view.window.is_sparse() && subscriber.cut > 0 && view.window.pins(subscriber.cursor)
+            {
+                pinning.push(reader);
+            }
+        }
+        for reader in pinning {
+            let rest = self.take_rest(reader, CUT_FRAME_BYTES_MAX);
+            self.rests.extend(rest);
+            self.file(reader, index);
+        }
+        self.change_window(index, |window| {
+            window.trim(needed);
+            if window.is_sparse() {
+                window.trim_replaced();
+            }
+        });
     }
 
     /// Counts the full rounds that have ended. They are timed here and not where they end, since
     /// the clock is read but once per turn.
     pub fn count_rounds(&mut self, now_us: u64, counters: &Counters) {
-        for began_us in self.ended.drain(..) {
+        for (began_us, carried_us) in self.ended.drain(..) {
             counters.on_sweep(now_us.saturating_sub(began_us));
+            if carried_us > 0 {
+                counters.on_written(now_us.saturating_sub(carried_us));
+            }
         }
     }
 
@@ -359,11 +420,13 @@ impl Views {
     /// a word if that has changed. Between the two bounds it stays as it was.
     pub(super) fn weigh(&mut self, index: u32) {
         let view = &mut self.table[index as usize];
-        let unserved = (view.window.head().byte - view.sweep.served) as usize;
-        let congested = match view.congested {
-            true => unserved > self.lag_bytes_max / 4,
-            false => unserved > self.lag_bytes_max / 2,
-        };
+        let unserved = view.window.head().mark.byte.saturating_sub(view.sweep.served) as usize;
+        let lag_bytes_max = self.setup.lag_bytes_max;
+        let congested = !view.window.is_sparse()
+            && match view.congested {
+                true => unserved > lag_bytes_max / 4,
+                false => unserved > lag_bytes_max / 2,
+            };
         if congested != view.congested {
             view.congested = congested;
             self.owe(index);
@@ -377,11 +440,12 @@ impl View {
         if self.sweep.round != Round::None {
             return Begin::Round;
         }
-        let head = self.window.head().byte;
+        let head = self.window.head().mark.byte;
         let is_due = head > self.sweep.goal && self.live;
         if is_due && now_us >= self.sweep.rest_until_us {
             self.sweep.goal = head;
             self.sweep.round = Round::Full;
+            self.sweep.carried_us = std::mem::take(&mut self.sweep.news_us);
         } else if !self.late.is_empty() {
             self.sweep.round = Round::Late;
         } else if is_due {
@@ -391,6 +455,92 @@ impl View {
         }
         (self.sweep.next, self.sweep.began_us) = (0, now_us);
         Begin::Round
+    }
+}
+
+/// A view's readers as they are visited.
+struct Visiting<'a> {
+    index: u32,
+    view: &'a View,
+    head: Mark,
+    slots: u32,
+    owners: &'a [Slot],
+}
+
+/// What is to be done with a reader.
+enum Visit {
+    /// Nothing: it is at the head, or its turn comes without this.
+    Nothing,
+    /// Send it this.
+    Send(Entry),
+    /// File it: it cannot be served now, or stands where it did not before.
+    Aside,
+    /// Make it skip what is no longer kept.
+    Skip,
+    /// Write its connection's publications.
+    Compose(Slot),
+}
+
+impl Visiting<'_> {
+    fn visit(&self, reader: Reader, subscribers: &mut [Subscriber]) -> Visit {
+        let subscriber = &subscribers[reader.index()];
+        if reader.0 < self.slots && subscriber.is_clean() {
+            if subscriber.cursor < self.head.byte {
+                return self.send(reader, Slot(reader.0), subscribers);
+            }
+            return if subscriber.has(BEHIND | LATE) { Visit::Aside } else { Visit::Nothing };
+        }
+        self.visit_other(reader, subscribers)
+    }
+
+    /// The same for readers that are not clean, or not alone on their connection.
+    fn visit_other(&self, reader: Reader, subscribers: &mut [Subscriber]) -> Visit {
+        let subscriber = subscribers[reader.index()];
+        let slot = match reader.0.checked_sub(self.slots) {
+            Some(at) => self.owners[at as usize],
+            None => Slot(reader.0),
+        };
+        let connection = &mut subscribers[slot.index()];
+        let is_behind = subscriber.has(LAPPED) || subscriber.cursor < self.head.byte;
+        let is_ready = !connection.has(BLOCKED | HELD | CUT)
+            && !subscriber.has(WAITING)
+            && subscriber.cut == 0;
+        if !is_behind || !is_ready {
+            let is_known = !is_behind && !subscriber.has(BEHIND | LATE);
+            return if is_known { Visit::Nothing } else { Visit::Aside };
+        }
+        if subscriber.has(LAPPED) {
+            return Visit::Skip;
+        }
+        // One send for each connection and batch: who comes second is a latecomer.
+        if connection.has(BATCHED) {
+            return Visit::Aside;
+        }
+        if subscriber.has(COMPOSED) {
+            connection.flags |= BATCHED;
+            return Visit::Compose(slot);
+        }
+        let visit = self.send(reader, slot, subscribers);
+        if matches!(visit, Visit::Send(_)) && reader.0 >= self.slots {
+            subscribers[slot.index()].flags |= BATCHED;
+        }
+        visit
+    }
+
+    fn send(&self, reader: Reader, slot: Slot, subscribers: &mut [Subscriber]) -> Visit {
+        let subscriber = &mut subscribers[reader.index()];
+        let Some(due) = self.view.window.due(subscriber.cursor) else {
+            // Everything up to the head was replaced.
+            (subscriber.cursor, subscriber.frames) = (self.head.byte, self.head.frames as u32);
+            return Visit::Aside;
+        };
+        let is_sparse = self.view.window.is_sparse();
+        let from_frames = match is_sparse {
+            true => self.view.window.find(due.start).frames as u32,
+            false => subscriber.frames,
+        };
+        let (from, end, view) = (due.start, due.end, self.index);
+        Visit::Send(Entry { slot, reader, view, from, from_frames, end })
     }
 }
 

@@ -6,11 +6,32 @@ fn routed(head: &str, allowed: &[&str]) -> Result<String, HttpError> {
     let request = parse(head.as_bytes(), 8192).unwrap().unwrap().0;
     let origins = Origins::new(allowed.iter().copied()).unwrap();
     route(&request, &origins, true).map(|route| match route {
-        Route::WebSocket(channel) => format!("ws {channel}"),
-        Route::Sse { channel, origin } => format!("sse {channel} {origin:?}"),
+        Route::WebSocket(channel, Start::Live) => format!("ws {channel}"),
+        Route::WebSocket(channel, start) => format!("ws {channel} {}", begin(start)),
+        Route::Commands(channels) => format!("commands{}", list(&channels)),
+        Route::Sse { channel, start: Start::Live, origin } => format!("sse {channel} {origin:?}"),
+        Route::Sse { channel, start, .. } => format!("sse {channel} {}", begin(start)),
+        Route::Streams { channels, .. } => format!("streams{}", list(&channels)),
+        Route::Poll(Poll { channel, start, timeout, close, .. }) => {
+            let timeout = timeout.map(|timeout| timeout.as_millis());
+            format!("poll {channel} {} {timeout:?} {close}", begin(start))
+        }
+        Route::ClientModule { known } => format!("module {known:?}"),
         Route::Echo => "echo".into(),
         Route::Preflight { origin } => format!("preflight {origin:?}"),
     })
+}
+
+fn begin(start: Start) -> String {
+    match start {
+        Start::Live => "live".into(),
+        Start::Last(count) => format!("last {count}"),
+        Start::Since(position) => format!("since {position}"),
+    }
+}
+
+fn list(channels: &[(ChannelName, Start)]) -> String {
+    channels.iter().map(|(channel, start)| format!(" {channel}: {}", begin(*start))).collect()
 }
 
 fn get(target: &str) -> Result<String, HttpError> {
@@ -27,7 +48,9 @@ fn paths_lead_to_endpoints() {
     assert_eq!(get("/echo"), Ok("echo".into()));
     assert_eq!(get("http://other:80/ws/a?b"), Ok("ws a".into()));
     assert_eq!(get("/ws/http://x"), Ok("ws http://x".into()));
-    for target in ["/", "*", "/ws", "/sse", "/echo/", "/WS/a", "/favicon.ico", "http://h"] {
+    for target in
+        ["/", "*", "/wss", "/sse2", "/poll", "/echo/", "/WS/a", "/favicon.ico", "http://h"]
+    {
         assert_eq!(get(target), Err(HttpError::NoSuchPath), "{target}");
     }
 }

@@ -85,7 +85,8 @@ fn an_event_is_a_chunk_with_id_and_data() {
 fn the_head_opens_a_stream() {
     let head = |origin| {
         let mut out = Vec::new();
-        write_head(origin, Duration::from_millis(3500), &mut out);
+        write_head(origin, "A: b\r\n", &mut out);
+        write_first(Duration::from_millis(3500), "1-2", &mut out);
         let text = String::from_utf8(out).unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
         assert_eq!(parse_events(&dechunk(body.as_bytes()).0), (vec![], Some(3500)));
@@ -93,9 +94,28 @@ fn the_head_opens_a_stream() {
     };
     let plain = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-store\r\n\
                  X-Accel-Buffering: no\r\nTransfer-Encoding: chunked\r\nConnection: close";
-    assert_eq!(head(None), plain);
-    let cors = "\r\nAccess-Control-Allow-Origin: https://a.example\r\nVary: Origin";
-    assert_eq!(head(Some("https://a.example")), format!("{plain}{cors}"));
+    assert_eq!(head(None), format!("{plain}\r\nA: b"));
+    let cors = "\r\nAccess-Control-Allow-Origin: https://a.example\r\nVary: Origin\r\n\
+                Access-Control-Expose-Headers: ETag, Stentor-Position, Stentor-Recovered, Stentor-Gap";
+    assert_eq!(head(Some("https://a.example")), format!("{plain}{cors}\r\nA: b"));
+}
+
+/// A client resumes from the first chunk's id although nothing was dispatched, and a gap is an event of
+/// its own.
+#[test]
+fn a_gap_is_an_event() {
+    let at = |offset| Position { epoch: Epoch(1), offset: Offset(offset) };
+    let mut out = Vec::new();
+    write_first(Duration::from_secs(3), "1-9", &mut out);
+    let gap = Gap { from: at(2), to: at(9) };
+    write_gap("1-9", &ChannelName::new("news").unwrap(), &gap, &mut out);
+    out.extend(encoded(PayloadKind::Text, b"a", 1, 10));
+    let (events, retry) = parse_events(&dechunk(&out).0);
+    assert_eq!(retry, Some(3000));
+    let data = r#"{"channel":"news","from":"1-2","to":"1-9"}"#.into();
+    let gap = ParsedEvent { kind: "gap".into(), data, id: "1-9".into() };
+    let first = ParsedEvent { kind: String::new(), data: "a".into(), id: "1-10".into() };
+    assert_eq!(events, [gap, first]);
 }
 
 /// Neither heartbeats nor the end of the stream make an event.
@@ -135,6 +155,15 @@ proptest! {
             let (kind, data) = (String::new(), normalised(text));
             expected.push(ParsedEvent { kind, data, id: id.clone() });
         }
+        let news = ChannelName::new("news").unwrap();
+        for text in &texts {
+            let data = normalised(text);
+            write_event("vector", &news, PayloadKind::Text, text.as_bytes(), &mut stream);
+            expected.push(ParsedEvent { kind: "news".into(), data, id: "vector".into() });
+        }
+        write_event("v2", &news, PayloadKind::Binary, &binary, &mut stream);
+        let (kind, data) = ("news;base64".into(), BASE64.encode(&binary));
+        expected.push(ParsedEvent { kind, data, id: "v2".into() });
         let (content, ended) = dechunk(&stream);
         prop_assert!(!ended);
         prop_assert_eq!(parse_events(&content).0, expected);

@@ -1,0 +1,247 @@
+//! One channel at its home: its logs, what is kept of it, and who reads it.
+
+use super::{
+    kept::{Kept, Value},
+    tell::Interest,
+};
+use crate::{
+    frame::{Format, Publication},
+    ids::{ChannelName, Epoch, Offset, Position},
+    log::{Log, Place, Stamp},
+    mesh::Publish,
+    policy::{Mode, PatternId, Policy},
+    resume::{Begun, Gap, Start},
+    wire,
+};
+
+/// A channel that somebody reads, or of which something is kept.
+pub(super) struct Channel {
+    pub pattern: PatternId,
+    pub logs: [Option<Box<Log>>; Format::ALL.len()],
+    pub interests: Vec<Interest>,
+    /// The offset of its newest publication, or what it can be at most.
+    pub last: u64,
+    /// What is kept, where anything is to be. Its form is then [`CANONICAL`].
+    pub kept: Option<Box<Kept>>,
+}
+
+/// The format that what is kept has; other formats are made of it. A payload lies in one piece in it.
+pub(super) const CANONICAL: Format = Format::WebSocket;
+
+impl Channel {
+    /// A channel whose publications had at most the offset `last` until now.
+    pub fn new(pattern: PatternId, policy: &Policy, last: u64) -> Self {
+        let logs = Default::default();
+        let kept = (!policy.history.is_none()).then(|| Box::new(Kept::new(policy, last)));
+        let mut channel = Channel { pattern, logs, interests: Vec::new(), last, kept };
+        if channel.kept.is_some() {
+            channel.logs[CANONICAL.index()] = Some(Box::new(channel.new_log(policy)));
+        }
+        channel
+    }
+
+    /// Subscribers over all shards.
+    pub fn subscribers(&self) -> u64 {
+        self.interests.iter().map(|interest| u64::from(interest.subscribers)).sum()
+    }
+
+    /// Whether some shard cannot send as fast as publications come.
+    pub fn is_congested(&self) -> bool {
+        self.interests.iter().any(|interest| interest.congested)
+    }
+
+    /// Whether nobody reads it and nothing of it is kept.
+    pub fn is_empty(&self) -> bool {
+        self.interests.is_empty() && self.kept.as_ref().is_none_or(|kept| kept.is_empty(self))
+    }
+
+    /// The end of the log that history is counted in.
+    pub fn canonical(&self) -> Option<&Log> {
+        self.kept.as_ref().and_then(|_| self.logs[CANONICAL.index()].as_deref())
+    }
+
+    /// An empty log that begins where what is kept does.
+    fn new_log(&self, policy: &Policy) -> Log {
+        let sparse = policy.mode == Mode::Latest;
+        match self.kept.as_deref().filter(|_| !sparse) {
+            Some(kept) => Log::new(kept.floor_frames, kept.floor, false),
+            None => Log::new(0, Offset(u128::from(self.last)), sparse),
+        }
+    }
+
+    /// Lays a publication out in each format that is read or kept. Returns how many those were.
+    pub fn append(
+        &mut self,
+        policy: &Policy,
+        publish: &Publish,
+        position: Position,
+        time: u32,
+    ) -> u32 {
+        self.last = position.offset.0 as u64;
+        let key = publish.terms.as_ref().and_then(|terms| terms.key.as_deref());
+        let is_latest = policy.mode == Mode::Latest;
+        let Publish { channel, kind, payload, .. } = publish;
+        let key_told = key.filter(|_| is_latest);
+        let publication = Publication { channel, position, kind: *kind, key: key_told, payload };
+        let stamp = Stamp { offset: position.offset, kind: *kind, time };
+        let mut encodings = 0;
+        for (format, log) in Format::ALL.into_iter().zip(&mut self.logs) {
+            if let Some(log) = log {
+                encode(log, format, &publication, stamp);
+                encodings += 1;
+            }
+        }
+        if is_latest && let Some(kept) = &mut self.kept {
+            let frames = Format::ALL.map(|format| {
+                self.logs[format.index()].as_ref().map_or(0, |log| log.head().mark.frames)
+            });
+            let value = Value { offset: self.last, frames, bytes: payload.len() as u32 };
+            let replaced = kept.put_value(key.unwrap_or(""), value);
+            if let Some(replaced) = replaced {
+                self.replace(&replaced);
+            }
+        } else if let Some(kept) = &mut self.kept {
+            kept.bytes += payload.len();
+        }
+        encodings
+    }
+
+    /// Marks a value's frames as replaced.
+    fn replace(&mut self, value: &Value) {
+        for (log, &frame) in self.logs.iter_mut().zip(&value.frames) {
+            if let Some(log) = log.as_deref_mut().filter(|_| frame > 0) {
+                log.replace(frame);
+            }
+        }
+    }
+
+    /// Drops what exceeds the policy at `now`, in hundredths of a second.
+    pub fn trim(&mut self, policy: &Policy, now: u32, lag_bytes_max: usize) {
+        let Some(mut kept) = self.kept.take() else {
+            return self.forget_told(lag_bytes_max);
+        };
+        if let Some(log) = self.logs[CANONICAL.index()].as_deref() {
+            let dropped = kept.trim(policy, log, now);
+            dropped.iter().for_each(|value| self.replace(value));
+        }
+        self.kept = Some(kept);
+        self.forget_told(lag_bytes_max);
+    }
+
+    /// Forgets what every reader was told of and is no history.
+    pub fn forget_told(&mut self, bytes_max: usize) {
+        let floor = self.kept.as_ref().map_or(u64::MAX, |kept| kept.floor_frames);
+        for (format, log) in Format::ALL.into_iter().zip(&mut self.logs) {
+            if let Some(log) = log {
+                let readers = self.interests.iter().filter(|reader| reader.format == format);
+                log.forget(readers.map(|reader| reader.told).min().unwrap_or(u64::MAX), floor);
+                log.limit(bytes_max, floor);
+            }
+        }
+    }
+
+    /// Sees to it that the format is encoded from now on, and what is kept is in it.
+    pub fn read(&mut self, name: &ChannelName, policy: &Policy, epoch: Epoch, format: Format) {
+        if let Some(kept) = &mut self.kept {
+            kept.unread_since_us[format.index()] = None;
+        }
+        if self.logs[format.index()].is_some() {
+            return;
+        }
+        let mut log = self.new_log(policy);
+        if let Some(mut kept) = self.kept.take() {
+            let canonical = self.logs[CANONICAL.index()].as_deref().expect("it is always kept");
+            let mut copy = |frame: u64, key: Option<&str>| {
+                let Some((extent, index)) = canonical.find(frame) else { return 0 };
+                let stamp = extent.stamp(index);
+                let position = Position { epoch, offset: stamp.offset };
+                let payload = wire::websocket::payload(extent.bytes.frame(index));
+                let kind = stamp.kind;
+                let publication = Publication { channel: name, position, kind, key, payload };
+                encode(&mut log, format, &publication, stamp);
+                log.head().mark.frames
+            };
+            match &mut kept.values {
+                Some(values) => values.each_oldest_first(|key, value| {
+                    let key = Some(key).filter(|key| !key.is_empty());
+                    value.frames[format.index()] = copy(value.frames[CANONICAL.index()], key);
+                }),
+                None => {
+                    let frames = kept.floor_frames + 1..=canonical.head().mark.frames;
+                    frames.for_each(|frame| _ = copy(frame, None));
+                }
+            }
+            self.kept = Some(kept);
+        }
+        self.logs[format.index()] = Some(Box::new(log));
+    }
+
+    /// Nobody reads the format any more. Says whether its log is still there and is to be looked
+    /// after in a minute.
+    pub fn unread(&mut self, format: Format, now_us: u64) -> bool {
+        match &mut self.kept {
+            Some(_) if format == CANONICAL => false,
+            Some(kept) => {
+                kept.unread_since_us[format.index()] = Some(now_us);
+                true
+            }
+            None => {
+                self.logs[format.index()] = None;
+                false
+            }
+        }
+    }
+
+    /// Drops the log of a format that nobody reads.
+    pub fn drop_log(&mut self, format: Format) {
+        self.logs[format.index()] = None;
+        if let Some(kept) = &mut self.kept {
+            kept.unread_since_us[format.index()] = None;
+            if let Some(values) = &mut kept.values {
+                values.each_oldest_first(|_, value| value.frames[format.index()] = 0);
+            }
+        }
+    }
+
+    /// Where a subscriber begins in a format's log, and what it is told of that.
+    pub fn begin(&self, format: Format, epoch: Epoch, start: Start) -> Option<(Place, Begun)> {
+        let log = self.logs[format.index()].as_deref()?;
+        let position = |offset| Position { epoch, offset };
+        let is_latest = self.kept.as_ref().is_some_and(|kept| kept.values.is_some());
+        let floor = self.floor();
+        let whole = |place: Place| (place, Begun { position: position(place.before), gap: None });
+        Some(match start {
+            Start::Since(since) if is_latest && since.epoch == epoch => {
+                whole(log.behind(since.offset))
+            }
+            // Whoever comes to a channel of latest values gets the current ones.
+            _ if is_latest => whole(log.behind_frames(0)),
+            Start::Live => whole(log.head()),
+            Start::Last(count) => {
+                let head = log.head().mark.frames;
+                let kept = self.kept.as_ref().map_or(head, |kept| kept.floor_frames);
+                whole(log.behind_frames(head.saturating_sub(u64::from(count)).max(kept)))
+            }
+            Start::Since(since) => {
+                let is_known = since.epoch == epoch
+                    && since.offset >= floor
+                    && since.offset <= Offset(u128::from(self.last));
+                let from = if is_known { since.offset } else { floor };
+                let place = log.behind(from);
+                let gap = Gap { from: since, to: position(from) };
+                let gap = (!is_known).then_some(gap);
+                (place, Begun { position: position(from), gap })
+            }
+        })
+    }
+
+    /// The offset of the last publication that is not kept.
+    pub fn floor(&self) -> Offset {
+        self.kept.as_ref().map_or(Offset(u128::from(self.last)), |kept| kept.floor)
+    }
+}
+
+fn encode(log: &mut Log, format: Format, publication: &Publication<'_>, stamp: Stamp) {
+    let len = wire::encoded_len(format, publication);
+    log.append(len, stamp, |out| wire::encode(format, publication, out));
+}

@@ -1,0 +1,144 @@
+//! The side of a channel that orders, encodes and keeps its publications.
+//!
+//! A publication gets its position, is laid out once in each format that is read or kept, and becomes
+//! history as far as its channel's policy says. Where a journal is kept, it first waits until it is
+//! on disk: nobody sees what could be lost.
+
+mod channel;
+mod forgotten;
+mod kept;
+mod presence;
+mod publish;
+mod remembered;
+mod reports;
+mod tell;
+mod timers;
+
+pub use publish::{Durable, Published};
+
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, HashMap, VecDeque},
+};
+
+use channel::Channel;
+use forgotten::Forgotten;
+use presence::Presence;
+use publish::Waiting;
+use remembered::Remembered;
+use tell::Owed;
+
+use crate::{
+    ids::{BUCKETS, ChannelName, Epoch},
+    mesh::{Answer, Asker},
+    policy::{PatternId, Policies, Policy},
+};
+
+/// What a home lives by.
+#[derive(Clone, Debug)]
+pub struct HomeSetup {
+    /// The numbering of this run.
+    pub epoch: Epoch,
+    /// The numbering of channels in the journal, if there is one.
+    pub journal: Option<Epoch>,
+    /// Shards in all.
+    pub shards: u16,
+    /// How channels live.
+    pub policies: Policies,
+    /// Channels at one time.
+    pub channels_max: usize,
+    /// Encoded bytes of a stream, besides its history, that are kept for a shard whose inbox stays
+    /// full.
+    pub lag_bytes_max: usize,
+}
+
+/// The channels whose home this shard is.
+pub struct Home {
+    setup: HomeSetup,
+    /// The last offset given in each bucket. Only the buckets of this shard move.
+    offsets: Box<[u64; BUCKETS]>,
+    channels: HashMap<ChannelName, Channel>,
+    forgotten: Forgotten,
+    remembered: Remembered,
+    waiting: Waiting,
+    presence: Presence,
+    /// Per target shard, in order: what it is yet to be told.
+    owed: Vec<VecDeque<Owed>>,
+    /// When channels are to be looked after, in microseconds.
+    timers: BinaryHeap<Reverse<(u64, ChannelName)>>,
+    answers: VecDeque<(Asker, Answer)>,
+    durables: VecDeque<Durable>,
+}
+
+impl Home {
+    /// No channels yet.
+    pub fn new(setup: HomeSetup) -> Self {
+        Home {
+            offsets: Box::new([0; BUCKETS]),
+            channels: HashMap::new(),
+            forgotten: Forgotten::default(),
+            remembered: Remembered::default(),
+            waiting: Waiting::default(),
+            presence: Presence::default(),
+            owed: (0..setup.shards).map(|_| VecDeque::new()).collect(),
+            timers: BinaryHeap::new(),
+            answers: VecDeque::new(),
+            durables: VecDeque::new(),
+            setup,
+        }
+    }
+
+    /// Channels with a reader, or of which something is kept.
+    pub fn channels(&self) -> usize {
+        self.channels.len()
+    }
+
+    /// Whether some shard cannot send the channel's publications as fast as they come. They are
+    /// to be held back until it can: its subscribers are not to blame.
+    pub fn is_congested(&self, name: &ChannelName) -> bool {
+        self.channels.get(name).is_some_and(Channel::is_congested)
+    }
+
+    /// The numbering of a channel.
+    fn epoch_of(&self, name: &ChannelName) -> Epoch {
+        let journal = self.setup.journal.filter(|_| self.is_journaled(name));
+        journal.unwrap_or(self.setup.epoch)
+    }
+
+    /// Whether a channel's publications go into the journal, if there is one.
+    fn is_journaled(&self, name: &ChannelName) -> bool {
+        self.setup.journal.is_some()
+            && !self.setup.policies.of(name).history.is_none()
+            && !self.setup.policies.tells_presence(name)
+    }
+
+    /// Whether there are as many channels as there may be, and this would be one more.
+    fn is_full_for(&self, name: &ChannelName) -> bool {
+        self.channels.len() >= self.setup.channels_max && !self.channels.contains_key(name)
+    }
+
+    /// The channel, which is made if need be, and its policy.
+    fn channel(&mut self, name: &ChannelName) -> (&mut Channel, &Policy) {
+        let policies = &self.setup.policies;
+        let policy = policies.of(name);
+        let forgotten = &self.forgotten;
+        let made = || Channel::new(policies.pattern(name), policy, forgotten.last(name));
+        if !self.channels.contains_key(name) {
+            self.channels.insert(name.clone(), made());
+        }
+        (self.channels.get_mut(name).expect("it is there"), policy)
+    }
+
+    fn policy(&self, pattern: PatternId) -> &Policy {
+        self.setup.policies.get(pattern)
+    }
+
+    /// Frees a channel that nobody reads and of which nothing is kept.
+    fn free_if_empty(&mut self, name: &ChannelName) {
+        let Some(channel) = self.channels.get(name).filter(|channel| channel.is_empty()) else {
+            return;
+        };
+        self.forgotten.note(name, channel.last);
+        self.channels.remove(name);
+    }
+}

@@ -1,0 +1,320 @@
+//! A publication's way: what was promised about it, its position, the journal, the channel.
+
+use std::collections::{HashMap, VecDeque};
+
+use super::{Home, remembered::First};
+use crate::{
+    ids::{Bucket, ChannelName, Offset, Position},
+    mesh::{Accepted, Answer, Asker, Publish, Rejected, Terms},
+};
+
+/// What a home has done with a publication, for counting.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Published {
+    /// Publications that got a position and became visible.
+    pub publications: u32,
+    /// Payload bytes of those.
+    pub bytes: u64,
+    /// Formats they were encoded in, added up.
+    pub encodings: u32,
+}
+
+/// A publication that must be on disk before anybody sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Durable {
+    /// Its offset.
+    pub offset: u64,
+    /// What it is.
+    pub publish: Publish,
+}
+
+/// Publications that wait for the journal, by bucket, in order.
+#[derive(Default)]
+pub(super) struct Waiting {
+    by_bucket: HashMap<Bucket, VecDeque<Waiter>>,
+}
+
+struct Waiter {
+    offset: u64,
+    publish: Publish,
+    /// It is answered as the one that it repeats.
+    repeats: bool,
+    /// The version of its key before it.
+    version_before: Option<u64>,
+}
+
+impl Waiting {
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.by_bucket.is_empty()
+    }
+
+    fn put(&mut self, waiter: Waiter) {
+        self.by_bucket.entry(waiter.publish.channel.bucket()).or_default().push_back(waiter);
+    }
+
+    /// The oldest of a bucket, if its offset is at most `offset`.
+    fn take(&mut self, bucket: Bucket, offset: u64) -> Option<Waiter> {
+        let queue = self.by_bucket.get_mut(&bucket)?;
+        let waiter = match queue.front() {
+            Some(waiter) if waiter.offset <= offset => queue.pop_front(),
+            _ => None,
+        };
+        if queue.is_empty() {
+            self.by_bucket.remove(&bucket);
+        }
+        waiter
+    }
+}
+
+impl Home {
+    /// Takes a publication. It becomes visible and is answered at once, or once it is on disk:
+    /// see [`Home::next_answer`] and [`Home::next_durable`]. `now_us` is the server's time.
+    pub fn publish(&mut self, publish: Publish, now_us: u64) -> Published {
+        match self.decide(&publish, now_us) {
+            Decision::Answer(outcome) => self.answer(&publish, outcome),
+            Decision::Repeat(offset) => {
+                self.waiting.put(Waiter { offset, publish, repeats: true, version_before: None });
+            }
+            Decision::Publish => return self.take(publish, now_us),
+        }
+        Published::default()
+    }
+
+    /// What terms and bounds say to a publication.
+    fn decide(&mut self, publish: &Publish, now_us: u64) -> Decision {
+        let name = &publish.channel;
+        let none = Terms::default();
+        let terms = publish.terms.as_deref().unwrap_or(&none);
+        if let Some(key) = &terms.idempotency {
+            match self.remembered.first(name, key, now_us) {
+                Some(First::Waiting(first)) => return Decision::Repeat(first.offset.0 as u64),
+                Some(First::Published(position)) => {
+                    return Decision::Answer(Ok(self.accepted(name, position, true)));
+                }
+                None => (),
+            }
+        }
+        let key = terms.key.as_deref().unwrap_or("");
+        let known = terms.version.and_then(|_| self.remembered.version(name, key));
+        if let Some(known) = known.filter(|&known| terms.version <= Some(known)) {
+            return Decision::Answer(Err(Rejected::Stale(known)));
+        }
+        let policy = self.setup.policies.of(name);
+        if !policy.history.is_none() && self.is_full_for(name) {
+            return Decision::Answer(Err(Rejected::TooManyChannels));
+        }
+        let kept = self.channels.get(name).and_then(|channel| channel.kept.as_deref());
+        if kept.is_some_and(|kept| !kept.has_room(key, policy)) {
+            return Decision::Answer(Err(Rejected::TooManyKeys));
+        }
+        Decision::Publish
+    }
+
+    /// Gives a publication its position.
+    fn take(&mut self, publish: Publish, now_us: u64) -> Published {
+        let name = &publish.channel;
+        let last = &mut self.offsets[usize::from(name.bucket().0)];
+        *last += 1;
+        let offset = *last;
+        let position = self.position(name, offset);
+        let is_journaled = self.is_journaled(name);
+        let version_before = self.promise(&publish, position, is_journaled, now_us);
+        if is_journaled {
+            self.durables.push_back(Durable { offset, publish: publish.clone() });
+            self.waiting.put(Waiter { offset, publish, repeats: false, version_before });
+            return Published::default();
+        }
+        let published = self.apply(&publish, position, now_us);
+        let accepted = self.accepted(&publish.channel, position, false);
+        self.answer(&publish, Ok(accepted));
+        published
+    }
+
+    /// Remembers what the publication's terms say. Returns the version of its key before it.
+    fn promise(
+        &mut self,
+        publish: &Publish,
+        position: Position,
+        is_waiting: bool,
+        now_us: u64,
+    ) -> Option<u64> {
+        let (name, terms) = (&publish.channel, publish.terms.as_deref()?);
+        if let Some(key) = &terms.idempotency {
+            let waiting = First::Waiting(position);
+            let first = if is_waiting { waiting } else { First::Published(position) };
+            self.remembered.put(name, key, first, now_us);
+        }
+        let key = terms.key.as_deref().unwrap_or("");
+        let before = self.remembered.version(name, key);
+        if terms.version.is_some() {
+            self.remembered.set_version(name, key, terms.version);
+        }
+        before
+    }
+
+    /// Hears from the journal that everything of a bucket up to this offset is on disk, or that
+    /// nothing of it is.
+    pub fn on_landed(
+        &mut self,
+        bucket: Bucket,
+        offset: u64,
+        result: Result<(), Rejected>,
+        now_us: u64,
+    ) -> Published {
+        let mut published = Published::default();
+        while let Some(waiter) = self.waiting.take(bucket, offset) {
+            let Waiter { offset, publish, repeats, version_before } = waiter;
+            let position = self.position(&publish.channel, offset);
+            let name = publish.channel.clone();
+            let outcome = match (repeats, result) {
+                (false, Ok(())) => {
+                    published += self.apply(&publish, position, now_us);
+                    self.promise(&publish, position, false, now_us);
+                    Ok(self.accepted(&name, position, false))
+                }
+                (false, Err(rejected)) => {
+                    self.break_promise(&publish, version_before);
+                    Err(rejected)
+                }
+                (true, _) => self.repeated(&publish, now_us).ok_or(Rejected::JournalFailed),
+            };
+            self.answer(&publish, outcome);
+        }
+        published
+    }
+
+    /// The answer to a publication that repeats one which has waited.
+    fn repeated(&mut self, publish: &Publish, now_us: u64) -> Option<Accepted> {
+        let key = publish.terms.as_deref()?.idempotency.as_deref()?;
+        match self.remembered.first(&publish.channel, key, now_us)? {
+            First::Published(position) => Some(self.accepted(&publish.channel, position, true)),
+            First::Waiting(_) => None,
+        }
+    }
+
+    fn break_promise(&mut self, publish: &Publish, version_before: Option<u64>) {
+        let Some(terms) = publish.terms.as_deref() else { return };
+        if let Some(key) = &terms.idempotency {
+            self.remembered.take(&publish.channel, key);
+        }
+        let key = terms.key.as_deref().unwrap_or("");
+        // Another may have raised it since.
+        if terms.version.is_some()
+            && self.remembered.version(&publish.channel, key) == terms.version
+        {
+            self.remembered.set_version(&publish.channel, key, version_before);
+        }
+    }
+
+    /// Takes a publication from the journal of an earlier run, in the order of its bucket. `age_us`
+    /// is how long ago it came.
+    pub fn restore(&mut self, publish: &Publish, offset: u64, now_us: u64, age_us: u64) {
+        let last = &mut self.offsets[usize::from(publish.channel.bucket().0)];
+        *last = offset.max(*last);
+        let position = self.position(&publish.channel, offset);
+        let policy = self.setup.policies.of(&publish.channel);
+        if policy.history.is_none() || self.is_full_for(&publish.channel) {
+            self.forgotten.note(&publish.channel, offset);
+            return;
+        }
+        self.append(publish, position, now_us, age_us);
+        self.promise(publish, position, false, now_us);
+    }
+
+    /// Goes on counting a bucket behind this offset.
+    pub fn restore_offset(&mut self, bucket: Bucket, offset: u64) {
+        let last = &mut self.offsets[usize::from(bucket.0)];
+        *last = offset.max(*last);
+    }
+
+    /// Makes a publication visible.
+    fn apply(&mut self, publish: &Publish, position: Position, now_us: u64) -> Published {
+        let (name, bytes) = (&publish.channel, publish.payload.len() as u64);
+        let encodings = if self.channels.contains_key(name)
+            || !self.setup.policies.of(name).history.is_none()
+        {
+            self.append(publish, position, now_us, 0)
+        } else {
+            self.forgotten.note(name, position.offset.0 as u64);
+            0
+        };
+        Published { publications: 1, bytes, encodings }
+    }
+
+    fn append(&mut self, publish: &Publish, position: Position, now_us: u64, age_us: u64) -> u32 {
+        let lag_bytes_max = self.setup.lag_bytes_max;
+        let name = &publish.channel;
+        let now = (now_us / 10_000) as u32;
+        let time = now.wrapping_sub((age_us / 10_000) as u32);
+        let (channel, policy) = self.channel(name);
+        let policy = policy.clone();
+        let encodings = channel.append(&policy, publish, position, time);
+        channel.trim(&policy, now, lag_bytes_max);
+        let is_timed = channel.kept.as_ref().is_some_and(|kept| kept.timed);
+        if let Some(channel) = self.channels.get_mut(name) {
+            channel.owe_all(name, &mut self.owed);
+        }
+        if policy.history.age.is_some() && !is_timed {
+            self.look_after(name, now_us);
+        }
+        encodings
+    }
+
+    fn position(&self, name: &ChannelName, offset: u64) -> Position {
+        Position { epoch: self.epoch_of(name), offset: Offset(u128::from(offset)) }
+    }
+
+    fn accepted(&self, name: &ChannelName, position: Position, repeated: bool) -> Accepted {
+        let channel = self.channels.get(name);
+        let subscribers = channel.map_or(0, |channel| channel.subscribers());
+        Accepted { position, subscribers, repeated }
+    }
+
+    fn answer(&mut self, publish: &Publish, outcome: Result<Accepted, Rejected>) {
+        self.answers.push_back((publish.asker, Answer { ticket: publish.ticket, outcome }));
+    }
+
+    /// An answer that a publisher is owed, the oldest first.
+    pub fn next_answer(&mut self) -> Option<(Asker, Answer)> {
+        self.answers.pop_front()
+    }
+
+    /// Hands over publications that must be on disk first, the oldest first, until `push` gives one
+    /// back: the rest is handed over next time.
+    pub fn write(&mut self, mut push: impl FnMut(Durable) -> Result<(), Durable>) {
+        while let Some(durable) = self.durables.pop_front() {
+            if let Err(durable) = push(durable) {
+                self.durables.push_front(durable);
+                break;
+            }
+        }
+    }
+
+    /// Whether publications wait for the journal, or to be handed to it.
+    pub fn awaits_journal(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Whether publications have yet to be handed to the journal.
+    pub fn owes_journal(&self) -> bool {
+        !self.durables.is_empty()
+    }
+}
+
+/// What terms and bounds say to a publication.
+enum Decision {
+    /// There is nothing to publish.
+    Answer(Result<Accepted, Rejected>),
+    /// It repeats the one with this offset, which waits for the journal.
+    Repeat(u64),
+    Publish,
+}
+
+impl std::ops::AddAssign for Published {
+    fn add_assign(&mut self, other: Published) {
+        self.publications += other.publications;
+        self.bytes += other.bytes;
+        self.encodings += other.encodings;
+    }
+}

@@ -1,0 +1,48 @@
+//! What a home tells of its channels to whoever asks.
+
+use super::{Home, channel::Channel};
+use crate::{
+    ids::{ChannelName, Offset, Position},
+    report::ChannelReport,
+};
+
+impl Home {
+    /// One channel, if somebody reads it or something of it is kept.
+    pub fn report(&self, name: &ChannelName) -> Option<ChannelReport> {
+        self.channels.get(name).map(|channel| self.report_of(name, channel))
+    }
+
+    /// The channels whose names begin with `prefix` and come behind `after`, in order, at most
+    /// `limit`. Walks all channels.
+    pub fn reports(
+        &self,
+        prefix: &str,
+        after: Option<&ChannelName>,
+        limit: usize,
+    ) -> Vec<ChannelReport> {
+        let is_wanted = |name: &&ChannelName| {
+            name.as_str().starts_with(prefix) && after.is_none_or(|after| *name > after)
+        };
+        let mut names: Vec<&ChannelName> = self.channels.keys().filter(is_wanted).collect();
+        if names.len() > limit && limit > 0 {
+            names.select_nth_unstable(limit - 1);
+        }
+        names.truncate(limit);
+        names.sort_unstable();
+        names.iter().filter_map(|name| self.report(name)).collect()
+    }
+
+    fn report_of(&self, name: &ChannelName, channel: &Channel) -> ChannelReport {
+        let kept = channel.kept.as_deref().zip(channel.canonical());
+        ChannelReport {
+            name: name.clone(),
+            subscribers: channel.subscribers(),
+            position: Position {
+                epoch: self.epoch_of(name),
+                offset: Offset(u128::from(channel.last)),
+            },
+            kept: kept.map_or(0, |(kept, log)| kept.count(log)),
+            kept_bytes: kept.map_or(0, |(kept, _)| kept.bytes as u64),
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! What a home tells those who read its channels.
+
+use std::collections::VecDeque;
+
+use super::{Home, channel::Channel};
+use crate::{
+    frame::Format,
+    hub::{Ask, Beginning, Message, Said, ViewId},
+    ids::{ChannelName, Epoch, ShardId},
+};
+
+/// A view somewhere that reads the channel.
+pub(super) struct Interest {
+    pub from: ShardId,
+    pub view: ViewId,
+    pub format: Format,
+    pub subscribers: u32,
+    pub congested: bool,
+    /// Whether the view was told that it is live.
+    live: bool,
+    /// Whether it stands in the queue of those that are owed news.
+    owed: bool,
+    /// The byte up to which it was told.
+    pub told: u64,
+}
+
+/// What a shard is yet to be told.
+pub(super) enum Owed {
+    /// Whatever the view does not know.
+    News { channel: ChannelName, view: ViewId },
+    /// That there are too many channels.
+    Refusal { view: ViewId },
+    /// Where a subscriber begins.
+    Beginning { channel: ChannelName, ask: Ask },
+}
+
+impl Home {
+    /// Takes what a reading shard says of its view.
+    pub fn on_interest(&mut self, name: &ChannelName, said: Said, now_us: u64) {
+        if said.first {
+            return self.add_interest(name, said);
+        }
+        let Some(channel) = self.channels.get_mut(name) else {
+            return;
+        };
+        let Said { from, view, format, subscribers, congested, .. } = said;
+        let of_view = |interest: &Interest| (interest.from, interest.view) == (from, view);
+        let Some(place) = channel.interests.iter().position(of_view) else {
+            return;
+        };
+        let pattern = channel.pattern;
+        if subscribers > 0 {
+            let interest = &mut channel.interests[place];
+            (interest.subscribers, interest.congested) = (subscribers, congested);
+        } else {
+            channel.interests.swap_remove(place);
+            let is_read = channel.interests.iter().any(|interest| interest.format == format);
+            if !is_read && channel.unread(format, now_us) {
+                self.look_after(name, now_us);
+            }
+        }
+        self.on_presence(name, pattern);
+        self.free_if_empty(name);
+    }
+
+    fn add_interest(&mut self, name: &ChannelName, said: Said) {
+        let Said { from, view, format, subscribers, congested, .. } = said;
+        if self.is_full_for(name) {
+            self.owed[usize::from(from.0)].push_back(Owed::Refusal { view });
+            return;
+        }
+        let epoch = self.epoch_of(name);
+        let lag_bytes_max = self.setup.lag_bytes_max;
+        let (channel, policy) = self.channel(name);
+        channel.read(name, policy, epoch, format);
+        channel.forget_told(lag_bytes_max);
+        let told = channel.logs[format.index()].as_ref().map_or(0, |log| log.head().mark.byte);
+        let pattern = channel.pattern;
+        let mut interest =
+            Interest { from, view, format, subscribers, congested, live: false, owed: false, told };
+        // Most channels of a million have one reader.
+        channel.interests.reserve_exact(1);
+        let at = channel.interests.len();
+        interest.owed = true;
+        channel.interests.insert(at, interest);
+        self.owed[usize::from(from.0)].push_back(Owed::News { channel: name.clone(), view });
+        self.on_presence(name, pattern);
+    }
+
+    /// Takes the question of where a subscriber begins. It is answered in the order of what its
+    /// shard is told.
+    pub fn on_ask(&mut self, name: ChannelName, ask: Ask) {
+        self.owed[usize::from(ask.from.0)].push_back(Owed::Beginning { channel: name, ask });
+    }
+
+    /// Whether somebody is owed news.
+    pub fn owes(&self) -> bool {
+        self.owed.iter().any(|queue| !queue.is_empty())
+    }
+
+    /// Tells `target` what it is owed, oldest debt first, until `push` gives a message back: then
+    /// its inbox is full, and the rest is told next time, merged with what comes until then.
+    pub fn tell(&mut self, target: ShardId, mut push: impl FnMut(Message) -> Result<(), Message>) {
+        while let Some(owed) = self.owed[usize::from(target.0)].pop_front() {
+            let pushed = match &owed {
+                Owed::Refusal { view } => push(Message::Refused { view: *view }).is_ok(),
+                Owed::News { channel, view } => self.tell_news(channel, target, *view, &mut push),
+                Owed::Beginning { channel, ask } => self.tell_beginning(channel, ask, &mut push),
+            };
+            if !pushed {
+                self.owed[usize::from(target.0)].push_front(owed);
+                break;
+            }
+        }
+    }
+
+    fn tell_news(
+        &mut self,
+        name: &ChannelName,
+        target: ShardId,
+        view: ViewId,
+        push: &mut impl FnMut(Message) -> Result<(), Message>,
+    ) -> bool {
+        let epoch = self.epoch_of(name);
+        let Some(channel) = self.channels.get_mut(name) else { return true };
+        let knows_all = channel.tell(target, view, epoch, push);
+        channel.forget_told(self.setup.lag_bytes_max);
+        knows_all
+    }
+
+    /// A subscriber that has gone meanwhile, or whose view was refused, is told nothing.
+    fn tell_beginning(
+        &mut self,
+        name: &ChannelName,
+        ask: &Ask,
+        push: &mut impl FnMut(Message) -> Result<(), Message>,
+    ) -> bool {
+        let epoch = self.epoch_of(name);
+        let Some(channel) = self.channels.get(name) else { return true };
+        let of_view = |reader: &&Interest| (reader.from, reader.view) == (ask.from, ask.view);
+        let Some(reader) = channel.interests.iter().find(of_view) else { return true };
+        let Some((place, begun)) = channel.begin(reader.format, epoch, ask.start) else {
+            return true;
+        };
+        let log = channel.logs[reader.format.index()].as_deref();
+        let extents = log.map_or_else(Vec::new, |log| log.since(place.mark.byte).collect());
+        let Ask { view, reader, number, .. } = *ask;
+        let beginning = Beginning { reader, number, mark: place.mark, begun, extents };
+        push(Message::Begin { view, beginning: Box::new(beginning) }).is_ok()
+    }
+}
+
+impl Channel {
+    /// Puts the channel's readers into the queues of those that are owed news.
+    pub fn owe_all(&mut self, name: &ChannelName, owed: &mut [VecDeque<Owed>]) {
+        for interest in self.interests.iter_mut().filter(|interest| !interest.owed) {
+            interest.owed = true;
+            let news = Owed::News { channel: name.clone(), view: interest.view };
+            owed[usize::from(interest.from.0)].push_back(news);
+        }
+    }
+
+    /// Tells one view what it does not know. Says whether it knows everything then; one that is gone
+    /// does.
+    fn tell(
+        &mut self,
+        target: ShardId,
+        view: ViewId,
+        epoch: Epoch,
+        push: &mut impl FnMut(Message) -> Result<(), Message>,
+    ) -> bool {
+        let of_view = |interest: &&mut Interest| (interest.from, interest.view) == (target, view);
+        let Some(interest) = self.interests.iter_mut().find(of_view) else { return true };
+        let Some(log) = self.logs[interest.format.index()].as_deref() else { return true };
+        if !interest.live {
+            let head = log.behind_byte(interest.told);
+            interest.live = push(Message::Live { view, head, epoch }).is_ok();
+        }
+        if !interest.live {
+            return false;
+        }
+        for extent in log.since(interest.told) {
+            let end = extent.end.byte;
+            if push(Message::Head { view, extent }).is_err() {
+                return false;
+            }
+            interest.told = end;
+        }
+        interest.owed = false;
+        true
+    }
+}

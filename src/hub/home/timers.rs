@@ -1,0 +1,108 @@
+//! What happens to channels as time passes: publications get too old, formats are read no more.
+
+use std::cmp::Reverse;
+
+use super::Home;
+use crate::{
+    frame::Format,
+    ids::{Bucket, ChannelName},
+};
+
+/// Microseconds for which a format that nobody reads goes on being encoded: whoever was cut off
+/// comes back within them.
+const UNREAD_US: u64 = 60_000_000;
+
+/// Channels looked after in one turn.
+const PER_TURN_MAX: usize = 256;
+
+/// What the records of one channel come to in the journal besides their payload, about.
+const RECORD_BYTES: u64 = 64;
+
+/// Bytes that a bucket's file may have before it is worth compacting.
+const FILE_BYTES_MIN: u64 = 1024 * 1024;
+
+impl Home {
+    /// When the home is to be looked after next, in microseconds.
+    pub fn next_due_us(&self) -> Option<u64> {
+        let timer = self.timers.peek().map(|Reverse((due_us, _))| *due_us);
+        timer.into_iter().chain(self.presence_due()).min()
+    }
+
+    /// Looks after channels whose time has come. Says whether there were any.
+    pub fn on_time(&mut self, now_us: u64) -> bool {
+        let mut worked = false;
+        for _ in 0..PER_TURN_MAX {
+            let is_due = |Reverse((due_us, _)): &Reverse<(u64, ChannelName)>| *due_us <= now_us;
+            if !self.timers.peek().is_some_and(is_due) {
+                break;
+            }
+            let Some(Reverse((_, name))) = self.timers.pop() else { break };
+            self.age(&name, now_us);
+            worked = true;
+        }
+        worked
+    }
+
+    fn age(&mut self, name: &ChannelName, now_us: u64) {
+        let lag_bytes_max = self.setup.lag_bytes_max;
+        if !self.channels.contains_key(name) {
+            return;
+        }
+        let (channel, policy) = self.channel(name);
+        let policy = policy.clone();
+        channel.trim(&policy, (now_us / 10_000) as u32, lag_bytes_max);
+        for format in Format::ALL {
+            let since = channel.kept.as_ref().and_then(|k| k.unread_since_us[format.index()]);
+            if since.is_some_and(|since_us| since_us + UNREAD_US <= now_us) {
+                channel.drop_log(format);
+            }
+        }
+        if let Some(kept) = &mut channel.kept {
+            kept.timed = false;
+        }
+        self.look_after(name, now_us);
+        self.free_if_empty(name);
+    }
+
+    /// Sees to it that the channel is looked after when its oldest publication is too old, or a format
+    /// has been unread for long enough. A timer that is set stands: at worst it fires too early, or,
+    /// for an unread format, late.
+    pub(super) fn look_after(&mut self, name: &ChannelName, now_us: u64) {
+        let Some(channel) = self.channels.get_mut(name) else { return };
+        let policy = self.setup.policies.of(name);
+        let log = channel.logs[super::channel::CANONICAL.index()].as_deref();
+        let Some((kept, log)) = channel.kept.as_mut().zip(log) else { return };
+        if kept.timed {
+            return;
+        }
+        let expires = kept.expires_in(policy, log, (now_us / 10_000) as u32);
+        let expires_us = expires.map(|hundredths| now_us + u64::from(hundredths) * 10_000);
+        let unread = kept.unread_since_us.iter().flatten().map(|since_us| since_us + UNREAD_US);
+        let Some(due_us) = unread.chain(expires_us).min() else { return };
+        kept.timed = true;
+        // A hundredth later, so that it is over and not only nearly.
+        self.timers.push(Reverse((due_us + 10_000, name.clone())));
+    }
+
+    /// Whether a bucket's file in the journal, of this size, is worth writing anew, and if so what of
+    /// it is kept: of each channel the offset above which.
+    pub fn compaction(&self, bucket: Bucket, file_bytes: u64) -> Option<Vec<(ChannelName, u64)>> {
+        if file_bytes < FILE_BYTES_MIN {
+            return None;
+        }
+        let mut live = 0;
+        let mut floors = Vec::new();
+        for (name, channel) in &self.channels {
+            if name.bucket() != bucket || !self.is_journaled(name) {
+                continue;
+            }
+            let Some((kept, log)) = channel.kept.as_deref().zip(channel.canonical()) else {
+                continue;
+            };
+            live +=
+                kept.bytes as u64 + kept.count(log) * (RECORD_BYTES + name.as_str().len() as u64);
+            floors.push((name.clone(), kept.floor_offset()));
+        }
+        (file_bytes > 2 * live).then_some(floors)
+    }
+}

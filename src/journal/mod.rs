@@ -1,0 +1,191 @@
+//! Publications on the disk before anybody sees them: what was acknowledged outlives the process.
+//!
+//! A shard appends the records of its buckets by a [`Writer`] and hears from its [`Landing`] what
+//! became of each. One thread ([`Journal::run`]) owns the disk: per bucket it writes what waits with
+//! one write, syncs it, and lands it in order, while the next records gather. Buckets do
+//! not wait for each other: one that is being compacted, or whose disk is full, holds up only itself.
+//!
+//! A record that landed well is there after a crash, at its offset; one that was rejected
+//! is not. A tail that a crash has torn is cut off when the journal is opened; damage before whole
+//! records refuses to open, since cutting there would lose what was acknowledged.
+//!
+//! Left to others: what is kept (the home says it when it asks for a compaction), and when a
+//! publication is worth a record. `docs/journal.md` has the files byte by byte.
+#![forbid(unsafe_code)]
+
+mod directory;
+mod disk;
+mod error;
+mod format;
+mod lane;
+mod queue;
+mod scan;
+#[cfg(test)]
+mod tests;
+mod thread;
+
+use std::{fmt, path::Path, rc::Rc, sync::Arc};
+
+use bytes::Bytes;
+
+use crate::{
+    frame::PayloadKind,
+    ids::{BUCKETS, Bucket, ChannelName, Epoch},
+    mesh::{Parking, Terms},
+};
+
+use directory::{Directory, all_buckets};
+use disk::{Disk, UringDisk};
+use lane::{End, Lane};
+
+pub use error::{Damage, JournalError};
+pub use queue::{AlreadyCompacting, Compaction, Intake, Landed, Landing, Writer, queues};
+
+/// A publication as the journal keeps it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Its offset in its channel's bucket.
+    pub offset: u64,
+    /// When it was published, in milliseconds since 1970.
+    pub at_ms: u64,
+    /// Where it was published.
+    pub channel: ChannelName,
+    /// What the payload is.
+    pub kind: PayloadKind,
+    /// The payload as it came.
+    pub payload: Bytes,
+    /// What else its publisher asked for. Terms that ask for nothing come back as `None`.
+    pub terms: Option<Box<Terms>>,
+}
+
+/// What a journal had when it was opened.
+#[derive(Debug)]
+pub struct Restored {
+    /// The numbering that all its offsets belong to, for as long as the directory lives.
+    pub epoch: Epoch,
+    /// The highest offset of each bucket that was ever acknowledged, whether or not its record is
+    /// still there; 0 for none.
+    pub offsets: Box<[u64; BUCKETS]>,
+    /// The records of each bucket, by rising offset, those among them that retention will drop.
+    pub records: Vec<Vec<Record>>,
+    /// What was found.
+    pub told: Summary,
+}
+
+/// What was found in a directory.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Buckets with a file.
+    pub buckets: u32,
+    /// Records in those.
+    pub records: u64,
+    /// Bytes of those files, torn tails not among them.
+    pub bytes: u64,
+    /// Tails that a crash has torn: never acknowledged, and cut off by opening.
+    pub torn: Vec<Torn>,
+}
+
+/// A torn tail.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Torn {
+    /// The bucket.
+    pub bucket: Bucket,
+    /// The byte of the file at which it begins.
+    pub at: u64,
+    /// Its bytes.
+    pub bytes: u64,
+}
+
+/// What [`check`] found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// What is well.
+    pub summary: Summary,
+    /// What is not. A journal with any of it is not opened.
+    pub damage: Vec<Damage>,
+}
+
+/// An open journal.
+pub struct Journal {
+    directory: Directory,
+    ends: Box<[Option<End>; BUCKETS]>,
+    intake: Option<Intake>,
+}
+
+impl Journal {
+    /// Opens the journal in a directory, which is made if it is missing, and locks it against other
+    /// processes for as long as this lives. Torn tails are cut off.
+    pub fn open(dir: &Path) -> Result<(Journal, Restored), JournalError> {
+        // Here, since it is where the operator looks; the thread makes its own.
+        drop(runtime()?);
+        let directory = Directory::open(dir)?;
+        let mut ends = Box::new([None; BUCKETS]);
+        let mut offsets = Box::new([0; BUCKETS]);
+        let mut records: Vec<Vec<Record>> = (0..BUCKETS).map(|_| Vec::new()).collect();
+        let report = directory.read(|bucket, scan| {
+            let (at, highest) = (usize::from(bucket.0), scan.highest());
+            ends[at] = Some(End { len: scan.end, salt: scan.header.salt, highest });
+            offsets[at] = highest;
+            records[at] = scan.records;
+        })?;
+        if let Some(damage) = report.damage.into_iter().next() {
+            return Err(JournalError::Damaged(damage));
+        }
+        directory.mend(&report.summary.torn)?;
+        let epoch = directory.epoch();
+        let restored = Restored { epoch, offsets, records, told: report.summary };
+        Ok((Journal { directory, ends, intake: None }, restored))
+    }
+
+    /// The ends for the shards that `parkings` wake: the writer that they share, and each one's
+    /// landing. Every shard has `capacity` places. To be called once, before [`Journal::run`].
+    pub fn parts(
+        &mut self,
+        capacity: usize,
+        parkings: &[Arc<Parking>],
+    ) -> (Writer, Vec<Arc<Landing>>) {
+        let (writer, landings, intake) = queues(capacity, parkings);
+        self.intake = Some(intake);
+        (writer, landings)
+    }
+
+    /// Writes on the calling thread until every [`Writer`] was dropped and all is landed.
+    pub fn run(self) -> Result<(), JournalError> {
+        self.run_on(UringDisk)
+    }
+
+    fn run_on<D: Disk>(self, disk: D) -> Result<(), JournalError> {
+        let Some(intake) = self.intake else { return Ok(()) };
+        let (disk, directory) = (Rc::new(disk), self.directory);
+        let lane = |(bucket, end)| {
+            Lane::new(Rc::clone(&disk), bucket, directory.epoch(), directory.path(), end)
+        };
+        let lanes = all_buckets().zip(*self.ends).map(lane).collect();
+        runtime()?.block_on(thread::run(intake, lanes));
+        Ok(())
+    }
+}
+
+/// Looks through the journal in a directory and changes nothing.
+pub fn check(dir: &Path) -> Result<Report, JournalError> {
+    Directory::look(dir)?.read(|_, _| ())
+}
+
+/// Every bucket has at most one call in the ring at a time.
+fn runtime() -> Result<tokio_uring::Runtime, JournalError> {
+    let mut builder = tokio_uring::builder();
+    builder.entries(BUCKETS as u32);
+    tokio_uring::Runtime::new(&builder).map_err(JournalError::Uring)
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Summary { buckets, records, bytes, torn } = self;
+        write!(f, "{records} records in {buckets} buckets, {bytes} bytes")?;
+        let cut: u64 = torn.iter().map(|torn| torn.bytes).sum();
+        match torn.len() {
+            0 => Ok(()),
+            tails => write!(f, "; {tails} torn tails of {cut} bytes, which nobody was told of"),
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! The journal's place in the server: opened before anything else, shared out over the shards, and
+//! written by a thread of its own that ends after them.
+
+use std::{
+    io,
+    path::Path,
+    sync::{Arc, mpsc},
+    thread::{self, JoinHandle},
+};
+
+use super::{News, Parting, ServerError};
+use crate::{
+    ids::{Bucket, ShardId},
+    journal::{Journal, Record, Restored},
+    mesh::Parking,
+    shard::JournalEnd,
+};
+
+/// What one shard takes over from an earlier run: its buckets, their last offsets, their records.
+pub(super) type Heritage = Vec<(Bucket, u64, Vec<Record>)>;
+
+/// A journal that was opened, before its thread runs.
+pub(super) struct Opened {
+    journal: Journal,
+    restored: Restored,
+}
+
+/// What each shard is given of it, in their order.
+pub(super) type Ends = Vec<(Option<JournalEnd>, Heritage)>;
+
+impl Opened {
+    /// Opens the journal in `dir`.
+    pub fn at(dir: &Path) -> Result<Opened, ServerError> {
+        let (journal, restored) = Journal::open(dir)?;
+        tracing::info!("journal {}: {}", dir.display(), restored.told);
+        Ok(Opened { journal, restored })
+    }
+
+    /// Shares it out over the shards that `parkings` wake, and starts its thread.
+    pub fn start(
+        self,
+        places: usize,
+        parkings: &[Arc<Parking>],
+        tell: &mpsc::Sender<News>,
+    ) -> Result<(Ends, JoinHandle<()>), io::Error> {
+        let Opened { mut journal, restored } = self;
+        let shards = parkings.len() as u16;
+        let (writer, landings) = journal.parts(places, parkings);
+        let Restored { epoch, offsets, records, .. } = restored;
+        let end = |landing| {
+            let writer = writer.clone();
+            (Some(JournalEnd { epoch, writer, landing }), Heritage::new())
+        };
+        let mut ends: Ends = landings.into_iter().map(end).collect();
+        for (number, records) in (0..=u8::MAX).zip(records) {
+            let bucket = Bucket(number);
+            let ShardId(home) = bucket.home(shards);
+            ends[usize::from(home)].1.push((bucket, offsets[usize::from(number)], records));
+        }
+        let tell = tell.clone();
+        let run = move || {
+            let mut parting = Parting(&tell, Some(News::JournalEnded("it panicked".into())));
+            parting.1 = journal.run().err().map(|error| News::JournalEnded(error.to_string()));
+        };
+        Ok((ends, thread::Builder::new().name("journal".into()).spawn(run)?))
+    }
+}
+
+/// What shards are given where there is no journal.
+pub(super) fn none(shards: usize) -> Ends {
+    (0..shards).map(|_| (None, Heritage::new())).collect()
+}

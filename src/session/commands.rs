@@ -1,0 +1,264 @@
+//! A conversation in `stentor.v1`: commands become calls, and what comes of them becomes replies.
+//!
+//! Bounded: calls by one read's input, since the shard takes them at once; commands that await
+//! their answers by [`COMMANDS_UNANSWERED_MAX`] and what one read may add; publications that do by
+//! [`CALLS_IN_FLIGHT_MAX`].
+
+use std::{collections::VecDeque, mem};
+
+use super::{Call, NotPublished, Refused, Rules, request::is_asked};
+use crate::{
+    close::CloseReason,
+    frame::{Format, PayloadKind},
+    ids::{ChannelName, Position},
+    limits::{CALLS_IN_FLIGHT_MAX, COMMANDS_UNANSWERED_MAX},
+    mesh::{Accepted, Rejected, Terms},
+    resume::{Begun, Gap, Start},
+    wire::{
+        commands::{Ask, Command, Publishing, Wrong, parse},
+        replies::{Code, Says, subscribed, write},
+        websocket::{self, Decoder},
+    },
+};
+
+/// The state of one conversation.
+#[derive(Debug, Default)]
+pub(super) struct Conversation {
+    pub(super) decoder: Decoder,
+    pub(super) pinged: bool,
+    calls: VecDeque<Call>,
+    /// Unanswered, in order.
+    asked: VecDeque<Asked>,
+    published: Vec<Published>,
+    tickets: u32,
+}
+
+/// A subscription, or its end, that was asked for.
+#[derive(Debug)]
+struct Asked {
+    id: Option<u64>,
+    channel: ChannelName,
+    /// Whether the reply is to say if everything missed was recovered.
+    recovers: bool,
+}
+
+/// A publication that was asked for.
+#[derive(Debug)]
+struct Published {
+    ticket: u32,
+    id: Option<u64>,
+    channel: ChannelName,
+}
+
+impl Conversation {
+    /// Begins with subscriptions that the request asked for.
+    pub(super) fn new(channels: Vec<(ChannelName, Start)>) -> Self {
+        let mut talk = Conversation::default();
+        channels.into_iter().for_each(|(channel, start)| talk.subscribe(None, channel, start));
+        talk
+    }
+
+    pub(super) fn next_call(&mut self) -> Option<Call> {
+        let call = self.calls.pop_front();
+        if call.is_none() {
+            // An idle conversation keeps no memory of a busy one.
+            self.calls = VecDeque::new();
+        }
+        call
+    }
+
+    pub(super) fn has_calls(&self) -> bool {
+        !self.calls.is_empty()
+    }
+
+    pub(super) fn takes_input(&self) -> bool {
+        self.asked.len() < COMMANDS_UNANSWERED_MAX
+    }
+
+    /// A whole message came. A reason is why the conversation ends, which has been said.
+    pub(super) fn on_message(
+        &mut self,
+        kind: PayloadKind,
+        message: &[u8],
+        rules: &Rules,
+        out: &mut Vec<u8>,
+    ) -> Option<CloseReason> {
+        let (PayloadKind::Text, Ok(text)) = (kind, str::from_utf8(message)) else {
+            let reason = CloseReason::Unsupported;
+            websocket::write_close_text(reason, "commands are text; send binary as base64", out);
+            return Some(reason);
+        };
+        match parse(text) {
+            Ok(asks) => asks.into_iter().for_each(|ask| self.on_command(ask, rules, out)),
+            Err(ask) => self.on_command(ask, rules, out),
+        }
+        None
+    }
+
+    fn on_command(&mut self, ask: Ask, rules: &Rules, out: &mut Vec<u8>) {
+        let Ask { id, command } = ask;
+        match command {
+            Ok(Command::Ping) => write(id, Says::Pong, out),
+            Ok(Command::Subscribe(channel, start)) => self.subscribe(id, channel, start),
+            Ok(Command::Unsubscribe(channel)) => {
+                self.calls.push_back(Call::Unsubscribe { channel: channel.clone() });
+                self.asked.push_back(Asked { id, channel, recovers: false });
+            }
+            Ok(Command::Publish(publishing)) => match self.refuses(&publishing, rules) {
+                Some(wrong) => write_wrong(id, &wrong, out),
+                None => self.publish(id, *publishing),
+            },
+            Err(wrong) => write_wrong(id, &wrong, out),
+        }
+    }
+
+    fn subscribe(&mut self, id: Option<u64>, channel: ChannelName, start: Start) {
+        let recovers = is_asked(start);
+        self.asked.push_back(Asked { id, channel: channel.clone(), recovers });
+        self.calls.push_back(Call::Subscribe { channel, format: Format::Json, start });
+    }
+
+    /// What of our own speaks against a publication.
+    fn refuses(&self, publishing: &Publishing, rules: &Rules) -> Option<Wrong> {
+        let Publishing { channel, payload, .. } = publishing;
+        let (code, message) = if !rules.policies.of(channel).publish {
+            (Code::Forbidden, "subscribers may not publish to this channel".to_owned())
+        } else if payload.len() > rules.publication_max {
+            let max = rules.publication_max;
+            (Code::TooLarge, format!("the payload may have {max} bytes at most"))
+        } else if self.published.len() >= CALLS_IN_FLIGHT_MAX {
+            (Code::Busy, format!("{CALLS_IN_FLIGHT_MAX} publications await replies; wait for one"))
+        } else {
+            return None;
+        };
+        Some(Wrong::new(code, &message).about(channel.clone()))
+    }
+
+    fn publish(&mut self, id: Option<u64>, publishing: Publishing) {
+        let Publishing { channel, kind, payload, key, version, idempotency } = publishing;
+        let ticket = self.tickets;
+        self.tickets = ticket.wrapping_add(1);
+        let terms = Terms { key, version, idempotency };
+        let terms = (terms != Terms::default()).then(|| Box::new(terms));
+        self.published.push(Published { ticket, id, channel: channel.clone() });
+        self.calls.push_back(Call::Publish { ticket, channel, kind, payload, terms });
+    }
+
+    pub(super) fn on_subscribed(
+        &mut self,
+        channel: &ChannelName,
+        begun: &Begun,
+        out: &mut Vec<u8>,
+    ) {
+        if let Some(Asked { id, recovers, .. }) = self.take_asked(channel) {
+            write(id, subscribed(channel, begun, recovers), out);
+        }
+    }
+
+    pub(super) fn on_unsubscribed(
+        &mut self,
+        channel: &ChannelName,
+        position: Position,
+        out: &mut Vec<u8>,
+    ) {
+        if let Some(Asked { id, .. }) = self.take_asked(channel) {
+            write(id, Says::Unsubscribed { channel, position }, out);
+        }
+    }
+
+    pub(super) fn on_refused(
+        &mut self,
+        channel: &ChannelName,
+        refused: Refused,
+        out: &mut Vec<u8>,
+    ) {
+        if let Some(Asked { id, .. }) = self.take_asked(channel) {
+            let (code, message) = explain(refused);
+            write(id, Says::Error { code, message, channel: Some(channel) }, out);
+        }
+    }
+
+    pub(super) fn on_answered(
+        &mut self,
+        ticket: u32,
+        outcome: Result<Accepted, NotPublished>,
+        out: &mut Vec<u8>,
+    ) {
+        let Some(at) = self.published.iter().position(|one| one.ticket == ticket) else { return };
+        let Published { id, channel, .. } = self.published.remove(at);
+        if self.published.is_empty() {
+            self.published = Vec::new();
+        }
+        let channel = &channel;
+        match outcome {
+            Ok(Accepted { position, repeated, .. }) => {
+                write(id, Says::Published { channel, position, repeated }, out);
+            }
+            Err(reason) => {
+                let (code, message) = explain_publish(reason);
+                write(id, Says::Error { code, message: &message, channel: Some(channel) }, out);
+            }
+        }
+    }
+
+    pub(super) fn on_gap(&mut self, channel: &ChannelName, gap: &Gap, out: &mut Vec<u8>) {
+        write(None, Says::Gap { channel, gap: (*gap).into() }, out);
+    }
+
+    /// The oldest unanswered command about this channel.
+    fn take_asked(&mut self, channel: &ChannelName) -> Option<Asked> {
+        let at = self.asked.iter().position(|asked| asked.channel == *channel)?;
+        let asked = self.asked.remove(at);
+        if self.asked.is_empty() {
+            mem::take(&mut self.asked);
+        }
+        asked
+    }
+}
+
+fn write_wrong(id: Option<u64>, wrong: &Wrong, out: &mut Vec<u8>) {
+    let Wrong { code, message, channel } = wrong;
+    write(id, Says::Error { code: *code, message, channel: channel.as_ref() }, out);
+}
+
+fn explain(refused: Refused) -> (Code, &'static str) {
+    match refused {
+        Refused::TooManyChannels => {
+            (Code::TooManyChannels, "the server has as many channels as it may; try later")
+        }
+        Refused::AlreadySubscribed => {
+            (Code::AlreadySubscribed, "this connection reads the channel already")
+        }
+        Refused::NotSubscribed => {
+            (Code::NotSubscribed, "this connection does not read the channel")
+        }
+        Refused::TooManySubscriptions => (
+            Code::TooManySubscriptions,
+            "this connection reads as many channels as it may; unsubscribe, or open another",
+        ),
+        Refused::Draining => (Code::Draining, DRAINING),
+    }
+}
+
+fn explain_publish(reason: NotPublished) -> (Code, String) {
+    match reason {
+        NotPublished::Rejected(rejected) => {
+            let code = match rejected {
+                Rejected::Stale(_) => Code::StaleVersion,
+                Rejected::TooManyKeys => Code::TooManyKeys,
+                Rejected::TooManyChannels => Code::TooManyChannels,
+                Rejected::DiskFull => Code::DiskFull,
+                Rejected::JournalFailed => Code::JournalFailed,
+            };
+            (code, rejected.to_string())
+        }
+        NotPublished::Busy => {
+            let message =
+                "the queue of the channel's shard is full; nothing was published, try again";
+            (Code::Busy, message.to_owned())
+        }
+        NotPublished::Draining => (Code::Draining, DRAINING.to_owned()),
+    }
+}
+
+const DRAINING: &str = "the server is going away; connect again, to another if there is one";

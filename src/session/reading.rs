@@ -1,0 +1,249 @@
+//! What a session does about subscriptions and publications: calls, replies, gaps, deliveries.
+
+use super::{
+    Call, Delivery, NotPublished, Phase, Reads, Refused, Rules, Session, Step, request::Answer,
+};
+use crate::{
+    close::CloseReason,
+    frame::Format,
+    ids::{ChannelName, Position, Tick},
+    mesh::Accepted,
+    resume::{Begun, Gap},
+    wire::{
+        http::HttpError,
+        sse,
+        websocket::{self, Decoder},
+    },
+};
+
+impl Session {
+    /// The subscription to one channel is live: writes the answer, then handles what was kept
+    /// meanwhile.
+    pub fn on_live(&mut self, begun: &Begun, now: Tick, rules: &Rules, out: &mut Vec<u8>) -> Step {
+        match &mut self.phase {
+            Phase::Pending(pending) => {
+                pending.answer.write(&pending.channel, begun, out);
+                let rest = std::mem::take(&mut pending.rest);
+                if let Answer::Sse { .. } = pending.answer {
+                    self.phase = Phase::Sse;
+                    self.since = now;
+                    return Step::Wait;
+                }
+                self.phase =
+                    Phase::WebSocket { decoder: Decoder::default(), pinged: false, echo: false };
+                self.on_frames(&rest, now, rules, out)
+            }
+            Phase::Poll(poll) if !poll.is_live() => {
+                poll.on_live(begun);
+                self.since = now;
+                Step::Wait
+            }
+            _ => Step::Wait,
+        }
+    }
+
+    /// What the session asks for next, after [`Step::Call`].
+    pub fn next_call(&mut self) -> Option<Call> {
+        match &mut self.phase {
+            Phase::Commands(talk) => talk.next_call(),
+            Phase::Streams(streams) => streams.next_call(),
+            _ => None,
+        }
+    }
+
+    /// A subscription that was called for is live.
+    pub fn on_subscribed(
+        &mut self,
+        channel: &ChannelName,
+        begun: &Begun,
+        now: Tick,
+        rules: &Rules,
+        out: &mut Vec<u8>,
+    ) -> Step {
+        match &mut self.phase {
+            Phase::Commands(talk) => talk.on_subscribed(channel, begun, out),
+            Phase::Streams(streams) => {
+                streams.on_subscribed(channel, begun, rules, out);
+                if streams.is_live {
+                    self.since = now;
+                }
+            }
+            _ => {}
+        }
+        Step::Wait
+    }
+
+    /// A subscription ended, as was called for; everything up to `position` was delivered.
+    pub fn on_unsubscribed(
+        &mut self,
+        channel: &ChannelName,
+        position: Position,
+        _now: Tick,
+        _rules: &Rules,
+        out: &mut Vec<u8>,
+    ) -> Step {
+        if let Phase::Commands(talk) = &mut self.phase {
+            talk.on_unsubscribed(channel, position, out);
+        }
+        Step::Wait
+    }
+
+    /// The oldest unanswered call about this channel was not carried out.
+    pub fn on_refused(
+        &mut self,
+        channel: &ChannelName,
+        refused: Refused,
+        now: Tick,
+        rules: &Rules,
+        out: &mut Vec<u8>,
+    ) -> Step {
+        match &mut self.phase {
+            Phase::Commands(talk) => talk.on_refused(channel, refused, out),
+            Phase::Streams(streams) if !streams.is_live => match refused {
+                Refused::Draining => {
+                    return self.on_close(CloseReason::ServerDraining, now, rules, out);
+                }
+                Refused::TooManyChannels => {
+                    return self.on_close(CloseReason::Overloaded, now, rules, out);
+                }
+                _ => {
+                    HttpError::TooManySubscriptions.write(out);
+                    return self.finish(CloseReason::BadRequest, now);
+                }
+            },
+            _ => {}
+        }
+        Step::Wait
+    }
+
+    /// What became of a publication that was called for.
+    pub fn on_answered(
+        &mut self,
+        ticket: u32,
+        outcome: Result<Accepted, NotPublished>,
+        _now: Tick,
+        _rules: &Rules,
+        out: &mut Vec<u8>,
+    ) -> Step {
+        if let Phase::Commands(talk) = &mut self.phase {
+            talk.on_answered(ticket, outcome, out);
+        }
+        Step::Wait
+    }
+
+    /// The subscriber was too slow for a channel and skips: what comes next is behind the gap. A
+    /// plain WebSocket has no words for it.
+    pub fn on_gap(
+        &mut self,
+        channel: &ChannelName,
+        gap: &Gap,
+        now: Tick,
+        _rules: &Rules,
+        out: &mut Vec<u8>,
+    ) -> Step {
+        match &mut self.phase {
+            Phase::Sse => sse::write_gap(&gap.to.to_string(), channel, gap, out),
+            Phase::Streams(streams) => streams.on_gap(channel, gap, out),
+            Phase::Commands(talk) => talk.on_gap(channel, gap, out),
+            Phase::Poll(poll) if poll.is_live() => {
+                if !poll.on_gap(gap) {
+                    return self.answer_poll(now, out);
+                }
+            }
+            _ => {}
+        }
+        Step::Wait
+    }
+
+    /// The subscriber was too slow for a channel whose policy is to close; it may resume from
+    /// `position`. A poll is answered, and its next request says so.
+    pub fn on_lapped(
+        &mut self,
+        _channel: &ChannelName,
+        position: Position,
+        now: Tick,
+        rules: &Rules,
+        out: &mut Vec<u8>,
+    ) -> Step {
+        let reason = CloseReason::PeerTooSlow;
+        match &mut self.phase {
+            Phase::WebSocket { .. } | Phase::Commands(_) => {
+                let text = format!("too slow; resume from {position}");
+                websocket::write_close_text(reason, &text, out);
+                self.finish(reason, now)
+            }
+            Phase::Poll(poll) if poll.is_live() => {
+                poll.on_lapped(position);
+                self.answer_poll(now, out)
+            }
+            _ => self.on_close(reason, now, rules, out),
+        }
+    }
+
+    /// A publication for a session that reads [`Reads::Composed`].
+    pub fn on_publication(&mut self, delivery: &Delivery<'_>, out: &mut Vec<u8>) {
+        match &mut self.phase {
+            Phase::Poll(poll) if poll.is_live() => poll.on_publication(delivery),
+            Phase::Streams(streams) => streams.on_publication(delivery, out),
+            _ => {}
+        }
+    }
+
+    /// A pull is over. Called after each, and so after the first even if nothing was there: a poll
+    /// that may not wait is answered then.
+    pub fn on_composed(&mut self, now: Tick, _rules: &Rules, out: &mut Vec<u8>) -> Step {
+        match &mut self.phase {
+            Phase::Poll(poll) if poll.is_due() => self.answer_poll(now, out),
+            _ => Step::Wait,
+        }
+    }
+
+    /// How publications are sent; known from [`Step::Subscribe`] or the first [`Call::Subscribe`] on.
+    pub fn reads(&self) -> Reads {
+        match &self.phase {
+            Phase::Pending(pending) => Reads::Shared(pending.answer.format()),
+            Phase::WebSocket { echo: false, .. } => Reads::Shared(Format::WebSocket),
+            Phase::Sse => Reads::Shared(Format::Sse),
+            Phase::Commands(_) => Reads::Shared(Format::Json),
+            Phase::Poll(_) => Reads::Composed(Format::Json),
+            Phase::Streams(_) => Reads::Composed(Format::WebSocket),
+            _ => Reads::Nothing,
+        }
+    }
+
+    /// The format that the peer is sent publications in; `None` unless it is live.
+    pub fn format(&self) -> Option<Format> {
+        match &self.phase {
+            Phase::WebSocket { echo: false, .. } => Some(Format::WebSocket),
+            Phase::Sse => Some(Format::Sse),
+            Phase::Streams(streams) => streams.is_live.then_some(Format::Sse),
+            Phase::Poll(poll) => poll.is_live().then_some(Format::Json),
+            Phase::Commands(_) => Some(Format::Json),
+            _ => None,
+        }
+    }
+
+    /// Whether this session may read several channels: an event stream of several, or `stentor.v1`.
+    pub fn is_several(&self) -> bool {
+        matches!(self.phase, Phase::Streams(_) | Phase::Commands(_))
+    }
+
+    /// Whether publications may be handed to it, or sent for it, now.
+    pub fn takes_publications(&self) -> bool {
+        self.format().is_some()
+    }
+
+    /// Answers the poll, after which the connection waits for the next request, or ends.
+    pub(super) fn answer_poll(&mut self, now: Tick, out: &mut Vec<u8>) -> Step {
+        let Phase::Poll(poll) = &mut self.phase else { return Step::Wait };
+        if poll.answer(out) {
+            self.phase = Phase::Idle;
+            self.since = now;
+            return Step::Unsubscribe;
+        }
+        let step = self.finish(CloseReason::PeerLeft, now);
+        // The answer may be large, and its reader slow.
+        self.phase = Phase::Closing { reason: CloseReason::PeerLeft, patient: true };
+        step
+    }
+}

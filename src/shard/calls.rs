@@ -1,0 +1,112 @@
+//! What sessions of several channels ask for.
+
+use super::Shard;
+use crate::{
+    hub::Message,
+    ids::{ChannelName, ShardId, Slot},
+    io::Kernel,
+    mesh::{Answer, Asker, Publish, Ticket},
+    session::{Call, NotPublished, Reads, Refused},
+};
+
+impl<K: Kernel> Shard<K> {
+    /// Carries out what a session asks for.
+    pub(super) fn carry_out(&mut self, slot: Slot) {
+        while let Some(call) = self.sessions[slot.index()].next_call() {
+            let draining = self.draining_since.is_some();
+            match call {
+                Call::Subscribe { channel, .. } if draining => {
+                    self.refuse(slot, &channel, Refused::Draining);
+                }
+                Call::Subscribe { channel, format, start } => {
+                    self.subscribe_several(slot, &channel, format, start);
+                }
+                Call::Unsubscribe { channel } => self.unsubscribe(slot, &channel),
+                Call::Publish { ticket, .. } if draining => {
+                    self.not_published(slot, ticket, NotPublished::Draining);
+                }
+                Call::Publish { ticket, channel, kind, payload, terms } => {
+                    let asker = Asker::Shard(self.setup.id);
+                    self.last_call += 1;
+                    let call = Ticket(self.last_call);
+                    let publish = Publish { asker, ticket: call, channel, kind, payload, terms };
+                    match self.hand_over(publish) {
+                        Ok(()) => _ = self.calls.insert(call.0, (slot, ticket)),
+                        Err(_) => self.not_published(slot, ticket, NotPublished::Busy),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Hands a publication to its home, or gives it back if its queue is full.
+    pub(super) fn hand_over(&self, publish: Publish) -> Result<(), Publish> {
+        let home = self.home_of(&publish.channel);
+        let ingress = &self.setup.ingresses[usize::from(home.0)];
+        ingress.publish(publish)?;
+        if home != self.setup.id {
+            ingress.wake();
+        }
+        Ok(())
+    }
+
+    fn home_of(&self, channel: &ChannelName) -> ShardId {
+        channel.bucket().home(self.setup.mesh.shards())
+    }
+
+    fn not_published(&mut self, slot: Slot, ticket: u32, why: NotPublished) {
+        self.tell(slot, |session, now, rules, out| {
+            session.on_answered(ticket, Err(why), now, rules, out)
+        });
+    }
+
+    /// The home has answered a subscriber's publication. Who has gone is not told.
+    pub(super) fn on_answered(&mut self, answer: Answer) {
+        let Some((slot, ticket)) = self.calls.remove(&answer.ticket.0) else { return };
+        let outcome = answer.outcome.map_err(NotPublished::Rejected);
+        self.tell(slot, |session, now, rules, out| {
+            session.on_answered(ticket, outcome, now, rules, out)
+        });
+    }
+
+    /// The connection is gone: what it published goes on, and nobody is told.
+    pub(super) fn forget_calls(&mut self, slot: Slot) {
+        if self.sessions[slot.index()].reads() == Reads::Nothing && self.calls.is_empty() {
+            return;
+        }
+        if !self.calls.is_empty() {
+            self.calls.retain(|_, (whose, _)| *whose != slot);
+        }
+        let (leaving, views) = (&mut self.leaving, &self.views);
+        leaving.retain(|reader| views.owner(*reader) != slot);
+    }
+
+    /// Sends an answer where its publication came from.
+    pub(super) fn send_answer(&mut self, asker: Asker, answer: Answer) -> bool {
+        match asker {
+            Asker::Outside => {
+                self.ingress().answer(answer);
+                return true;
+            }
+            Asker::Shard(shard) => self.answers.push_back((shard, Message::Answered(answer))),
+            Asker::Nobody => (),
+        }
+        self.ingress().release();
+        false
+    }
+
+    /// Publishes the numbers of subscribers that have changed.
+    pub(super) fn tell_presence(&mut self) {
+        let shards = self.setup.mesh.shards();
+        let (ingresses, me) = (&self.setup.ingresses, self.setup.id);
+        self.home.tell_presence(self.now.us, |publish| {
+            let home = publish.channel.bucket().home(shards);
+            let ingress = &ingresses[usize::from(home.0)];
+            ingress.publish(publish)?;
+            if home != me {
+                ingress.wake();
+            }
+            Ok(())
+        });
+    }
+}

@@ -1,0 +1,31 @@
+//! Answering questions from outside.
+
+use super::Shard;
+use crate::{io::Kernel, limits::QUESTIONS_PER_TURN_MAX, report::Question};
+
+impl<K: Kernel> Shard<K> {
+    pub(super) fn take_questions(&mut self) -> bool {
+        let questions = &self.setup.questions[usize::from(self.setup.id.0)];
+        if questions.is_empty() {
+            return false;
+        }
+        for _ in 0..QUESTIONS_PER_TURN_MAX {
+            let questions = &self.setup.questions[usize::from(self.setup.id.0)];
+            match questions.take() {
+                None => break,
+                Some(Question::Channel { name, reply }) => reply(self.home.report(&name)),
+                Some(Question::Channels { prefix, after, limit, reply }) => {
+                    reply(self.home.reports(&prefix, after.as_ref(), limit));
+                }
+                Some(Question::Lag(reply)) => {
+                    let (mut report, slots) = self.views.lag(self.now.us);
+                    for (slow, slot) in report.slowest.iter_mut().zip(slots) {
+                        slow.address = self.kernel.peer(slot);
+                    }
+                    reply(report);
+                }
+            }
+        }
+        true
+    }
+}
