@@ -41,7 +41,7 @@ const fieldsOf = (event) => {
 };
 
 export class Stentor {
-  constructor(url = '', options) {
+  constructor(url = '/', options) {
     const { transports, backoff, upgrade } = {
       transports: ['websocket', 'sse', 'poll'], backoff: [500, 30_000], upgrade: 300_000, ...options,
     };
@@ -75,7 +75,8 @@ export class Stentor {
       const own = link = Object.assign(new AbortController(), {
         index,
         fail: (error) => own === link && down(error),
-        silent: () => own.fail(fault('silent')),
+        // Without subscriptions only a WebSocket has anything to hear.
+        silent: () => (own.ask || subscriptions.size) && own.fail(fault('silent')),
         // Unless the transport knows better, other subscriptions need another connection.
         flush: () => own.outdated && open(index),
       });
@@ -103,11 +104,11 @@ export class Stentor {
     const heard = (own, time, then = own.silent) => {
       if (own !== link) return false;
       wait(time, then);
-      if (!own.since) {
+      if (!own.since && !own.early) {
         own.since = Date.now();
         become('connected');
       }
-      if (!own.index || Date.now() - own.since < upgrade) return true;
+      if (!own.index || !(Date.now() - own.since > upgrade)) return true;
       // A better transport may have become possible. One failure is enough to come back here.
       failures ||= 1;
       open(0);
@@ -180,7 +181,9 @@ export class Stentor {
       /** The streams begin at positions, which the first time a poll tells. */
       async sse(own) {
         const all = [...subscriptions.values()];
+        own.early = true;
         await Promise.all(all.map((sub) => sub.since || poll(own, sub)));
+        own.early = false;
         const known = all.filter((sub) => sub.since);
         const streams = [];
         while (known.length) streams.push(stream(own, known.splice(0, CHANNELS_PER_STREAM_MAX)));
@@ -189,7 +192,7 @@ export class Stentor {
 
       async poll(own) {
         await Promise.all([...subscriptions.values()].map(async (sub) => {
-          while (own === link && sub.isWanted()) await poll(own, sub);
+          while (own === link) await poll(own, sub);
         }));
       },
     };
@@ -225,28 +228,27 @@ export class Stentor {
       }
     };
 
-    const onEvent = ({ id, event, data }) => {
-      if (data === undefined) return;
+    const onEvent = ({ id, event = '', data }) => {
       const [channel, kind] = event.split(';');
       const sub = subscriptions.get(channel);
-      if (kind === 'gap') return sub?.gap(JSON.parse(data));
+      const told = /gap|json/.test(kind) ? JSON.parse(data) : data;
+      if (kind === 'gap') sub?.gap(told);
       // The id has the position of each channel: a=1-2,b=3-4.
-      const [, position] = id.split(',').map((part) => part.split('=')).find(([name]) => name === channel);
-      sub?.publication({
-        channel, id: position, data: kind === 'json' ? JSON.parse(data) : data, encoding: kind,
+      else sub?.publication({
+        channel, id: `,${id}`.split(`,${channel}=`)[1].split(',')[0], data: told, encoding: kind,
       });
     };
 
     this.state = 'idle';
 
-    this.subscribe = (channel, options = {}) => {
+    this.subscribe = (channel, options) => {
       if (subscriptions.has(channel)) throw fault('already_subscribed', `unsubscribe from ${channel} first`);
       const isWanted = () => subscriptions.get(channel) === sub;
       /** Calls back at once. Async: what fails there is reported as unhandled, and does not stop us. */
       const tell = async (callback, told, since) => {
         if (!isWanted() || sub.live !== link) return;
         sub.since = since;
-        options[callback]?.(told);
+        sub[callback]?.(told);
       };
       const change = () => {
         if (link) link.outdated = true;
@@ -254,7 +256,7 @@ export class Stentor {
       };
       // Its methods are named like the messages of the server that they take.
       const sub = {
-        channel, since: options.since, last: options.last, isWanted,
+        ...options, channel,
         subscribed({ position, gap }) {
           const again = sub.live === link;
           sub.live = link;
