@@ -15,7 +15,9 @@ export class Server {
   async start() {
     const flags = ['--listen', this.listen, '--control', this.control, '--max-connections', '1000',
       '--shards', '2', '--drain', '0s', ...this.flags];
-    this.child = spawn(this.program, flags, { stdio: ['ignore', 'pipe', 'inherit'] });
+    this.child = spawn(this.program, flags, {
+      stdio: ['ignore', 'pipe', 'inherit'], env: { PATH: process.env.PATH, NO_COLOR: '1' },
+    });
     for await (const line of createInterface({ input: this.child.stdout })) {
       const [, listener, address] = /^ {2}(subscribers|control) +http:\/\/([^/ ]+)/.exec(line) ?? [];
       if (listener === 'subscribers') this.listen = address;
