@@ -5,6 +5,7 @@
 
 mod endpoint;
 mod failure;
+mod journal;
 mod publish;
 mod settings;
 mod subscribe;
@@ -44,6 +45,7 @@ fn dispatch(matches: &ArgMatches) -> Result<(), Failure> {
         Some(("serve", matches)) => serve(configuration(matches)?),
         Some(("config", matches)) => show_config(matches),
         Some(("doctor", matches)) => doctor(matches),
+        Some(("journal", matches)) => journal::run(matches),
         Some(("subscribe", matches)) => subscribe::run(&parsed::<Subscribe>(matches)),
         Some(("publish", matches)) => publish::run(&parsed::<Publish>(matches)),
         Some((other, _)) => unreachable!("{other} is no subcommand of ours"),
@@ -114,6 +116,7 @@ fn command() -> Command {
         .subcommand(serve)
         .subcommand(config_command())
         .subcommand(doctor_command())
+        .subcommand(journal::command())
         .subcommand(subscribe)
         .subcommand(publish)
         .after_help(EXAMPLES)

@@ -19,18 +19,19 @@ mod error;
 mod format;
 mod lane;
 mod queue;
+mod report;
 mod scan;
 #[cfg(test)]
 mod tests;
 mod thread;
 
-use std::{fmt, path::Path, rc::Rc, sync::Arc};
+use std::{path::Path, rc::Rc, sync::Arc};
 
 use bytes::Bytes;
 
 use crate::{
     frame::PayloadKind,
-    ids::{BUCKETS, Bucket, ChannelName, Epoch},
+    ids::{BUCKETS, ChannelName, Epoch},
     mesh::{Parking, Terms},
 };
 
@@ -40,6 +41,7 @@ use lane::{End, Lane};
 
 pub use error::{Damage, JournalError};
 pub use queue::{AlreadyCompacting, Compaction, Intake, Landed, Landing, Writer, queues};
+pub use report::{Report, Summary, Torn};
 
 /// A publication as the journal keeps it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,39 +72,6 @@ pub struct Restored {
     pub records: Vec<Vec<Record>>,
     /// What was found.
     pub told: Summary,
-}
-
-/// What was found in a directory.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Summary {
-    /// Buckets with a file.
-    pub buckets: u32,
-    /// Records in those.
-    pub records: u64,
-    /// Bytes of those files, torn tails not among them.
-    pub bytes: u64,
-    /// Tails that a crash has torn: never acknowledged, and cut off by opening.
-    pub torn: Vec<Torn>,
-}
-
-/// A torn tail.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Torn {
-    /// The bucket.
-    pub bucket: Bucket,
-    /// The byte of the file at which it begins.
-    pub at: u64,
-    /// Its bytes.
-    pub bytes: u64,
-}
-
-/// What [`check`] found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Report {
-    /// What is well.
-    pub summary: Summary,
-    /// What is not. A journal with any of it is not opened.
-    pub damage: Vec<Damage>,
 }
 
 /// An open journal.
@@ -176,16 +145,4 @@ fn runtime() -> Result<tokio_uring::Runtime, JournalError> {
     let mut builder = tokio_uring::builder();
     builder.entries(BUCKETS as u32);
     tokio_uring::Runtime::new(&builder).map_err(JournalError::Uring)
-}
-
-impl fmt::Display for Summary {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Summary { buckets, records, bytes, torn } = self;
-        write!(f, "{records} records in {buckets} buckets, {bytes} bytes")?;
-        let cut: u64 = torn.iter().map(|torn| torn.bytes).sum();
-        match torn.len() {
-            0 => Ok(()),
-            tails => write!(f, "; {tails} torn tails of {cut} bytes, which nobody was told of"),
-        }
-    }
 }

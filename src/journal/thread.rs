@@ -7,7 +7,6 @@
 use std::{
     cell::{Cell, RefCell},
     collections::VecDeque,
-    mem,
     rc::Rc,
 };
 
@@ -135,7 +134,7 @@ impl<D: Disk> Desk<D> {
         }
         let mut last = None;
         for &shard in shards {
-            if mem::replace(&mut last, Some(shard)) != Some(shard) {
+            if last.replace(shard) != Some(shard) {
                 self.intake.wake(shard);
             }
         }

@@ -1,6 +1,6 @@
 //! Records on their way to the disk, and back after a restart.
 
-use std::fs;
+use std::{fs, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
 use proptest::{collection::vec, option, prelude::*};
@@ -11,12 +11,13 @@ use super::rig::{
 use crate::{
     frame::PayloadKind,
     ids::{Bucket, ShardId},
+    io::Bell,
     journal::{
-        Journal, JournalError, Landed, Record, Summary,
+        Journal, JournalError, Landed, Record, Summary, check,
         format::{self, Found, HEADER_BYTES, Salt},
     },
     limits::{JOURNAL_GROUP_BYTES_MAX, PUBLICATION_BYTES_MAX},
-    mesh::{Rejected, Terms},
+    mesh::{Parking, Rejected, Terms},
 };
 
 fn any_record() -> impl Strategy<Value = Record> {
@@ -170,7 +171,7 @@ fn what_does_not_fit_is_refused() {
 fn the_journal_ends_when_all_is_landed() {
     let folder = Folder::new();
     let (mut journal, _) = Journal::open(&folder.0).unwrap();
-    let silence = || crate::mesh::Parking::new(std::sync::Arc::new(Silence));
+    let silence = || Parking::new(Arc::new(Silence));
     let (writer, landings) = journal.parts(4, &[silence(), silence()]);
     let records = ["news", "a"].map(|name| record(&channel(name), 1));
     writer.append(ShardId(0), records[0].clone()).unwrap();
@@ -183,7 +184,7 @@ fn the_journal_ends_when_all_is_landed() {
 
 struct Silence;
 
-impl crate::io::Bell for Silence {
+impl Bell for Silence {
     fn ring(&self) {}
 }
 
@@ -198,7 +199,7 @@ fn a_directory_is_locked() {
         folder.0.display()
     );
     assert_eq!(told(Journal::open(&folder.0).map(drop)), in_use);
-    assert_eq!(told(crate::journal::check(&folder.0).map(drop)), in_use);
+    assert_eq!(told(check(&folder.0).map(drop)), in_use);
     drop(journal);
     assert_eq!(reopened(&folder.0).told, Summary::default());
 }
