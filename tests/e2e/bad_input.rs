@@ -32,7 +32,7 @@ fn a_bad_request_gets_its_status(io: Io) {
         (404, get("/")),
         (404, get("/echo")),
         (404, get("/publish/news")),
-        (404, get("/sse")),
+        (400, get("/sse")),
         (405, "POST /sse/news HTTP/1.1\r\nHost: a\r\n".to_owned()),
         (405, "DELETE /ws/news HTTP/1.1\r\nHost: a\r\n".to_owned()),
         (426, get("/ws/news")),

@@ -1,14 +1,22 @@
 //! What the scenarios have in common: a server under test, plain clients, an oracle's dice.
 
+mod poller;
 mod publisher;
+mod reader;
 mod server;
+mod streams;
 mod subscriber;
+mod talk;
 mod tools;
 mod wire;
 
+pub use poller::{Poll, Poller};
 pub use publisher::{Publisher, post};
+pub use reader::{Item, Reader, Via};
 pub use server::{Io, Server, refused_start, stentor, through};
-pub use subscriber::{Kind, Received, Subscriber, masked};
+pub use streams::Streams;
+pub use subscriber::{Event, Gap, Kind, Received, Subscriber, masked};
+pub use talk::Talk;
 pub use tools::{Running, browser, kosoku, python, run, seccomp_launcher};
 pub use wire::{Answer, Wire, ask, upgrade};
 
