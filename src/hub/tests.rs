@@ -1,19 +1,28 @@
 //! Homes and views of several shards against an oracle that forgets nothing.
 
+mod beginnings;
 mod bounds;
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use super::*;
 use crate::{
     counters::Counters,
     frame::Format,
-    ids::{Epoch, ShardId, Slot},
+    ids::{Epoch, Offset, Position, ShardId, Slot},
     io::{Exception, Outcome},
+    mesh::{Publish, Terms, Ticket},
+    policy::{Mode, Pattern, Policies, Policy, Retention, Slow},
+    resume::Gap,
+    wire,
 };
 
 const SLOTS: u32 = 40;
-const CHANNELS: [&str; 4] = ["a", "b/c", "ticker.x", "z"];
+/// From this slot on connections read several channels.
+const SEVERAL_FROM: u32 = 30;
+const CHANNELS: [&str; 5] = ["a", "b/c", "ticker.x", "newest", "z"];
+const LATEST: usize = 4;
+const EPOCH: Epoch = Epoch(7);
 
 /// Small and seeded, so that a failure can be replayed from the seed that it prints.
 struct Dice(u64);
@@ -28,17 +37,61 @@ impl Dice {
     }
 }
 
+/// Nothing kept; some kept, and closed or made to skip when slow; and the newest values.
+fn policies() -> Policies {
+    let some =
+        Policy { history: Retention { count: 10, bytes: 5000, age: None }, ..Policy::default() };
+    let latest =
+        Policy { mode: Mode::Latest, history: Retention { count: 3, ..some.history }, ..some };
+    Policies::new([
+        (Pattern::new("b/c"), some.clone()),
+        (Pattern::new("ticker.*"), Policy { slow: Slow::Skip, ..some.clone() }),
+        (Pattern::new("newest"), Policy { slow: Slow::Latest, ..Policy::default() }),
+        (Pattern::new("z"), latest),
+    ])
+}
+
+pub(super) fn home(policies: Policies, shards: u16, channels_max: usize, lag: usize) -> Home {
+    let (epoch, journal, lag_bytes_max) = (EPOCH, None, lag);
+    Home::new(HomeSetup { epoch, journal, shards, policies, channels_max, lag_bytes_max })
+}
+
+pub(super) fn views(policies: Policies, shard: u16, lag_bytes_max: usize) -> Views {
+    let (shard, slots, subscriptions_max) = (ShardId(shard), SLOTS, 4);
+    Views::new(ViewsSetup { shard, slots, policies, lag_bytes_max, subscriptions_max })
+}
+
+pub(super) fn plain(name: &ChannelName, payload: &[u8]) -> Publish {
+    Publish::plain(Ticket(0), name.clone(), payload.to_vec().into())
+}
+
+/// What a subscriber got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Item {
+    /// The publication with this number.
+    Number(u64),
+    Gap(Gap),
+}
+
+/// A subscription as the oracle knows it.
+struct Sub {
+    channel: usize,
+    start: Start,
+    begun: Option<Begun>,
+    items: Vec<Item>,
+}
+
 /// One connection as the oracle knows it.
 #[derive(Default)]
 struct Peer {
-    channel: Option<usize>,
     format: Option<Format>,
-    /// How many publications the channel had had when it was told that it is live. It may get
-    /// some before that (its shard had not heard of them yet), and must get all after.
-    live_from: Option<usize>,
-    /// Every byte that it was sent since it joined.
+    subs: Vec<Sub>,
+    /// What it was sent and is not yet parsed.
     received: Vec<u8>,
     blocked: bool,
+    /// For counting.
+    frames: usize,
+    bytes: usize,
 }
 
 struct Shard {
@@ -54,23 +107,34 @@ struct World {
     capacity: usize,
     dice: Dice,
     counters: Counters,
-    /// Every publication of every channel, in order.
-    book: [Vec<u64>; 4],
+    /// Every publication of every channel, in order: its number and its offset.
+    book: [Vec<(u64, Offset)>; CHANNELS.len()],
+    /// The offset of each bucket's last publication.
+    offsets: HashMap<u8, u128>,
+    lapped: usize,
+    skipped: usize,
 }
 
 impl World {
-    fn new(seed: u64, lag_bytes_max: usize) -> Self {
+    fn new(seed: u64, lag: usize) -> Self {
         let mut dice = Dice(seed);
-        let shards = 1 + dice.roll(3) as u16;
-        let shard = |_| Shard {
-            home: Home::new(Epoch(7), shards, 100, lag_bytes_max),
-            views: Views::new(SLOTS, lag_bytes_max),
+        let count = 1 + dice.roll(3) as u16;
+        let shard = |index| Shard {
+            home: home(policies(), count, 100, lag),
+            views: views(policies(), index, lag),
             inbox: VecDeque::new(),
             peers: (0..SLOTS).map(|_| Peer::default()).collect(),
         };
-        let capacity = 1 + dice.roll(4) as usize;
-        let shards = (0..shards).map(shard).collect();
-        World { shards, capacity, dice, counters: Counters::default(), book: Default::default() }
+        World {
+            capacity: 1 + dice.roll(4) as usize,
+            shards: (0..count).map(shard).collect(),
+            dice,
+            counters: Counters::default(),
+            book: Default::default(),
+            offsets: HashMap::new(),
+            lapped: 0,
+            skipped: 0,
+        }
     }
 
     fn home_of(&self, name: &ChannelName) -> usize {
@@ -79,50 +143,110 @@ impl World {
 
     fn join(&mut self, shard: usize) {
         let slot = Slot(self.dice.roll(u64::from(SLOTS)) as u32);
-        let (channel, format) = (self.dice.roll(4) as usize, self.dice.roll(2) as usize);
+        let channel = self.dice.roll(CHANNELS.len() as u64) as usize;
+        let start = self.some_start(channel);
+        let single = Format::ALL[self.dice.roll(3) as usize];
+        let several = slot.0 >= SEVERAL_FROM;
+        let format = if several { Format::Json } else { single };
         let Shard { views, peers, .. } = &mut self.shards[shard];
-        if views.reads(slot) {
-            return;
-        }
         let name = ChannelName::new(CHANNELS[channel]).unwrap();
-        let joined = views.join(slot, &name, Format::ALL[format]);
-        peers[slot.index()] = Peer {
-            channel: Some(channel),
-            format: Some(Format::ALL[format]),
-            live_from: (joined == Joined::Live).then_some(self.book[channel].len()),
-            ..Peer::default()
+        let joined = if several {
+            match views.join_several(slot, &name, format, start, false) {
+                Ok(joined) => joined,
+                Err(NotJoined::Already) => {
+                    let subs = &peers[slot.index()].subs;
+                    return assert!(subs.iter().any(|sub| sub.channel == channel));
+                }
+                Err(NotJoined::TooMany) => return assert_eq!(peers[slot.index()].subs.len(), 4),
+            }
+        } else if views.reads(slot) {
+            return;
+        } else {
+            views.join(slot, &name, format, start, false)
         };
+        let begun = match joined {
+            Joined::Live(_, begun) => Some(begun),
+            Joined::Waiting(_) => None,
+        };
+        let peer = &mut peers[slot.index()];
+        peer.format = Some(format);
+        peer.subs.push(Sub { channel, start, begun, items: Vec::new() });
+    }
+
+    /// Anything that a client may ask for, be it sensible or not.
+    fn some_start(&mut self, channel: usize) -> Start {
+        let book = &self.book[channel];
+        let back = self.dice.roll(30) as usize;
+        match self.dice.roll(6) {
+            0 => Start::Last(self.dice.roll(15) as u32),
+            1..4 if !book.is_empty() => {
+                let offset = book[book.len().saturating_sub(back + 1)].1;
+                Start::Since(Position { epoch: EPOCH, offset })
+            }
+            4 => {
+                let epoch = [EPOCH, Epoch(6)][self.dice.roll(2) as usize];
+                let offset = Offset(u128::from(self.dice.roll(3000)));
+                Start::Since(Position { epoch, offset })
+            }
+            _ => Start::Live,
+        }
     }
 
     fn leave(&mut self, shard: usize) {
         let slot = Slot(self.dice.roll(u64::from(SLOTS)) as u32);
+        let all = self.dice.roll(3) == 0;
         let Shard { views, peers, .. } = &mut self.shards[shard];
-        if views.reads(slot) {
-            let rest = views.leave(slot, usize::MAX);
-            peers[slot.index()].take_rest(rest);
+        let peer = &mut peers[slot.index()];
+        if slot.0 >= SEVERAL_FROM && !all && !peer.subs.is_empty() {
+            let at = self.dice.roll(peer.subs.len() as u64) as usize;
+            let name = ChannelName::new(CHANNELS[peer.subs[at].channel]).unwrap();
+            let reader = views.reader_of(slot, &name).unwrap();
+            let Left { rest, position } = views.leave(reader, usize::MAX);
+            peer.take_rest(rest);
+            let sub = peer.subs.remove(at);
+            sub.check_position(position, &self.book);
+            sub.check(&self.book, false);
+        } else if views.reads(slot) {
+            let rest = views.leave_all(slot, usize::MAX);
+            peer.take_rest(rest);
             views.forget(slot);
-            peers[slot.index()].check(&self.book, false);
-            peers[slot.index()] = Peer::default();
+            peer.check(&self.book, false);
+            *peer = Peer::default();
         }
     }
 
     /// Publishes, and writes it down.
     fn publish(&mut self, number: u64) {
-        let channel = self.dice.roll(4) as usize;
+        let channel = self.dice.roll(CHANNELS.len() as u64) as usize;
         let name = ChannelName::new(CHANNELS[channel]).unwrap();
         let home = self.home_of(&name);
         let len = [1, 10, 60, 130, 1000][self.dice.roll(5) as usize];
         let payload = format!("{number:0len$}").into_bytes();
-        self.shards[home].home.publish(&name, &payload);
-        self.book[channel].push(number);
+        let mut publish = plain(&name, &payload);
+        if channel == LATEST {
+            let key = Some((number % 3).to_string().into());
+            publish.terms = Some(Box::new(Terms { key, ..Terms::default() }));
+        }
+        let home = &mut self.shards[home].home;
+        home.publish(publish, 0);
+        let (_, answer) = home.next_answer().expect("answered at once");
+        let offset = answer.outcome.expect("published").position.offset;
+        let last = self.offsets.entry(name.bucket().0).or_default();
+        assert_eq!(offset.0, *last + 1, "offsets are counted by bucket");
+        *last += 1;
+        self.book[channel].push((number, offset));
     }
 
     /// Homes and views say what they owe, into inboxes that may be full.
     fn tell(&mut self, from: usize) {
         let count = self.shards.len();
-        let mut views = std::mem::replace(&mut self.shards[from].views, Views::new(0, 0));
-        views.tell(ShardId(from as u16), |message| {
-            let Message::Interest { channel, .. } = &message else { panic!("only interests") };
+        let nobody = views(Policies::default(), 0, 0);
+        let mut views = std::mem::replace(&mut self.shards[from].views, nobody);
+        views.tell(|message| {
+            let (Message::Interest { channel, .. } | Message::Ask { channel, .. }) = &message
+            else {
+                panic!("views tell of nothing else")
+            };
             let home = self.home_of(channel);
             push(&mut self.shards[home].inbox, self.capacity, message)
         });
@@ -139,25 +263,43 @@ impl World {
     fn receive(&mut self, shard: usize) {
         let Some(message) = self.shards[shard].inbox.pop_front() else { return };
         let Shard { home, views, peers, .. } = &mut self.shards[shard];
-        if let Message::Interest { channel, said } = message {
-            return home.on_interest(&channel, said);
+        match message {
+            Message::Interest { channel, said } => return home.on_interest(&channel, said, 0),
+            Message::Ask { channel, ask } => return home.on_ask(channel, ask),
+            _ => (),
         }
-        match views.on_message(message, usize::MAX) {
+        let news = views.on_message(message, usize::MAX, 0);
+        while let Some(lapped) = self.shards[shard].views.next_rest() {
+            self.lap(shard, lapped);
+        }
+        let Shard { views, peers, .. } = &mut self.shards[shard];
+        match news {
             News::Nothing => (),
-            News::Live(slots) => slots.iter().for_each(|slot| {
-                let peer = &mut peers[slot.index()];
-                peer.live_from = peer.channel.map(|channel| self.book[channel].len());
-            }),
-            News::Refused(_) => panic!("there is room for all channels"),
-            News::Lapped(lapped) => {
-                for Lapped { slot, rest } in lapped {
-                    peers[slot.index()].take_rest(rest);
-                    views.forget(slot);
-                    peers[slot.index()].check(&self.book, false);
-                    peers[slot.index()] = Peer::default();
+            News::Started(Started { readers, channel, begun, .. }) => {
+                for reader in readers.iter() {
+                    let peer = &mut peers[views.owner(reader).index()];
+                    let sub = peer.sub(channel.as_str());
+                    assert_eq!(sub.begun.replace(begun), None, "begun twice");
                 }
             }
+            News::Refused(..) => panic!("there is room for all channels"),
+            News::Lapped(lapped) => lapped.into_iter().for_each(|lapped| self.lap(shard, lapped)),
         }
+    }
+
+    fn lap(&mut self, shard: usize, Lapped { slot, rest, left }: Lapped) {
+        let Shard { views, peers, .. } = &mut self.shards[shard];
+        let peer = &mut peers[slot.index()];
+        peer.take_rest(rest);
+        let Some((channel, position)) = left else { return };
+        let sub = peer.sub(channel.as_str());
+        sub.check_position(Some(position), &self.book);
+        let rest = views.leave_all(slot, usize::MAX);
+        peer.take_rest(rest);
+        views.forget(slot);
+        peer.check(&self.book, false);
+        *peer = Peer::default();
+        self.lapped += 1;
     }
 
     /// One batch, in which sockets take what the dice say.
@@ -167,14 +309,14 @@ impl World {
         views.fill(&mut batch, 0);
         let mut served = HashSet::new();
         for (index, (slot, bytes)) in views.sends(&batch).enumerate() {
-            assert!(served.insert(slot) && !bytes.is_empty());
+            assert!(served.insert(slot) && !bytes.is_empty(), "one send for each connection");
             let peer = &mut peers[slot.index()];
-            assert!(peer.live_from.is_some() && !peer.blocked);
+            assert!(!peer.blocked);
             let take = match self.dice.roll(4) {
                 0 => self.dice.roll(bytes.len() as u64) as usize,
                 _ => bytes.len(),
             };
-            peer.received.extend_from_slice(&bytes[..take]);
+            peer.take(&bytes[..take]);
             if take < bytes.len() {
                 peer.blocked = true;
                 exceptions.push(Exception { index, outcome: Outcome::Short(take) });
@@ -183,6 +325,18 @@ impl World {
         views.settle(&batch, &exceptions, &mut notices, &self.counters);
         let blocked = notices.iter().filter(|notice| matches!(notice, Notice::Blocked(_)));
         assert_eq!(blocked.count(), exceptions.len());
+        while let Some(lapped) = self.shards[shard].views.next_rest() {
+            self.lap(shard, lapped);
+        }
+        let Shard { views, peers, .. } = &mut self.shards[shard];
+        while let Some(Skipped { slot, channel, gap, .. }) = views.next_skip() {
+            let peer = &mut peers[slot.index()];
+            // Another channel's frame may be cut; the notice goes out behind it.
+            let is_clean = !peer.blocked && peer.received.is_empty();
+            assert!(is_clean || peer.subs.len() > 1, "between two frames");
+            peer.sub(channel.as_str()).items.push(Item::Gap(gap));
+            self.skipped += 1;
+        }
     }
 
     /// A full socket has room again: first the rest of a cut frame, then back into the sweeps.
@@ -197,11 +351,14 @@ impl World {
         let rest = views.cut_rest(slot).to_vec();
         if !rest.is_empty() {
             let take = 1 + self.dice.roll(rest.len() as u64) as usize;
-            peer.received.extend_from_slice(&rest[..take]);
+            peer.take(&rest[..take]);
             views.on_cut_sent(slot, take, &self.counters);
             if take < rest.len() {
                 views.block(slot);
                 peer.blocked = true;
+            } else {
+                // What waited for it goes on.
+                views.release(slot);
             }
         }
     }
@@ -261,6 +418,11 @@ impl World {
         }
         panic!("it never comes to rest");
     }
+
+    fn check_all(&self) -> usize {
+        let peers = self.shards.iter().flat_map(|shard| &shard.peers);
+        peers.map(|peer| peer.check(&self.book, true)).sum()
+    }
 }
 
 fn push(inbox: &mut VecDeque<Message>, capacity: usize, message: Message) -> Result<(), Message> {
@@ -272,84 +434,194 @@ fn push(inbox: &mut VecDeque<Message>, capacity: usize, message: Message) -> Res
 }
 
 impl Peer {
+    fn sub(&mut self, channel: &str) -> &mut Sub {
+        let sub = self.subs.iter_mut().find(|sub| CHANNELS[sub.channel] == channel);
+        sub.expect("it subscribed to that")
+    }
+
+    /// Takes bytes, and out of them every frame that is whole.
+    fn take(&mut self, bytes: &[u8]) {
+        self.bytes += bytes.len();
+        self.received.extend_from_slice(bytes);
+        let format = self.format.expect("it reads something");
+        while let Some(len) = whole_frame(format, &self.received) {
+            let frame: Vec<u8> = self.received.drain(..len).collect();
+            let (channel, number) = contents(format, &frame);
+            let sub = match channel {
+                Some(channel) => self.sub(&channel),
+                None => &mut self.subs[0],
+            };
+            assert!(sub.begun.is_some(), "it has yet to be told where it begins");
+            sub.items.push(Item::Number(number));
+            self.frames += 1;
+        }
+    }
+
     /// A frame that was cut is made whole.
     fn take_rest(&mut self, rest: Rest) {
         match rest {
             Rest::None => (),
-            Rest::Kept(rest) => self.received.extend(rest),
+            Rest::Kept(rest) => self.take(&rest),
             Rest::TooMuch => panic!("there was room"),
         }
     }
 
-    /// The numbers in what it received; the last frame must be whole.
-    fn numbers(&self) -> Vec<u64> {
-        let format = self.format.expect("it reads something");
-        let (mut numbers, mut at) = (Vec::new(), 0);
-        while at < self.received.len() {
-            let len = crate::wire::frame_len(format, &self.received[at..]);
-            numbers.push(number(format, &self.received[at..at + len]));
-            at += len;
-        }
-        numbers
+    fn check(&self, book: &[Vec<(u64, Offset)>], has_all: bool) -> usize {
+        assert!(!has_all || self.received.is_empty(), "the last frame is whole");
+        self.subs.iter().map(|sub| sub.check(book, has_all)).sum()
+    }
+}
+
+impl Sub {
+    /// The last position that it was sent.
+    fn position(&self, book: &[Vec<(u64, Offset)>]) -> Option<Position> {
+        let offset = match self.items.last() {
+            None => self.begun?.position.offset,
+            Some(Item::Gap(gap)) => gap.to.offset,
+            Some(Item::Number(number)) => {
+                book[self.channel].iter().find(|(known, _)| known == number).unwrap().1
+            }
+        };
+        Some(Position { epoch: EPOCH, offset })
     }
 
-    /// What it received is a run of its channel's publications without a hole, from no later than
-    /// the moment it went live, and if it `has_all`, to the last. Returns how many it received.
-    fn check(&self, book: &[Vec<u64>; 4], has_all: bool) -> usize {
-        let (book, got) = (&book[self.channel.unwrap()], self.numbers());
-        let Some(live_from) = self.live_from else {
-            assert!(got.is_empty(), "it was never live");
+    /// What a subscriber that leaves is told to resume from. In a channel of latest values it may be
+    /// behind what it was spared.
+    fn check_position(&self, told: Option<Position>, book: &[Vec<(u64, Offset)>]) {
+        let expected = self.position(book);
+        match self.channel == LATEST {
+            true => assert!(told.map(|told| told.offset) >= expected.map(|at| at.offset)),
+            false => assert_eq!(told, expected, "the position to resume from"),
+        }
+    }
+
+    /// It was told where it begins, and got everything behind that, in order and once, but for the
+    /// gaps that it was told of; if it `has_all`, to the last. Returns how many it got.
+    fn check(&self, book: &[Vec<(u64, Offset)>], has_all: bool) -> usize {
+        let Some(Begun { position, gap }) = self.begun else {
+            assert!(self.items.is_empty() && !has_all, "it has yet to begin");
             return 0;
         };
-        let start = match got.first() {
-            Some(first) => book.iter().position(|number| number == first).unwrap(),
-            None if has_all => book.len(),
-            None => live_from,
+        self.check_beginning(position, gap);
+        if self.channel == LATEST {
+            return self.check_latest(&book[LATEST], position, has_all);
+        }
+        let mut rest = &book[self.channel][..];
+        let mut at = position.offset;
+        let mut count = 0;
+        let skip_to = |rest: &mut &[(u64, Offset)], at| {
+            *rest = &rest[rest.partition_point(|(_, offset)| *offset <= at)..];
         };
-        let end = if has_all { book.len() } else { start + got.len() };
-        assert!(start <= live_from, "live from {live_from}, but the first is {start}");
-        assert_eq!(got, book[start..end], "live from {live_from}");
-        got.len()
+        skip_to(&mut rest, at);
+        for item in &self.items {
+            match *item {
+                Item::Number(number) => {
+                    let ((expected, offset), others) = rest.split_first().expect("published");
+                    assert_eq!(number, *expected, "behind {at:?}");
+                    (rest, at, count) = (others, *offset, count + 1);
+                }
+                Item::Gap(Gap { from, to }) => {
+                    assert_eq!((from.epoch, from.offset), (EPOCH, at), "the gap begins here");
+                    assert!(to.offset > at, "and is one");
+                    at = to.offset;
+                    skip_to(&mut rest, at);
+                }
+            }
+        }
+        assert!(!has_all || rest.is_empty(), "missing behind {at:?}: {rest:?}");
+        count
+    }
+
+    /// Who asked for what was since gets that, or is told exactly what not.
+    fn check_beginning(&self, position: Position, gap: Option<Gap>) {
+        assert_eq!(position.epoch, EPOCH);
+        match (self.start, gap) {
+            (Start::Since(since), Some(gap)) => {
+                assert_eq!((gap.from, gap.to), (since, position));
+                assert!(since.epoch != EPOCH || since.offset != position.offset);
+            }
+            (Start::Since(since), None) if self.channel != LATEST => assert_eq!(since, position),
+            (_, None) => (),
+            (start, Some(gap)) => panic!("{gap:?} for {start:?}"),
+        }
+    }
+
+    /// In a channel of latest values: never back, and in the end the newest of every key, unless it
+    /// had that before it began.
+    fn check_latest(&self, book: &[(u64, Offset)], begun: Position, has_all: bool) -> usize {
+        let numbers = self.items.iter().map(|item| match item {
+            Item::Number(number) => *number,
+            Item::Gap(gap) => panic!("{gap:?}"),
+        });
+        let numbers: Vec<u64> = numbers.collect();
+        assert!(numbers.is_sorted_by(|a, b| a < b), "in order, and once: {numbers:?}");
+        for key in (0..3).filter(|_| has_all) {
+            let newest = book.iter().rev().find(|(number, _)| number % 3 == key);
+            let got = numbers.iter().rev().find(|&&number| number % 3 == key);
+            if let Some((newest, offset)) = newest.filter(|(_, offset)| *offset > begun.offset) {
+                assert_eq!(got, Some(newest), "the newest of key {key}, of offset {offset:?}");
+            }
+        }
+        numbers.len()
     }
 }
 
-/// The number in one frame; ours have neither line ends nor lengths above 65,535.
-fn number(format: Format, frame: &[u8]) -> u64 {
-    let payload = match format {
-        Format::WebSocket if frame[1] < 126 => std::str::from_utf8(&frame[2..]),
-        Format::WebSocket => std::str::from_utf8(&frame[4..]),
-        Format::Json => unreachable!("nobody here reads it"),
-        Format::Sse => std::str::from_utf8(frame)
-            .map(|text| text.lines().find_map(|line| line.strip_prefix("data: ")).unwrap()),
+/// The length of the first frame, if it is whole. Ours here are below 64 KiB.
+fn whole_frame(format: Format, bytes: &[u8]) -> Option<usize> {
+    let is_known = match format {
+        Format::Sse => bytes.windows(2).any(|two| two == b"\r\n"),
+        _ => bytes.len() >= 2 && (bytes[1] < 126 || bytes.len() >= 4),
     };
-    payload.unwrap().parse().unwrap()
+    let len = is_known.then(|| wire::frame_len(format, bytes))?;
+    (len <= bytes.len()).then_some(len)
 }
 
-/// Every subscriber gets everything that was published since it went live, once and in order,
+/// The channel, where the frame names it, and the number in one frame.
+fn contents(format: Format, frame: &[u8]) -> (Option<String>, u64) {
+    match format {
+        Format::WebSocket => {
+            let payload = std::str::from_utf8(wire::websocket::payload(frame)).unwrap();
+            (None, payload.parse().unwrap())
+        }
+        Format::Sse => {
+            let text = std::str::from_utf8(frame).unwrap();
+            let data = text.lines().find_map(|line| line.strip_prefix("data: ")).unwrap();
+            (None, data.parse().unwrap())
+        }
+        Format::Json => {
+            let object: serde_json::Value =
+                serde_json::from_slice(wire::json::object(frame)).unwrap();
+            let number = object["data"].as_str().unwrap().parse().unwrap();
+            (Some(object["channel"].as_str().unwrap().into()), number)
+        }
+    }
+}
+
+/// Every subscriber gets everything from where it was told that it begins, once and in order,
 /// whatever sockets, inboxes and neighbours do; and when all is quiet nothing is kept or owed.
 ///
-/// Method: random joins, leaves, publications, messages, short sends and private bytes on one to
-/// three shards with inboxes of one to four messages, against a book of all publications.
+/// Method: random joins from random positions, of one or several channels, leaves, publications,
+/// messages, short sends and private bytes on one to three shards with inboxes of one to four
+/// messages, against a book of all publications.
 #[test]
 fn every_subscriber_gets_exactly_what_it_must() {
     let mut deliveries = 0;
     for seed in 0..400 {
         println!("seed {seed}");
-        let mut world = World::new(seed, usize::MAX);
+        let mut world = World::new(seed, usize::MAX / 4);
         (0..1500).for_each(|number| world.act(number));
         world.settle_down();
-        for shard in &world.shards {
-            let readers = shard.peers.iter().filter(|peer| peer.channel.is_some());
-            deliveries += readers.map(|peer| peer.check(&world.book, true)).sum::<usize>();
-            assert_eq!(shard.views.blocked(), 0);
-        }
+        deliveries += world.check_all();
         for shard in &mut world.shards {
+            assert_eq!(shard.views.blocked(), 0);
             (0..SLOTS).for_each(|slot| shard.views.forget(Slot(slot)));
         }
         world.settle_down();
-        for shard in &world.shards {
-            assert_eq!((shard.views.len(), shard.home.channels()), (0, 0));
-            assert_eq!(shard.views.memory(), 0);
+        for shard in &mut world.shards {
+            assert_eq!((shard.views.len(), shard.views.memory()), (0, 0));
+            let kept = shard.home.reports("", None, 100);
+            assert!(kept.iter().all(|channel| channel.kept > 0), "only history is left");
+            assert_eq!(shard.home.channels(), kept.len());
         }
     }
     assert!(deliveries > 100_000, "the method reaches too little: {deliveries} deliveries");
@@ -360,49 +632,43 @@ fn every_subscriber_gets_exactly_what_it_must() {
 fn deliveries_are_counted_exactly() {
     for seed in 3000..3100 {
         println!("seed {seed}");
-        let mut world = World::new(seed, usize::MAX);
+        let mut world = World::new(seed, usize::MAX / 4);
         (0..30).for_each(|_| world.join(0));
         world.settle_down();
         world.publish_many(100);
         world.settle_down();
-        let readers = || world.shards[0].peers.iter().filter(|peer| peer.channel.is_some());
-        let frames: usize = readers().map(|peer| peer.check(&world.book, true)).sum();
-        let bytes: usize = readers().map(|peer| peer.received.len()).sum();
+        world.check_all();
+        let peers = &world.shards[0].peers;
+        let frames: usize = peers.iter().map(|peer| peer.frames).sum();
+        let bytes: usize = peers.iter().map(|peer| peer.bytes).sum();
         assert_eq!(world.counters.deliveries.get(), frames as u64);
         assert_eq!(world.counters.delivered_bytes.get(), bytes as u64);
     }
 }
 
-/// With a bound on what is kept, whoever falls behind it is taken out with a whole last frame,
-/// and what it got until then has no hole; everybody else misses nothing.
+/// With a bound on what is kept, whoever falls behind it is taken out with a whole last frame and
+/// the position to resume from, or skips with a gap that says exactly what; everybody else misses
+/// nothing.
 #[test]
-fn who_falls_too_far_behind_is_taken_out_at_a_frame_boundary() {
-    let mut lapped = 0;
+fn who_falls_too_far_behind_loses_nothing_without_a_word() {
+    let (mut lapped, mut skipped) = (0, 0);
     for seed in 2000..2200 {
         println!("seed {seed}");
         let mut world = World::new(seed, 3000);
-        let reading = |world: &World| {
-            let peers = world.shards.iter().flat_map(|shard| &shard.peers);
-            peers.filter(|peer| peer.channel.is_some()).count()
-        };
         for shard in 0..world.shards.len() {
             (0..30).for_each(|_| world.join(shard));
         }
-        let before = reading(&world);
         world.publish_many(1000);
         world.settle_down();
-        lapped += before - reading(&world);
-        for peer in world.shards.iter().flat_map(|shard| &shard.peers) {
-            if peer.channel.is_some() {
-                peer.check(&world.book, true);
-            }
-        }
+        world.check_all();
+        (lapped, skipped) = (lapped + world.lapped, skipped + world.skipped);
         for shard in &world.shards {
             let kept = shard.views.table_memory();
             assert_eq!(shard.views.memory(), kept, "the account is exact");
-            // Each view may keep its newest segment beside the bound.
-            assert!(shard.views.memory() <= shard.views.len() * (2 * 3000 + 8192));
+            // Each view may keep its newest segment beside the bound, and what its home keeps.
+            assert!(shard.views.memory() <= shard.views.len() * (2 * (3000 + 32768) + 8192));
         }
     }
     assert!(lapped > 1000, "the bound was reached only {lapped} times");
+    assert!(skipped > 1000, "and only {skipped} skipped");
 }

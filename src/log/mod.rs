@@ -15,7 +15,7 @@
 
 mod window;
 
-pub use window::{Due, Window};
+pub use window::{Around, Due, Window};
 
 use std::collections::VecDeque;
 

@@ -106,7 +106,7 @@ impl Window {
     }
 
     /// Takes extents for a subscriber that begins in the first of them, oldest first: those that are
-    /// not known, be they older or newer.
+    /// older than what is known. What is newer is to be taken [before](Window::on_extent).
     pub fn add_older(&mut self, extents: &[Extent]) {
         let Some(first) = extents.first() else { return };
         let known = self.extents.front().map_or(self.head.mark.byte, Extent::start);
@@ -118,7 +118,6 @@ impl Window {
         if self.sparse {
             self.fill_holes(extents);
         }
-        extents.iter().for_each(|extent| self.on_extent(extent.clone()));
         self.floor = self.floor.min(first.start());
     }
 
@@ -140,7 +139,8 @@ impl Window {
     ///
     /// Called once per subscriber and sweep: most stand in the newest segment, found at once.
     pub fn due(&self, byte: u64) -> Option<Due<'_>> {
-        debug_assert!(byte >= self.floor && byte <= self.head.mark.byte);
+        debug_assert!(self.sparse || byte >= self.floor, "{byte} {} {:?}", self.floor, self.head);
+        debug_assert!(byte <= self.head.mark.byte);
         if self.sparse {
             return self.due_sparse(byte);
         }
@@ -184,7 +184,9 @@ impl Window {
 
     /// Where a byte that can be read lies among frames.
     pub fn find(&self, byte: u64) -> Around {
-        let Some(extent) = self.around(byte) else {
+        // Behind the last segment of a sparse stream everything up to the head was replaced.
+        let extent = self.around(byte).filter(|extent| byte < extent.end.byte);
+        let Some(extent) = extent else {
             let Place { mark, before } = self.head;
             return Around { frames: mark.frames, missing: 0, before };
         };

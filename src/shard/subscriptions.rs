@@ -135,6 +135,7 @@ impl<K: Kernel> Shard<K> {
             }
             News::Lapped(lapped) => lapped.into_iter().for_each(|lapped| self.on_lapped(lapped)),
         }
+        self.tend();
     }
 
     fn on_started(&mut self, started: &Started) {

@@ -143,7 +143,10 @@ impl Home {
             return true;
         };
         let log = channel.logs[reader.format.index()].as_deref();
-        let extents = log.map_or_else(Vec::new, |log| log.since(place.mark.byte).collect());
+        // Also what the view was not told of yet: a window without that would begin anew, and lap
+        // everybody else.
+        let from = place.mark.byte.min(reader.told);
+        let extents = log.map_or_else(Vec::new, |log| log.since(from).collect());
         let Ask { view, reader, number, .. } = *ask;
         let beginning = Beginning { reader, number, mark: place.mark, begun, extents };
         push(Message::Begin { view, beginning: Box::new(beginning) }).is_ok()

@@ -1,23 +1,42 @@
 //! What is bounded in homes and views, and what happens there.
 
+use super::{home, plain, views};
 use crate::{
     counters::Counters,
     frame::Format,
-    hub::{Batch, Home, Lapped, Message, News, Rest, SlotSet, Views},
-    ids::{ChannelName, Epoch, ShardId, Slot},
+    hub::{Batch, Home, Joined, Lapped, Message, News, Reader, ReaderSet, Rest, Views},
+    ids::{ChannelName, ShardId, Slot},
     io::{Exception, Outcome},
+    policy::Policies,
+    resume::Start,
 };
+
+/// A home and the views of its own shard, without policies.
+fn pair(channels_max: usize, lag: usize) -> (Home, Views) {
+    (home(Policies::default(), 1, channels_max, lag), views(Policies::default(), 0, lag))
+}
+
+fn join(views: &mut Views, slot: u32, name: &ChannelName, format: Format) -> Joined {
+    views.join(Slot(slot), name, format, Start::Live, false)
+}
+
+fn interests(home: &mut Home, views: &mut Views) {
+    views.tell(|message| {
+        match message {
+            Message::Interest { channel, said } => home.on_interest(&channel, said, 0),
+            Message::Ask { channel, ask } => home.on_ask(channel, ask),
+            _ => panic!("views tell of nothing else"),
+        }
+        Ok(())
+    });
+}
 
 /// Lets a home and the views of its own shard tell each other all that they owe.
 fn exchange(home: &mut Home, views: &mut Views) -> Vec<News> {
-    views.tell(ShardId(0), |message| {
-        let Message::Interest { channel, said } = message else { panic!("only interests") };
-        home.on_interest(&channel, said);
-        Ok(())
-    });
+    interests(home, views);
     let mut news = Vec::new();
     home.tell(ShardId(0), |message| {
-        news.push(views.on_message(message, 0));
+        news.push(views.on_message(message, 0, 0));
         Ok(())
     });
     news
@@ -26,26 +45,26 @@ fn exchange(home: &mut Home, views: &mut Views) -> Vec<News> {
 /// Above the limit a new channel is refused, a known one is not, and a freed place is free.
 #[test]
 fn channels_are_limited() {
-    let mut home = Home::new(Epoch(1), 1, 1, 1000);
-    let mut views = Views::new(10, 1000);
-    let only = |slot| {
-        let mut slots = SlotSet::default();
-        slots.insert(slot);
-        slots
+    let (mut home, mut views) = pair(1, 1000);
+    let live = |news: Vec<News>, slot: u32| {
+        let [News::Started(started)] = &news[..] else { panic!("{news:?}") };
+        let mut readers = ReaderSet::default();
+        readers.insert(Reader(slot));
+        assert_eq!(started.readers, readers);
     };
     let [a, b] = ["a", "b"].map(|name| ChannelName::new(name).unwrap());
-    views.join(Slot(1), &a, Format::Sse);
-    assert_eq!(exchange(&mut home, &mut views), [News::Live(only(Slot(1)))]);
-    views.join(Slot(2), &b, Format::Sse);
-    assert_eq!(exchange(&mut home, &mut views), [News::Refused(only(Slot(2)))]);
+    join(&mut views, 1, &a, Format::Sse);
+    live(exchange(&mut home, &mut views), 1);
+    join(&mut views, 2, &b, Format::Sse);
+    assert_eq!(exchange(&mut home, &mut views), [News::Refused(b.clone(), vec![Slot(2)])]);
     assert_eq!(views.len(), 1, "a refused view is gone");
-    views.join(Slot(3), &a, Format::WebSocket);
-    assert_eq!(exchange(&mut home, &mut views), [News::Live(only(Slot(3)))]);
+    join(&mut views, 3, &a, Format::WebSocket);
+    live(exchange(&mut home, &mut views), 3);
     views.forget(Slot(1));
     views.forget(Slot(3));
     exchange(&mut home, &mut views);
-    views.join(Slot(2), &b, Format::Sse);
-    assert_eq!(exchange(&mut home, &mut views), [News::Live(only(Slot(2)))]);
+    join(&mut views, 2, &b, Format::Sse);
+    live(exchange(&mut home, &mut views), 2);
 }
 
 /// Publications that come faster than they are sent make the channel congested, nobody who had no
@@ -54,24 +73,19 @@ fn channels_are_limited() {
 fn the_unserved_are_spared_and_publishers_wait() {
     const LAG: usize = 10_000;
     let counters = Counters::default();
-    let mut home = Home::new(Epoch(1), 1, 10, LAG);
-    let mut views = Views::new(10, LAG);
+    let (mut home, mut views) = pair(10, LAG);
     let name = ChannelName::new("a").unwrap();
     (0..10).for_each(|slot| {
-        views.join(Slot(slot), &name, Format::WebSocket);
+        join(&mut views, slot, &name, Format::WebSocket);
     });
     exchange(&mut home, &mut views);
     let mut published = 0;
     while !home.is_congested(&name) {
-        home.publish(&name, &[b'x'; 500]);
+        home.publish(plain(&name, &[b'x'; 500]), 0);
         published += 1;
         let news = exchange(&mut home, &mut views);
         assert!(news.iter().all(|news| *news == News::Nothing), "nobody is taken out");
-        views.tell(ShardId(0), |message| {
-            let Message::Interest { channel, said } = message else { panic!("only interests") };
-            home.on_interest(&channel, said);
-            Ok(())
-        });
+        interests(&mut home, &mut views);
     }
     assert!((LAG / 2..LAG / 2 + 1100).contains(&(published * 504)), "{published}");
     let mut batch = Batch::new();
@@ -88,22 +102,17 @@ fn the_unserved_are_spared_and_publishers_wait() {
 #[test]
 fn rests_are_kept_within_the_room() {
     let counters = Counters::default();
-    let mut home = Home::new(Epoch(1), 1, 10, 10_000);
-    let mut views = Views::new(10, 10_000);
+    let (mut home, mut views) = pair(10, 10_000);
     let name = ChannelName::new("a").unwrap();
     (0..3).for_each(|slot| {
-        views.join(Slot(slot), &name, Format::WebSocket);
+        join(&mut views, slot, &name, Format::WebSocket);
     });
     let mut lapped = Vec::new();
     for _ in 0..100 {
-        home.publish(&name, &[b'x'; 4000]);
-        views.tell(ShardId(0), |message| {
-            let Message::Interest { channel, said } = message else { panic!("only interests") };
-            home.on_interest(&channel, said);
-            Ok(())
-        });
+        home.publish(plain(&name, &[b'x'; 4000]), 0);
+        interests(&mut home, &mut views);
         home.tell(ShardId(0), |message| {
-            if let News::Lapped(them) = views.on_message(message, 7000) {
+            if let News::Lapped(them) = views.on_message(message, 7000, 0) {
                 lapped.extend(them);
             }
             Ok(())
@@ -127,12 +136,11 @@ fn rests_are_kept_within_the_room() {
 #[test]
 fn rounds_are_timed() {
     let counters = Counters::default();
-    let mut home = Home::new(Epoch(1), 1, 10, 10_000);
-    let mut views = Views::new(10, 10_000);
+    let (mut home, mut views) = pair(10, 10_000);
     let name = ChannelName::new("a").unwrap();
-    views.join(Slot(0), &name, Format::Sse);
+    join(&mut views, 0, &name, Format::Sse);
     exchange(&mut home, &mut views);
-    home.publish(&name, b"x");
+    home.publish(plain(&name, b"x"), 0);
     exchange(&mut home, &mut views);
     let mut batch = Batch::new();
     for now_us in [100, 150] {

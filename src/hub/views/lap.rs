@@ -131,6 +131,10 @@ impl Views {
             rest if rest.len() > room => Rest::TooMuch,
             rest => Rest::Kept(rest.to_vec()),
         };
+        if let Rest::Kept(bytes) = &rest {
+            self.kept_frames += 1;
+            self.kept_bytes += bytes.len() as u64;
+        }
         self.set_cut(slot, None);
         let subscriber = &mut self.subscribers[reader.index()];
         subscriber.cut = 0;

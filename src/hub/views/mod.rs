@@ -83,6 +83,9 @@ pub struct Views {
     skipping: Vec<Reader>,
     composing: Vec<Slot>,
     rests: Vec<Lapped>,
+    /// Rests that were kept of subscribers who stay, and are yet to be counted as delivered.
+    kept_frames: u64,
+    kept_bytes: u64,
     /// Sockets that are full now.
     blocked: u32,
     /// Bytes of segments in all windows.
@@ -185,6 +188,8 @@ impl Views {
             skipping: Vec::new(),
             composing: Vec::new(),
             rests: Vec::new(),
+            kept_frames: 0,
+            kept_bytes: 0,
             blocked: 0,
             memory: 0,
             resting: Vec::new(),
@@ -290,7 +295,7 @@ impl Views {
             Message::Live { view, head, epoch } => self.on_live(view, head, epoch),
             Message::Refused { view } => self.on_refused(view),
             Message::Head { view, extent } => self.on_extent(view, extent, room, now_us),
-            Message::Begin { view, beginning } => self.on_begin(view, &beginning, now_us),
+            Message::Begin { view, beginning } => self.on_begin(view, &beginning, room, now_us),
         }
     }
 
@@ -313,18 +318,28 @@ impl Views {
         News::Started(Started { readers, channel, begun, resumed: false })
     }
 
-    fn on_begin(&mut self, id: ViewId, beginning: &Beginning, now_us: u64) -> News {
+    fn on_begin(
+        &mut self,
+        id: ViewId,
+        beginning: &Beginning,
+        room: usize,
+        now_us: u64,
+    ) -> News {
         let Beginning { reader, number, mark, begun, extents } = beginning;
         let asking = self.asking.get(reader).filter(|asking| asking.number == *number);
         let Some(Asking { start, .. }) = asking.copied().filter(|_| self.view(id).is_some()) else {
             return News::Nothing;
         };
         self.asking.remove(reader);
+        for extent in extents {
+            if let News::Lapped(lapped) = self.on_extent(id, extent.clone(), room, now_us) {
+                self.rests.extend(lapped);
+            }
+        }
         self.change_window(id.index, |window| window.add_older(extents));
         let history = extents.iter().map(|extent| extent.bytes.capacity()).sum();
         let view = &mut self.table[id.index as usize];
         view.history = view.history.max(history);
-        view.sweep.on_news(now_us);
         self.subscribers[reader.index()].begin(*mark);
         self.file(*reader, id.index);
         self.activate(id.index);

@@ -231,7 +231,8 @@ impl Views {
         notices: &mut Vec<Notice>,
         counters: &Counters,
     ) {
-        let (mut bytes, mut frames) = (0, 0);
+        let mut bytes = std::mem::take(&mut self.kept_bytes);
+        let mut frames = std::mem::take(&mut self.kept_frames);
         for entry in &batch.entries {
             let subscriber = &mut self.subscribers[entry.reader.index()];
             bytes += entry.end.byte - entry.from;

@@ -265,12 +265,14 @@ impl Client {
         let more = match (head.status, self.kind) {
             (101, Kind::Reader(Format::WebSocket)) => {
                 head.check_accept();
+                head.header("Stentor-Position");
                 0
             }
             (200, Kind::Reader(Format::Sse)) => {
                 assert_eq!(head.header("Transfer-Encoding"), "chunked");
                 let Some((content, len)) = take_chunk(rest) else { return 0 };
-                assert_eq!(content, b"retry: 3000\n\n");
+                let position = head.header("Stentor-Position");
+                assert_eq!(content, format!("retry: 3000\nid: {position}\n\n").as_bytes());
                 len
             }
             _ => {
@@ -290,7 +292,7 @@ impl Client {
         &mut self,
         got: &[u8],
         net: &SimNet,
-        book: &Book,
+        book: &mut Book,
         world: &Circumstances,
     ) -> usize {
         let Some(Frame { opcode, payload, raw }) = Frame::take(got) else { return 0 };
@@ -313,7 +315,7 @@ impl Client {
             protocol::CLOSE => {
                 let code = payload.get(..2).map(|code| u16::from_be_bytes([code[0], code[1]]));
                 let text = std::str::from_utf8(payload.get(2..).unwrap_or_default()).unwrap();
-                self.judge_close(code, text, world);
+                self.judge_close(code, text, book, world);
                 self.tell(code.unwrap_or(1005), world);
             }
             other => panic!("a frame with opcode {other}: {self:?}"),
@@ -370,9 +372,21 @@ impl Client {
         self.reason = Some(reason);
     }
 
-    fn judge_close(&mut self, code: Option<u16>, text: &str, world: &Circumstances) {
+    fn judge_close(
+        &mut self,
+        code: Option<u16>,
+        text: &str,
+        book: &mut Book,
+        world: &Circumstances,
+    ) {
         let silent = self.longest_stall + SLACK >= world.rules.pong_timeout;
-        let reason = CloseReason::ALL.into_iter().find(|reason| reason.label() == text);
+        let resume = text.strip_prefix("too slow; resume from ");
+        if let Some((position, next)) = resume.zip(self.next) {
+            // What it has got last, whole: so it can go on from there.
+            book.check_position(self.channel, next - 1, position.parse().expect("a position"));
+        }
+        let by_label = CloseReason::ALL.into_iter().find(|reason| reason.label() == text);
+        let reason = by_label.or(resume.map(|_| CloseReason::PeerTooSlow));
         let allowed = match (reason, code) {
             (Some(CloseReason::ServerDraining), Some(1001)) => world.draining,
             (Some(CloseReason::PeerSilent), Some(1001)) => silent || world.jumpy,

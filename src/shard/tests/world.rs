@@ -24,8 +24,9 @@ use crate::{
     frame::Format,
     ids::{ChannelName, Epoch, ShardId},
     io::sim::{Faults, Sim, SimBell, SimNet},
-    limits::CUT_FRAME_BYTES_MAX,
-    mesh::{Ingress, Mesh, Parking, Publish, Ticket},
+    limits::{CUT_FRAME_BYTES_MAX, QUESTIONS_MAX},
+    mesh::{Ingress, Mesh, Parking, Publish, Questions, Ticket},
+    policy::Policies,
     session::Rules,
 };
 
@@ -155,6 +156,8 @@ impl World {
             plan,
         };
         let mesh = Mesh::new(world.plan.inbox, &parkings);
+        let ask = |parking: &Arc<Parking>| Questions::new(QUESTIONS_MAX, Arc::clone(parking));
+        let questions: Arc<[_]> = parkings.iter().map(ask).collect();
         let rules = Arc::new(world.plan.rules.clone());
         for (index, (bell, parking)) in bells.into_iter().zip(parkings).enumerate() {
             let setup = Setup {
@@ -163,6 +166,10 @@ impl World {
                 rules: Arc::clone(&rules),
                 mesh: mesh.clone(),
                 ingresses: Arc::clone(&world.ingresses),
+                questions: Arc::clone(&questions),
+                journal: None,
+                policies: Policies::default(),
+                started_ms: 0,
                 counters: Arc::clone(&world.counters),
                 parking: Arc::clone(&parking),
                 admission: Arc::clone(&world.admission),

@@ -1,0 +1,1 @@
+//! Where subscribers begin, and what is kept for them.
