@@ -6,7 +6,7 @@
 //! then on nothing of this bucket is accepted until the journal is opened again.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     io,
     path::{Path, PathBuf},
     rc::Rc,
@@ -234,8 +234,10 @@ impl<D: Disk> Lane<D> {
     ) -> io::Result<()> {
         let floors: HashMap<_, _> =
             compaction.floors.iter().map(|(name, at)| (name, *at)).collect();
+        let kept: HashSet<u64> = compaction.kept.iter().copied().collect();
         let is_kept = |record: &Record| {
-            record.offset > *floors.get(&record.channel).unwrap_or(&compaction.as_of)
+            let floor = floors.get(&record.channel).unwrap_or(&compaction.as_of);
+            record.offset > *floor || kept.contains(&record.offset)
         };
         let (mut at, mut waiting) = (HEADER_BYTES as u64, BytesMut::new());
         while at < self.end.len {

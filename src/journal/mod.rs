@@ -146,3 +146,7 @@ fn runtime() -> Result<tokio_uring::Runtime, JournalError> {
     builder.entries(BUCKETS as u32);
     tokio_uring::Runtime::new(&builder).map_err(JournalError::Uring)
 }
+
+/// Files that an open journal may have open: one for each bucket, one that is being made, the lock,
+/// and what its ring and its runtime need.
+pub const FILES_MAX: u64 = BUCKETS as u64 + 16;

@@ -69,15 +69,20 @@ pub struct Intake {
     shared: Arc<Shared>,
 }
 
-/// What to rewrite a bucket's file without.
+/// What stays when a bucket's file is rewritten; everything else in it goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Compaction {
     /// The bucket.
     pub bucket: Bucket,
-    /// Of channels without a floor goes what is not above it.
+    /// The last offset of the bucket that had landed when the rest was collected. Of channels without
+    /// a floor stays what is above it: the first record of such a one may still have been on its
+    /// way.
     pub as_of: u64,
-    /// Of each of these channels goes what is not above its floor.
+    /// Of each of these channels stays what is above its floor.
     pub floors: Vec<(ChannelName, u64)>,
+    /// Records that stay besides: the current values of channels of latest values, among which are
+    /// older ones that nobody needs.
+    pub kept: Vec<u64>,
 }
 
 struct Shared {
@@ -133,12 +138,8 @@ impl Writer {
     }
 
     /// Asks to rewrite a bucket's file without what is not kept: of each channel named in `floors`
-    /// stays only what is above its floor, of the others only what is above `as_of`.
-    ///
-    /// `as_of` is the last offset of the bucket that had landed when the floors were collected: a
-    /// channel may be unknown to `floors` because its first record is still on its way. Refused
-    /// while the bucket's last compaction runs, or, where that failed, until its file has grown
-    /// by an eighth.
+    /// stays only what is above its floor, of the others only what is above `as_of`. See
+    /// [`Writer::compact_to`].
     pub fn compact(
         &self,
         shard: ShardId,
@@ -146,10 +147,20 @@ impl Writer {
         as_of: u64,
         floors: Vec<(ChannelName, u64)>,
     ) -> Result<(), AlreadyCompacting> {
-        if self.compacting(bucket).swap(true, Ordering::AcqRel) {
+        self.compact_to(shard, Compaction { bucket, as_of, floors, kept: Vec::new() })
+    }
+
+    /// Asks to rewrite a bucket's file. Refused while the bucket's last compaction runs, or, where
+    /// that failed, until its file has grown by an eighth.
+    pub fn compact_to(
+        &self,
+        shard: ShardId,
+        compaction: Compaction,
+    ) -> Result<(), AlreadyCompacting> {
+        if self.compacting(compaction.bucket).swap(true, Ordering::AcqRel) {
             return Err(AlreadyCompacting);
         }
-        let pushed = self.line(shard).compactions.push(Compaction { bucket, as_of, floors });
+        let pushed = self.line(shard).compactions.push(compaction);
         assert!(pushed.is_ok(), "there is room for one compaction of each bucket");
         self.wake();
         Ok(())
@@ -296,7 +307,7 @@ mod tests {
             assert_eq!(writer.compact(SHARD, Bucket(bucket), 7, vec![]), Ok(()));
         }
         assert_eq!(writer.compact(SHARD, BUCKET, 8, vec![]), Err(AlreadyCompacting));
-        let first = Compaction { bucket: Bucket(0), as_of: 7, floors: vec![] };
+        let first = Compaction { bucket: Bucket(0), as_of: 7, floors: vec![], kept: vec![] };
         assert_eq!(intake.take_compaction(SHARD), Some(first));
         assert!(writer.is_compacting(Bucket(0)), "taken, but not ended");
         intake.compacted(Bucket(0));

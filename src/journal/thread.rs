@@ -2,7 +2,8 @@
 //!
 //! A task writes what waits for its bucket as one group, lands it, and looks again; it ends when
 //! nothing waits. So a bucket's records are in order, its next group gathers while this one is
-//! synced, and no bucket waits for another.
+//! synced, and no bucket waits for another. One compaction runs at a time, whatever the bucket: it
+//! takes a file more, and up to its bucket's size of the disk.
 
 use std::{
     cell::{Cell, RefCell},
@@ -22,11 +23,16 @@ use crate::{ids::ShardId, limits::JOURNAL_GROUP_BYTES_MAX};
 /// order.
 pub async fn run<D: Disk>(intake: Intake, lanes: Vec<Lane<D>>) {
     let places = lanes.into_iter().map(Place::new).collect();
-    let desk = Rc::new(Desk { intake, places, busy: Cell::new(0) });
+    let desk =
+        Rc::new(Desk { intake, places, busy: Cell::new(0), is_compacting: Cell::new(false) });
     loop {
         // Looked at before the queues: what was appended before the end is seen after it.
         let is_closed = desk.intake.is_closed();
-        desk.gather();
+        desk.gather_records();
+        if !is_closed {
+            // One that has not begun can wait for the next start.
+            desk.gather_compaction();
+        }
         if is_closed && desk.busy.get() == 0 {
             return;
         }
@@ -39,6 +45,7 @@ struct Desk<D: Disk> {
     places: Vec<Place<D>>,
     /// Tasks that run.
     busy: Cell<u32>,
+    is_compacting: Cell<bool>,
 }
 
 /// A bucket and what waits for it: at most as many records as all shards have places.
@@ -77,18 +84,28 @@ impl<D: Disk> Place<D> {
 
 impl<D: Disk> Desk<D> {
     /// Takes all that shards have handed over, and starts the tasks of those buckets that rest.
-    fn gather(self: &Rc<Self>) {
+    fn gather_records(self: &Rc<Self>) {
         for shard in self.intake.shards() {
             while let Some(record) = self.intake.take(shard) {
                 let at = usize::from(record.channel.bucket().0);
                 self.places[at].records.borrow_mut().push_back((shard, record));
                 self.start(at);
             }
-            while let Some(compaction) = self.intake.take_compaction(shard) {
-                let at = usize::from(compaction.bucket.0);
-                self.places[at].compaction.replace(Some(compaction));
-                self.start(at);
-            }
+        }
+    }
+
+    /// Begins the next compaction, if none runs. The others stay in their queues.
+    fn gather_compaction(self: &Rc<Self>) {
+        if self.is_compacting.get() {
+            return;
+        }
+        let mut shards = self.intake.shards();
+        let next = shards.find_map(|shard| self.intake.take_compaction(shard));
+        if let Some(compaction) = next {
+            let at = usize::from(compaction.bucket.0);
+            self.places[at].compaction.replace(Some(compaction));
+            self.is_compacting.set(true);
+            self.start(at);
         }
     }
 
@@ -113,6 +130,8 @@ impl<D: Disk> Desk<D> {
                 let is_done = lane.compact(&compaction).await;
                 let bytes = lane.file_bytes();
                 place.again_at.set(Some(if is_done { 0 } else { bytes + bytes / 8 }));
+                self.is_compacting.set(false);
+                self.intake.nudge();
             }
             if place.again_at.get().is_some_and(|again_at| lane.file_bytes() >= again_at) {
                 place.again_at.set(None);

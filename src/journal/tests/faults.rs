@@ -32,7 +32,9 @@ fn a_full_disk_heals() {
             let (disk, _told) = Faulty::new();
             let (rig, _) = Rig::on(&folder.0, 64, disk.clone());
             let (news, a) = (channel("news"), channel("a"));
-            let records: Vec<Record> = (1..=6).map(|n| record(&news, n)).collect();
+            let mut records: Vec<Record> = (1..=6).map(|n| record(&news, n)).collect();
+            // What is left of these would reach beyond the record that is written in their place.
+            records[1..4].iter_mut().for_each(|record| record.payload = vec![b'x'; 500].into());
             let bytes = if is_new { 0 } else { rig.write(&records[0]).file_bytes };
             let failing: Vec<_> = calls.iter().map(|&call| (call, errno)).collect();
             disk.fail(&failing);
@@ -99,10 +101,15 @@ fn a_failed_sync_is_final() {
         disk.fail(&[]);
         assert_eq!(rig.write(&record(&news, 3)).result, Err(Rejected::JournalFailed));
         rig.writer.compact(SHARD, NEWS, 0, vec![(news.clone(), 99)]).unwrap();
+        // The compaction's turn is behind the first of these, at the latest.
+        for offset in [4, 5] {
+            let refused = rig.write(&record(&news, offset)).result;
+            assert_eq!(refused, Err(Rejected::JournalFailed));
+        }
         rig.end();
         let (rig, restored) = Rig::start(&folder.0);
         assert_eq!(restored.records[156], records[..back], "{fails:?}");
-        assert_eq!(rig.write(&record(&news, 4)).result, Ok(()));
+        assert_eq!(rig.write(&record(&news, 6)).result, Ok(()));
         rig.end();
     }
 }

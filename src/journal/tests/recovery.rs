@@ -164,6 +164,7 @@ fn a_payload_cannot_pretend_to_be_a_record() {
     let mut inner = bytes::BytesMut::new();
     format::encode(&record(&names[0], 9), Salt(salt.0 ^ 1), &mut inner).unwrap();
     format::encode(&record(&names[0], 9), Salt(salt.0 ^ 1 << 63), &mut inner).unwrap();
+    inner.extend_from_slice(b"and more");
     let outer = Record { payload: inner.freeze(), ..record(&names[0], 1) };
     let header = Header { bucket: NEWS, epoch, salt, highest: 0 };
     let mut file = bytes::BytesMut::from(&header.encode()[..]);

@@ -136,6 +136,14 @@ impl Rig {
         landed
     }
 
+    /// Waits until the bucket's compaction has ended, and ends the journal.
+    pub fn end_compacted(self, bucket: Bucket) {
+        while self.writer.is_compacting(bucket) {
+            thread::yield_now();
+        }
+        self.end();
+    }
+
     /// Ends the journal in order.
     pub fn end(self) {
         drop(self.writer);
