@@ -24,6 +24,7 @@ mod bad_input;
 mod commands;
 mod delivery;
 mod forbidden;
+mod journal;
 mod limits;
 mod many;
 mod polling;

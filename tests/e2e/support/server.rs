@@ -113,6 +113,13 @@ impl Server {
         self.expect_clean_end();
     }
 
+    /// Ends it without a word, as a crash does.
+    pub fn kill(mut self) {
+        self.signal(Signal::KILL);
+        self.wait();
+        assert!(!self.stderr.whole().contains("panicked"), "{}", self.stderr());
+    }
+
     /// Waits for its end, which must be clean: exit code 0 and no panic on the way.
     #[track_caller]
     pub fn expect_clean_end(mut self) {
