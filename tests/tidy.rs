@@ -56,7 +56,7 @@ const SERVER: Package = Package {
             ],
         ),
         ("timers", &["ids"]),
-        ("wire", &["close", "frame", "ids", "limits"]),
+        ("wire", &["close", "frame", "ids", "limits", "resume"]),
     ],
     programs: &["lib", "main", "cli"],
     islands: &["io", "segment"],
@@ -99,7 +99,6 @@ const LOADTEST: Package = Package {
             "run",
             &[
                 "agent",
-                "decoder",
                 "live",
                 "meter",
                 "order",

@@ -23,7 +23,7 @@ fuzz_target!(|bytes: &[u8]| {
     let mut answer = Vec::new();
     match (route(&request, &origins, true), handshake::accept_key(&request)) {
         (Err(error), _) | (_, Err(error)) => error.write(&mut answer),
-        (Ok(_), Ok(key)) => handshake::write_accept(&key, &mut answer),
+        (Ok(_), Ok(key)) => handshake::write_accept(&key, "", &mut answer),
     }
     assert!(answer.starts_with(b"HTTP/1.1 "));
 });

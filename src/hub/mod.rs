@@ -13,7 +13,7 @@ mod home;
 mod readers;
 mod views;
 
-pub use home::{Durable, Home, HomeSetup, Published};
+pub use home::{Durable, Home, HomeSetup, Keep, Published};
 pub use readers::{Reader, ReaderSet};
 pub use views::{
     Batch, Compose, Joined, Lapped, Left, News, NotJoined, Notice, Rest, Skipped, Started, Views,

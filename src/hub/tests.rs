@@ -262,7 +262,7 @@ impl World {
 
     fn receive(&mut self, shard: usize) {
         let Some(message) = self.shards[shard].inbox.pop_front() else { return };
-        let Shard { home, views, peers, .. } = &mut self.shards[shard];
+        let Shard { home, views, .. } = &mut self.shards[shard];
         match message {
             Message::Interest { channel, said } => return home.on_interest(&channel, said, 0),
             Message::Ask { channel, ask } => return home.on_ask(channel, ask),

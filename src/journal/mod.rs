@@ -16,11 +16,11 @@
 mod directory;
 mod disk;
 mod error;
-mod format;
+pub mod format;
 mod lane;
 mod queue;
 mod report;
-mod scan;
+pub mod scan;
 #[cfg(test)]
 mod tests;
 mod thread;

@@ -125,7 +125,9 @@ impl<D: Disk> Desk<D> {
             if records.is_empty() && compaction.is_none() {
                 break;
             }
-            self.commit(&mut lane, &shards, &records).await;
+            if !records.is_empty() {
+                self.commit(&mut lane, &shards, &records).await;
+            }
             if let Some(compaction) = compaction {
                 let is_done = lane.compact(&compaction).await;
                 let bytes = lane.file_bytes();

@@ -74,14 +74,23 @@ impl Window {
 
     /// The oldest place that a subscriber can be put to.
     pub fn oldest(&self) -> Place {
-        let oldest = self.extents.front().filter(|oldest| oldest.start() >= self.floor);
-        oldest.map_or(self.head, |oldest| oldest.place(0))
+        self.extents.front().map_or(self.head, |oldest| oldest.place(0))
     }
 
     /// The place before the newest publication, or the head if that is not kept.
     pub fn newest(&self) -> Place {
         let newest = self.extents.back().filter(|newest| !newest.bytes.is_empty());
         newest.map_or(self.head, |newest| newest.place(newest.bytes.frames() - 1))
+    }
+
+    /// The place behind the last publication with an offset of at most `offset`; at the earliest the
+    /// oldest, at the latest the head.
+    pub fn behind(&self, offset: Offset) -> Place {
+        let first = self.extents.partition_point(|extent| extent.last() <= offset);
+        match self.extents.get(first) {
+            Some(extent) => extent.place(extent.bytes.frames_up_to(offset.0)),
+            None => self.head,
+        }
     }
 
     /// Takes news of the stream: a new segment, or more of the newest. Old news changes nothing.
@@ -99,6 +108,10 @@ impl Window {
         match self.extents.back_mut() {
             Some(newest) if newest.bytes.same_segment(&extent.bytes) => *newest = extent,
             _ => {
+                if self.extents.is_empty() {
+                    // A window that begins inside a segment has all of it.
+                    self.floor = self.floor.min(start);
+                }
                 self.memory += extent.bytes.capacity();
                 self.extents.push_back(extent);
             }

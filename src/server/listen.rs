@@ -4,7 +4,8 @@ use std::{
     io,
     net::{SocketAddr, TcpListener},
     os::fd::{AsFd, OwnedFd},
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
@@ -15,10 +16,14 @@ use crate::config::Config;
 /// Finds peers that are gone without a word where nothing is sent: a backstop behind pings.
 const KEEPALIVE: Duration = Duration::from_secs(120);
 
+/// How long a predecessor may take to let go of its address.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// The control listener.
 pub fn control(config: &Config) -> Result<TcpListener, ServerError> {
     let address = config.control;
-    let bound = open(address).and_then(|socket| {
+    let bound = patiently(|| {
+        let socket = open(address)?;
         socket.bind(&address.into())?;
         socket.listen(1024)?;
         Ok(socket.into())
@@ -30,7 +35,7 @@ pub fn control(config: &Config) -> Result<TcpListener, ServerError> {
 pub fn subscribers(config: &Config, shards: u16) -> Result<Vec<OwnedFd>, ServerError> {
     let mut address = config.listen;
     let failed = |error| ServerError::Listen { setting: "listen", address: config.listen, error };
-    claim(address).map_err(failed)?;
+    patiently(|| claim(address)).map_err(failed)?;
     let mut listeners = Vec::new();
     for _ in 0..shards {
         let listener = subscriber_listener(address, config).map_err(failed)?;
@@ -53,6 +58,22 @@ fn claim(address: SocketAddr) -> io::Result<()> {
     let socket = open(address)?;
     socket.bind(&address.into())?;
     socket.listen(1)
+}
+
+/// Tries again for a while where the address is in use: the kernel takes the rings of a process that
+/// was killed apart after its end, and its listeners with them.
+fn patiently<T>(bind: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    let since = Instant::now();
+    loop {
+        match bind() {
+            Err(error)
+                if error.kind() == io::ErrorKind::AddrInUse && since.elapsed() < PATIENCE =>
+            {
+                thread::sleep(PATIENCE / 20);
+            }
+            bound => return bound,
+        }
+    }
 }
 
 fn open(address: SocketAddr) -> io::Result<Socket> {

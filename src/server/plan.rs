@@ -11,6 +11,7 @@ use crate::{
         },
         uring,
     },
+    journal,
 };
 
 /// What was decided at the start.
@@ -26,7 +27,7 @@ pub struct Plan {
     pub connections_wanted: u32,
     /// The sizes of each shard's rings and tables.
     pub rings: uring::Setup,
-    /// Open files that the process may have.
+    /// Open files that the process may have, besides those of its journal.
     pub nofile: u64,
 }
 
@@ -98,7 +99,8 @@ pub enum PlanError {
 impl Plan {
     /// Decides, raising the limit of open files as far as it goes.
     pub fn new(config: &Config) -> Result<Plan, PlanError> {
-        let nofile = probe::nofile();
+        let kept = if config.journal.0.is_some() { journal::FILES_MAX } else { 0 };
+        let nofile = probe::nofile().saturating_sub(kept);
         let cores = thread::available_parallelism().map_or(1, |cores| cores.get());
         let shards = config.shards.or(u16::try_from(cores.min(256)).unwrap_or(256));
         let wanted = config.max_connections;

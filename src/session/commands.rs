@@ -4,7 +4,7 @@
 //! their answers by [`COMMANDS_UNANSWERED_MAX`] and what one read may add; publications that do by
 //! [`CALLS_IN_FLIGHT_MAX`].
 
-use std::{collections::VecDeque, mem};
+use std::collections::VecDeque;
 
 use super::{Call, NotPublished, Refused, Rules, request::is_asked};
 use crate::{
@@ -69,6 +69,13 @@ impl Conversation {
 
     pub(super) fn has_calls(&self) -> bool {
         !self.calls.is_empty()
+    }
+
+    /// What it has yet to publish, if anything: all that is left to do once it has ended.
+    pub(super) fn into_publications(mut self) -> Option<Self> {
+        self.calls.retain(|call| matches!(call, Call::Publish { .. }));
+        let calls = self.calls;
+        (!calls.is_empty()).then(|| Conversation { calls, ..Conversation::default() })
     }
 
     pub(super) fn takes_input(&self) -> bool {
@@ -205,12 +212,18 @@ impl Conversation {
         write(None, Says::Gap { channel, gap: (*gap).into() }, out);
     }
 
+    #[cfg(test)]
+    pub(super) fn owns_nothing(&self) -> bool {
+        let capacities = [self.calls.capacity(), self.asked.capacity(), self.published.capacity()];
+        self.decoder.is_between_frames() && capacities == [0; 3]
+    }
+
     /// The oldest unanswered command about this channel.
     fn take_asked(&mut self, channel: &ChannelName) -> Option<Asked> {
         let at = self.asked.iter().position(|asked| asked.channel == *channel)?;
         let asked = self.asked.remove(at);
         if self.asked.is_empty() {
-            mem::take(&mut self.asked);
+            self.asked = VecDeque::new();
         }
         asked
     }

@@ -17,6 +17,7 @@
 #![forbid(unsafe_code)]
 
 mod commands;
+mod frames;
 mod module;
 mod poll;
 mod reading;
@@ -28,7 +29,7 @@ mod streams;
 pub use rules::Rules;
 pub use step::{Call, Delivery, NotPublished, Reads, Refused, Step};
 
-use std::{mem, time::Duration};
+use std::time::Duration;
 
 use commands::Conversation;
 use poll::Poll;
@@ -37,13 +38,13 @@ use streams::Streams;
 
 use crate::{
     close::CloseReason,
-    frame::{Format, PayloadKind},
+    frame::Format,
     ids::{ChannelName, Tick},
     limits::{CLOSING_SECONDS_MAX, RECEIVE_BYTES, TICK_MS},
     wire::{
         http::{self, HttpError},
         sse,
-        websocket::{self, Decoder, Event, Limits},
+        websocket::{self, Decoder},
     },
 };
 
@@ -88,8 +89,9 @@ enum Phase {
     /// A long-poll was answered; nothing was heard since.
     Idle,
     /// The last bytes have been written; input is discarded. One that is patient may take as long
-    /// for them as any other may take nothing.
-    Closing { reason: CloseReason, patient: bool },
+    /// for them as any other may take nothing. Of a conversation that ended behind what it published,
+    /// the rest is that.
+    Closing { reason: CloseReason, patient: bool, rest: Option<Box<Conversation>> },
 }
 
 /// The start of a request head.
@@ -363,50 +365,16 @@ impl Session {
         }
     }
 
-    /// Whatever comes shows that the peer lives, be it half a frame.
-    fn on_frames(&mut self, bytes: &[u8], now: Tick, rules: &Rules, out: &mut Vec<u8>) -> Step {
-        let Phase::WebSocket { decoder, pinged, echo } = &mut self.phase else {
-            return Step::Wait;
-        };
-        *pinged = false;
-        self.since = now;
-        let repeat = |kind, payload: Vec<u8>, out: &mut Vec<u8>| {
-            websocket::write_message(kind, &payload, out);
-            None
-        };
-        match converse(decoder, bytes, &rules.limits(*echo), out, repeat) {
-            Some(reason) => self.finish(reason, now),
-            None => Step::Wait,
-        }
-    }
-
-    /// The same, where messages are commands.
-    fn on_commands(&mut self, bytes: &[u8], now: Tick, rules: &Rules, out: &mut Vec<u8>) -> Step {
-        let Phase::Commands(talk) = &mut self.phase else { return Step::Wait };
-        talk.pinged = false;
-        self.since = now;
-        let mut decoder = mem::take(&mut talk.decoder);
-        let carry_out =
-            |kind, message: Vec<u8>, out: &mut Vec<u8>| talk.on_message(kind, &message, rules, out);
-        let ended = converse(&mut decoder, bytes, &rules.command_limits(), out, carry_out);
-        talk.decoder = decoder;
-        match ended {
-            Some(reason) => self.finish(reason, now),
-            None if talk.has_calls() => Step::Call,
-            None => Step::Wait,
-        }
-    }
-
     fn finish(&mut self, reason: CloseReason, now: Tick) -> Step {
         // Slow is what it is, and it is to hear why it ends.
         let patient = reason == CloseReason::PeerTooSlow;
-        self.phase = Phase::Closing { reason, patient };
+        self.phase = Phase::Closing { reason, patient, rest: None };
         self.since = now;
         Step::Finish(reason)
     }
 
     fn drop_now(&mut self, reason: CloseReason) -> Step {
-        self.phase = Phase::Closing { reason, patient: false };
+        self.phase = Phase::Closing { reason, patient: false, rest: None };
         Step::Drop(reason)
     }
 }
@@ -425,38 +393,6 @@ impl Phase {
             Phase::WebSocket { pinged, .. } => *pinged,
             Phase::Commands(talk) => talk.pinged,
             _ => false,
-        }
-    }
-}
-
-/// Takes frames apart and answers what RFC 6455 alone demands; messages are left to `on_message`,
-/// which may end the conversation. A reason is why it ended, which has been said.
-fn converse(
-    decoder: &mut Decoder,
-    mut bytes: &[u8],
-    limits: &Limits,
-    out: &mut Vec<u8>,
-    mut on_message: impl FnMut(PayloadKind, Vec<u8>, &mut Vec<u8>) -> Option<CloseReason>,
-) -> Option<CloseReason> {
-    loop {
-        match decoder.next(&mut bytes, limits) {
-            Ok(None) => return None,
-            Ok(Some(Event::Ping(payload))) => websocket::write_pong(&payload, out),
-            Ok(Some(Event::Pong(_))) => {}
-            Ok(Some(Event::Message(kind, payload))) => {
-                let ended = on_message(kind, payload, out);
-                if ended.is_some() {
-                    return ended;
-                }
-            }
-            Ok(Some(Event::Close(code))) => {
-                websocket::write_close_echo(code, out);
-                return Some(CloseReason::PeerLeft);
-            }
-            Err(fault) => {
-                websocket::write_close_text(fault.reason(), &fault.to_string(), out);
-                return Some(fault.reason());
-            }
         }
     }
 }

@@ -22,7 +22,7 @@ impl Session {
     pub fn on_live(&mut self, begun: &Begun, now: Tick, rules: &Rules, out: &mut Vec<u8>) -> Step {
         match &mut self.phase {
             Phase::Pending(pending) => {
-                pending.answer.write(&pending.channel, begun, out);
+                pending.answer.write(&pending.channel, begun, rules, out);
                 let rest = std::mem::take(&mut pending.rest);
                 if let Answer::Sse { .. } = pending.answer {
                     self.phase = Phase::Sse;
@@ -42,11 +42,13 @@ impl Session {
         }
     }
 
-    /// What the session asks for next, after [`Step::Call`].
+    /// What the session asks for next, after [`Step::Call`]; after [`Step::Finish`], what else it
+    /// published before its end, so that it does not matter how the reads cut the two.
     pub fn next_call(&mut self) -> Option<Call> {
         match &mut self.phase {
             Phase::Commands(talk) => talk.next_call(),
             Phase::Streams(streams) => streams.next_call(),
+            Phase::Closing { rest: Some(talk), .. } => talk.next_call(),
             _ => None,
         }
     }
@@ -142,14 +144,15 @@ impl Session {
         out: &mut Vec<u8>,
     ) -> Step {
         match &mut self.phase {
-            Phase::Sse => sse::write_gap(&gap.to.to_string(), channel, gap, out),
+            Phase::Sse => {
+                sse::write_gap("gap", Some(&gap.to.to_string()), channel, gap, out);
+            }
             Phase::Streams(streams) => streams.on_gap(channel, gap, out),
             Phase::Commands(talk) => talk.on_gap(channel, gap, out),
-            Phase::Poll(poll) if poll.is_live() => {
-                if !poll.on_gap(gap) {
-                    return self.answer_poll(now, out);
-                }
-            }
+            Phase::Poll(poll) if poll.is_live() => match poll.on_gap(gap) {
+                true => {}
+                false => return self.answer_poll(now, out),
+            },
             _ => {}
         }
         Step::Wait
@@ -243,7 +246,9 @@ impl Session {
         }
         let step = self.finish(CloseReason::PeerLeft, now);
         // The answer may be large, and its reader slow.
-        self.phase = Phase::Closing { reason: CloseReason::PeerLeft, patient: true };
+        if let Phase::Closing { patient, .. } = &mut self.phase {
+            *patient = true;
+        }
         step
     }
 }

@@ -1,7 +1,5 @@
 //! From a request head to what it asks for and the answer that will grant it.
 
-use std::time::Duration;
-
 use super::{Rules, commands::Conversation, module, poll::Poll, streams::Streams};
 use crate::{
     frame::Format,
@@ -37,7 +35,7 @@ pub(super) enum Answer {
     /// A WebSocket, with its accept key.
     WebSocket { accept_key: String, asked: bool },
     /// An event stream, for this page.
-    Sse { origin: Option<String>, retry: Duration, asked: bool },
+    Sse { origin: Option<String>, asked: bool },
 }
 
 impl Answer {
@@ -48,17 +46,24 @@ impl Answer {
         }
     }
 
-    pub(super) fn write(&self, channel: &ChannelName, begun: &Begun, out: &mut Vec<u8>) {
+    pub(super) fn write(
+        &self,
+        channel: &ChannelName,
+        begun: &Begun,
+        rules: &Rules,
+        out: &mut Vec<u8>,
+    ) {
         match self {
             Answer::WebSocket { accept_key, asked } => {
                 handshake::write_accept(accept_key, &begun_headers(begun, *asked), out);
             }
-            Answer::Sse { origin, retry, asked } => {
+            Answer::Sse { origin, asked } => {
                 sse::write_head(origin.as_deref(), &begun_headers(begun, *asked), out);
                 let id = begun.position.to_string();
-                sse::write_first(*retry, &id, out);
-                if let Some(gap) = &begun.gap {
-                    sse::write_gap(&id, channel, gap, out);
+                let gap = begun.gap.as_ref();
+                sse::write_first(rules.sse_retry, Some(&*id).filter(|_| gap.is_none()), out);
+                if let Some(gap) = gap {
+                    sse::write_gap("gap", Some(&id), channel, gap, out);
                 }
             }
         }
@@ -80,8 +85,8 @@ pub(super) fn grant(request: &Request<'_>, rules: &Rules) -> Result<Grant, HttpE
             Ok(Grant::Commands { answer, talk: Box::new(Conversation::new(channels)) })
         }
         Route::Sse { channel, start, origin } => {
-            let (origin, retry) = (origin.map(str::to_owned), rules.sse_retry);
-            let answer = Answer::Sse { origin, retry, asked: is_asked(start) };
+            let (origin, asked) = (origin.map(str::to_owned), is_asked(start));
+            let answer = Answer::Sse { origin, asked };
             Ok(Grant::Subscribe { channel, start, answer })
         }
         Route::Streams { channels, origin } => {

@@ -32,7 +32,8 @@ pub enum Step {
     Call,
     /// The long-poll is answered: leave the channel. Once `out` has left, the connection is read on.
     Unsubscribe,
-    /// Flush `out`, then finish sending (`SHUT_WR`), read and discard until the end or the closing
+    /// Take what was published with [`Session::next_call`](super::Session::next_call), and answer
+    /// nothing. Flush `out`, then finish sending (`SHUT_WR`), read and discard until the end or the closing
     /// time-out, then close.
     Finish(CloseReason),
     /// Close at once.

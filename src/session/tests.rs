@@ -1,14 +1,17 @@
+use std::mem;
+
 use super::*;
 use crate::{
+    frame::PayloadKind,
     ids::{Epoch, Offset, Position},
     resume::{Begun, Start},
 };
 
-mod commands;
-mod polls;
+pub(super) mod commands;
+pub(super) mod polls;
 mod protocol;
-mod resuming;
-mod streams;
+pub(super) mod resuming;
+pub(super) mod streams;
 
 /// The example of RFC 6455 §1.3.
 pub(super) const WS: &str = "GET /ws/news HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -85,6 +88,8 @@ impl Bench {
         match &self.session.phase {
             Phase::WebSocket { decoder, .. } => decoder.is_between_frames(),
             Phase::Sse => true,
+            // But for the block that it is in itself.
+            Phase::Commands(talk) => talk.owns_nothing(),
             _ => false,
         }
     }

@@ -394,6 +394,8 @@ impl<K: Kernel> Shard<K> {
                 self.subscribe(slot, &channel, format, start);
             }
             Step::Finish(reason) => {
+                // Whoever publishes and closes in one breath is published.
+                self.carry_out(slot);
                 self.count_end(slot, reason);
                 self.states[slot.index()].set(State::FINISH);
                 self.schedule(slot);
@@ -465,7 +467,7 @@ impl<K: Kernel> Shard<K> {
 
     /// Says that this shard sleeps, then looks for what others left before they could know. Says
     /// whether it may sleep.
-    fn lie_down(&self) -> bool {
+    pub fn lie_down(&self) -> bool {
         self.setup.parking.park();
         self.setup.mesh.inbox(self.setup.id).is_empty()
             && self.ingress().waiting() == 0
@@ -476,7 +478,7 @@ impl<K: Kernel> Shard<K> {
     }
 
     /// How long to sleep if nothing happens.
-    fn patience(&self, now: Now) -> Option<Duration> {
+    pub fn patience(&self, now: Now) -> Option<Duration> {
         /// After an inbox was found full its owner is busy emptying it.
         const RETRY: Duration = Duration::from_millis(1);
         /// In a drain, until others are done, too.

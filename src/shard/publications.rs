@@ -8,10 +8,10 @@ use std::{
 use super::Shard;
 use crate::{
     counters::Counters,
-    hub::{Durable, Published},
+    hub::{Durable, Keep, Published},
     ids::{Bucket, ChannelName, Epoch},
     io::Kernel,
-    journal::{Landed, Landing, Record, Writer},
+    journal::{Compaction, Landed, Landing, Record, Writer},
     limits::{PUBLICATION_BYTES_PER_TURN_MAX, PUBLICATIONS_PER_TURN_MAX},
     mesh::{Asker, Publish, Ticket},
 };
@@ -122,10 +122,12 @@ impl<K: Kernel> Shard<K> {
         }
         if let Some(Landed { bucket, offset, file_bytes, .. }) = last
             && !journal.writer.is_compacting(bucket)
-            && let Some(floors) = self.home.compaction(bucket, file_bytes)
+            && let Some(keep) = self.home.compaction(bucket, offset, file_bytes)
         {
-            // Another may have begun meanwhile; then this one is not needed.
-            let _ = journal.writer.compact(self.setup.id, bucket, offset, floors);
+            let Keep { floors, values: kept } = keep;
+            let compaction = Compaction { bucket, as_of: offset, floors, kept };
+            // Only this shard asks for its buckets, so none can have begun since.
+            let _ = journal.writer.compact_to(self.setup.id, compaction);
         }
         self.give_answers();
         worked

@@ -89,7 +89,7 @@ pub fn parse(message: &str) -> Result<Vec<Ask>, Ask> {
 
 /// All that a command may have.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a command, a JSON object")]
 struct Fields<'a> {
     id: Option<u64>,
     #[serde(rename = "type")]

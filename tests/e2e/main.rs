@@ -21,6 +21,7 @@ macro_rules! on_both_kernels {
 
 mod autobahn;
 mod bad_input;
+mod client;
 mod commands;
 mod delivery;
 mod forbidden;

@@ -62,10 +62,16 @@ impl Channel {
 
     /// An empty log that begins where what is kept does.
     fn new_log(&self, policy: &Policy) -> Log {
-        let sparse = policy.mode == Mode::Latest;
-        match self.kept.as_deref().filter(|_| !sparse) {
-            Some(kept) => Log::new(kept.floor_frames, kept.floor, false),
-            None => Log::new(0, Offset(u128::from(self.last)), sparse),
+        match self.kept.as_deref() {
+            Some(kept) if kept.values.is_none() => Log::new(kept.floor_frames, kept.floor, false),
+            kept => {
+                // Before the oldest value, which will be copied: whoever is told that it begins there
+                // and comes back has not got any.
+                let values = kept.and_then(|kept| kept.values.as_ref());
+                let oldest = values.and_then(|values| values.offsets().next());
+                let before = oldest.map_or(self.last, |oldest| oldest - 1);
+                Log::new(0, Offset(u128::from(before)), policy.mode == Mode::Latest)
+            }
         }
     }
 

@@ -47,6 +47,11 @@ pub(super) struct Value {
 }
 
 impl Values {
+    /// The offsets of all.
+    pub fn offsets(&self) -> impl Iterator<Item = u64> {
+        self.by_offset.keys().copied()
+    }
+
     /// Visits all, the oldest first.
     pub fn each_oldest_first(&mut self, mut visit: impl FnMut(&str, &mut Value)) {
         for key in self.by_offset.values() {
@@ -75,15 +80,6 @@ impl Kept {
         match &self.values {
             Some(values) => values.by_key.len() as u64,
             None => log.head().mark.frames - self.floor_frames,
-        }
-    }
-
-    /// The offset at or below which nothing is kept.
-    pub fn floor_offset(&self) -> u64 {
-        let oldest = self.values.as_ref().map(|values| values.by_offset.keys().next());
-        match oldest {
-            Some(oldest) => oldest.map_or(u64::MAX, |oldest| oldest - 1),
-            None => self.floor.0 as u64,
         }
     }
 

@@ -15,6 +15,7 @@ mod tell;
 mod timers;
 
 pub use publish::{Durable, Published};
+pub use timers::Keep;
 
 use std::{
     cmp::Reverse,

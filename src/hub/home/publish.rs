@@ -177,7 +177,10 @@ impl Home {
                     self.break_promise(&publish, version_before);
                     Err(rejected)
                 }
-                (true, _) => self.repeated(&publish, now_us).ok_or(Rejected::JournalFailed),
+                // The disk is what may refuse one and take the next.
+                (true, result) => self
+                    .repeated(&publish, now_us)
+                    .ok_or(result.err().unwrap_or(Rejected::DiskFull)),
             };
             self.answer(&publish, outcome);
         }

@@ -85,13 +85,13 @@ impl Home {
     }
 
     /// Whether a bucket's file in the journal, of this size, is worth writing anew, and if so what of
-    /// it is kept: of each channel the offset above which.
-    pub fn compaction(&self, bucket: Bucket, file_bytes: u64) -> Option<Vec<(ChannelName, u64)>> {
+    /// it is kept. `landed` is the last offset of the bucket that is on disk. Walks all channels.
+    pub fn compaction(&self, bucket: Bucket, landed: u64, file_bytes: u64) -> Option<Keep> {
         if file_bytes < FILE_BYTES_MIN {
             return None;
         }
         let mut live = 0;
-        let mut floors = Vec::new();
+        let mut keep = Keep::default();
         for (name, channel) in &self.channels {
             if name.bucket() != bucket || !self.is_journaled(name) {
                 continue;
@@ -99,10 +99,25 @@ impl Home {
             let Some((kept, log)) = channel.kept.as_deref().zip(channel.canonical()) else {
                 continue;
             };
-            live +=
-                kept.bytes as u64 + kept.count(log) * (RECORD_BYTES + name.as_str().len() as u64);
-            floors.push((name.clone(), kept.floor_offset()));
+            let record_bytes = RECORD_BYTES + name.as_str().len() as u64;
+            live += kept.bytes as u64 + kept.count(log) * record_bytes;
+            match &kept.values {
+                Some(values) => {
+                    keep.floors.push((name.clone(), landed));
+                    keep.values.extend(values.offsets());
+                }
+                None => keep.floors.push((name.clone(), kept.floor.0 as u64)),
+            }
         }
-        (file_bytes > 2 * live).then_some(floors)
+        (file_bytes > 2 * live).then_some(keep)
     }
+}
+
+/// What the journal is to keep of a bucket, besides channels that it does not name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Keep {
+    /// Of each of these channels what is above an offset.
+    pub floors: Vec<(ChannelName, u64)>,
+    /// And these, the current values of channels of latest values.
+    pub values: Vec<u64>,
 }

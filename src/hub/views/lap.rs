@@ -7,7 +7,7 @@
 //! can be served.
 
 use super::{
-    News, Rest, Views,
+    News, Rest, View, Views,
     reader::{LAPPED, WAITING},
 };
 use crate::{
@@ -51,7 +51,8 @@ impl Views {
         room: usize,
         now_us: u64,
     ) -> News {
-        let Some(view) = self.view(id) else {
+        let is_news = |view: &&mut View| extent.end.byte > view.window.head().mark.byte;
+        let Some(view) = self.view(id).filter(is_news) else {
             return News::Nothing;
         };
         let served = view.sweep.served;
@@ -152,8 +153,10 @@ impl Views {
             let Some(offset) = self.lapped.remove(&reader) else { continue };
             let view = &self.table[subscriber.view as usize];
             let is_newest = self.policy(subscriber.view).slow == Slow::Latest;
-            let Place { mark, before } =
-                if is_newest { view.window.newest() } else { view.window.oldest() };
+            let target = if is_newest { view.window.newest() } else { view.window.oldest() };
+            // Others may have brought back meanwhile what it missed.
+            let is_gap = target.before > offset;
+            let Place { mark, before } = if is_gap { target } else { view.window.behind(offset) };
             let gap = Gap { from: view.position(offset), to: view.position(before) };
             let publications = (mark.frames as u32).wrapping_sub(subscriber.frames);
             let channel = view.name.clone().expect("it has a member");
@@ -162,6 +165,9 @@ impl Views {
             subscriber.begin(mark);
             let index = subscriber.view;
             self.file(reader, index);
+            if !is_gap {
+                continue;
+            }
             return Some(Skipped { slot: self.owner(reader), channel, gap, publications });
         }
     }

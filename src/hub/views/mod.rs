@@ -318,13 +318,7 @@ impl Views {
         News::Started(Started { readers, channel, begun, resumed: false })
     }
 
-    fn on_begin(
-        &mut self,
-        id: ViewId,
-        beginning: &Beginning,
-        room: usize,
-        now_us: u64,
-    ) -> News {
+    fn on_begin(&mut self, id: ViewId, beginning: &Beginning, room: usize, now_us: u64) -> News {
         let Beginning { reader, number, mark, begun, extents } = beginning;
         let asking = self.asking.get(reader).filter(|asking| asking.number == *number);
         let Some(Asking { start, .. }) = asking.copied().filter(|_| self.view(id).is_some()) else {

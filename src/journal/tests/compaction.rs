@@ -137,3 +137,13 @@ fn one_compaction_runs_at_a_time() {
     rig.end();
     assert_eq!(reopened(&folder.0).told.records, 6);
 }
+
+/// A bucket without a file has nothing to compact, and gets none.
+#[test]
+fn nothing_is_compacted_to_nothing() {
+    let folder = Folder::new();
+    let (rig, _) = Rig::start(&folder.0);
+    rig.writer.compact(SHARD, NEWS, 0, vec![]).unwrap();
+    rig.end_compacted(NEWS);
+    assert!(!folder.file(NEWS).exists());
+}

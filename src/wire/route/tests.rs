@@ -55,6 +55,57 @@ fn paths_lead_to_endpoints() {
     }
 }
 
+fn commands(target: &str) -> Result<String, HttpError> {
+    let offer = "Sec-WebSocket-Protocol: stentor.v1";
+    routed(&format!("GET {target} HTTP/1.1\r\nHost: h\r\n{offer}"), &[])
+}
+
+/// Queries and the headers that stand for them say where to begin; what is not known is passed over.
+#[test]
+fn queries_say_where_to_begin() {
+    assert_eq!(get("/ws/a?since=1f-2&_=9"), Ok("ws a since 1f-2".into()));
+    assert_eq!(get("/sse/a?last=3"), Ok("sse a last 3".into()));
+    assert_eq!(get("/sse?channels=a,b&since=b=1f-2"), Ok("streams a: live b: since 1f-2".into()));
+    assert_eq!(get("/poll/a/b"), Ok("poll a/b live None false".into()));
+    let poll = "poll a since 1f-2 Some(500) false";
+    assert_eq!(get("/poll/a?since=1f-2&timeout=0.5"), Ok(poll.into()));
+    assert_eq!(commands("/ws"), Ok("commands".into()));
+    assert_eq!(commands("/ws/a?since=1f-2"), Ok("commands a: since 1f-2".into()));
+    let both = "commands a: last 1 b: since 1f-2";
+    assert_eq!(commands("/ws?channels=a,b&since=b=1f-2&last=1"), Ok(both.into()));
+
+    let with = |target: &str, header: &str| {
+        routed(&format!("GET {target} HTTP/1.1\r\nHost: h\r\n{header}"), &[])
+    };
+    let event = "Last-Event-ID: 1f-7";
+    assert_eq!(with("/sse/a?last=3", event), Ok("sse a since 1f-7".into()));
+    let vector = "Last-Event-ID: b=1f-7";
+    let streams = "streams a: live b: since 1f-7";
+    assert_eq!(with("/sse?channels=a,b&since=a=1f-1", vector), Ok(streams.into()));
+    let tag = "If-None-Match: \"1f-7\"\r\nConnection: close";
+    assert_eq!(with("/poll/a?since=1f-1", tag), Ok("poll a since 1f-7 None true".into()));
+    assert_eq!(
+        with("/stentor.js", "If-None-Match: \"1\""),
+        Ok("module Some(\"\\\"1\\\"\")".into())
+    );
+}
+
+/// What is malformed is refused with what would be right, where the endpoint takes it.
+#[test]
+fn malformed_queries_are_refused() {
+    let refused = |target, error| assert_eq!(get(target), Err(HttpError::Query(error)), "{target}");
+    refused("/ws/a?since=x", QueryError::Position("since"));
+    refused("/sse/a?since=1f-1&last=1", QueryError::SinceAndLast);
+    refused("/sse", QueryError::NoChannels);
+    refused("/sse?channels=a,a", QueryError::ChannelTwice);
+    refused("/poll/a?timeout=soon", QueryError::Timeout);
+    assert_eq!(get("/ws?channels=a"), Err(HttpError::NoSubprotocol));
+    assert_eq!(get("/ws/a?timeout=soon"), Ok("ws a".into()));
+    let text = HttpError::from(QueryError::TooManyChannels).to_string();
+    assert_eq!(text, "channels may name 16 at most; open another connection for more");
+    assert_eq!(HttpError::from(QueryError::Last).status().0, 400);
+}
+
 /// A channel that cannot be is refused with the reason.
 #[test]
 fn channels_are_checked() {
@@ -75,6 +126,9 @@ fn methods_versions_and_hosts_are_checked() {
     assert_eq!(post("/ws/a"), Err(HttpError::Method("GET")));
     assert_eq!(post("/echo"), Err(HttpError::Method("GET")));
     assert_eq!(post("/sse/a"), Err(HttpError::Method("GET, OPTIONS")));
+    assert_eq!(post("/sse"), Err(HttpError::Method("GET, OPTIONS")));
+    assert_eq!(post("/poll/a"), Err(HttpError::Method("GET, OPTIONS")));
+    assert_eq!(post("/stentor.js"), Err(HttpError::Method("GET")));
     assert_eq!(post("/other"), Err(HttpError::NoSuchPath));
     assert_eq!(routed("GET /ws/a HTTP/1.0", &[]), Err(HttpError::Version));
     assert_eq!(routed("GET / HTTP/1.0", &[]), Err(HttpError::NoSuchPath));
@@ -144,6 +198,8 @@ fn origins_are_checked() {
     ] {
         assert_eq!(connect(host, origin, allowed), Err(HttpError::Origin), "{host} {origin}");
     }
+    let module = "GET /stentor.js HTTP/1.1\r\nHost: h\r\nOrigin: http://x";
+    assert_eq!(routed(module, &[]), Ok("module None".into()), "it is for all");
     let twice = connect("h", "http://h\r\nOrigin: http://x", &[]);
     assert_eq!(twice, Err(HttpError::BadHeader("Origin")));
 }

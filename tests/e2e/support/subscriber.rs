@@ -116,7 +116,12 @@ impl Subscriber {
             Kind::Sse => {
                 assert_eq!(head.status, 200);
                 assert_eq!(head.get("Content-Type").as_deref(), Some("text/event-stream"));
-                let first = format!("retry: 3000\nid: {}\n\n", self.begun.position);
+                // Where a gap is told, its event has the id.
+                let id = match &self.begun.gap {
+                    Some(_) => String::new(),
+                    None => format!("id: {}\n", self.begun.position),
+                };
+                let first = format!("retry: 3000\n{id}\n");
                 assert_eq!(self.wire.chunk(), Some(first.into_bytes()));
                 // The stream itself says so again, since pages see no headers.
                 if let Some(gap) = self.begun.gap.clone() {
