@@ -78,10 +78,10 @@ fn gaps_name_their_channel(io: Io) {
     let query = "channels=short,long,other&last=1";
     let line = format!("Last-Event-ID: short={},long={}\r\n", short[0], long[2]);
     let mut stream = Streams::open(server.subscribers, query, &line);
-    let first = format!("short={},long={},other={}", short[2], long[2], other[3]);
-    assert_eq!(stream.first, first);
+    let begun = format!("short={},long={},other={}", short[2], long[2], other[3]);
+    assert_eq!(stream.first, "", "whoever has the id has heard of the gap");
     let gap = stream.next().unwrap();
-    assert_eq!((&gap.id, gap.kind.as_deref()), (&first, Some("short;gap")));
+    assert_eq!((&gap.id, gap.kind.as_deref()), (&begun, Some("short;gap")));
     let told: Value = serde_json::from_str(&gap.data).unwrap();
     assert_eq!(told["channel"], "short");
     assert_eq!(Gap::of(&told), Gap { from: short[0].clone(), to: short[2].clone() });
@@ -92,6 +92,15 @@ fn gaps_name_their_channel(io: Io) {
     events.sort();
     let expected = [("long", "3"), ("long", "4"), ("other", "4"), ("short", "3"), ("short", "4")];
     assert!(events.iter().map(|(kind, data)| (&kind[..], &data[..])).eq(expected), "{events:?}");
+
+    let line = "Last-Event-ID: short=1-1,long=1-1\r\n";
+    let mut stream = Streams::open(server.subscribers, "channels=short,long", line);
+    let gaps = [stream.next().unwrap(), stream.next().unwrap()];
+    let kinds = gaps.each_ref().map(|gap| gap.kind.as_deref());
+    assert_eq!(kinds, [Some("short;gap"), Some("long;gap")]);
+    let to = |gap: &Event| Gap::of(&serde_json::from_str(&gap.data).unwrap()).to;
+    let vector = format!("short={},long={}", to(&gaps[0]), to(&gaps[1]));
+    assert_eq!(gaps.each_ref().map(|gap| &gap.id[..]), ["", &vector], "the last has the id");
     server.stop();
 }
 

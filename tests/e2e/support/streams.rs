@@ -7,7 +7,8 @@ use super::{subscriber::Event, wire::Wire};
 /// One stream.
 pub struct Streams {
     wire: Wire,
-    /// The id of the first chunk: where each channel stands at the beginning.
+    /// The id of the first chunk: where each channel stands at the beginning; empty where a gap is told
+    /// next, which has the id.
     pub first: String,
 }
 
@@ -20,8 +21,9 @@ impl Streams {
         let head = wire.head();
         assert_eq!(head.status, 200, "{head:?} {query}");
         let first = String::from_utf8(wire.chunk().expect("a chunk")).expect("text");
-        let id = first.strip_prefix("retry: 3000\nid: ").and_then(|id| id.strip_suffix("\n\n"));
-        Streams { first: id.expect("retry and id").to_owned(), wire }
+        let id = first.strip_prefix("retry: 3000\n").and_then(|rest| rest.strip_suffix('\n'));
+        let id = id.expect("a hint and perhaps an id").trim_end_matches('\n');
+        Streams { first: id.strip_prefix("id: ").unwrap_or(id).to_owned(), wire }
     }
 
     /// The next event; `None` at the end of the stream, which must be a proper one.

@@ -235,6 +235,7 @@ impl Begun {
 /// A server-sent event that dispatches something.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
+    /// Empty if it has none.
     pub id: String,
     pub kind: Option<String>,
     pub data: String,
@@ -255,7 +256,7 @@ impl Event {
                 _ => panic!("{line}"),
             }
         }
-        Event { id: id.expect("every event has an id"), kind, data: data.join("\n") }
+        Event { id: id.unwrap_or_default(), kind, data: data.join("\n") }
     }
 }
 
