@@ -34,8 +34,8 @@ fn what_was_missed_comes_first(io: Io) {
     let mut book = publish(&mut publisher, 0..10);
     let mut readers: Vec<(Via, usize, Reader)> = Vec::new();
     for via in Via::ALL {
-        for from in 0..10 {
-            let reader = Reader::resume(server.subscribers, via, "news", &book[from]);
+        for (from, since) in book.iter().enumerate() {
+            let reader = Reader::resume(server.subscribers, via, "news", since);
             readers.push((via, from, reader));
         }
     }
@@ -81,8 +81,8 @@ fn the_newest_come_first(io: Io) {
         let texts = polled.publications.iter().filter_map(|it| it["data"].as_str());
         assert!(texts.eq((first..10).map(text)), "{asked}: {polled:?}");
         book.extend(publish_to(&mut publisher, &channel, 10..11));
-        for number in first..11 {
-            let object = json!({ "channel": channel, "id": book[number], "data": text(number) });
+        for (number, id) in book.iter().enumerate().skip(first) {
+            let object = json!({ "channel": channel, "id": id, "data": text(number) });
             assert_eq!(talk.hear(), object);
             assert_eq!(streams.next().expect("an event").data, text(number));
             for subscriber in &mut plain {
