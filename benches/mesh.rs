@@ -10,7 +10,7 @@ use std::{
 use criterion::{Criterion, criterion_group, criterion_main};
 use stentor::{
     hub::{Message, ViewId},
-    ids::ShardId,
+    ids::{Offset, ShardId},
     io::Bell,
     log::{Extent, Mark},
     mesh::{Mesh, Parking},
@@ -36,7 +36,7 @@ fn mesh() -> Mesh<Message> {
 fn head(writer: &Writer) -> Message {
     let view = ViewId { index: 0, generation: 1 };
     let end = Mark { byte: writer.len() as u64, frames: 1 };
-    Message::Head { view, extent: Extent { bytes: writer.publish(), end } }
+    Message::Head { view, extent: Extent { bytes: writer.publish(), end, before: Offset(0) } }
 }
 
 /// Push, wake and pop by one thread: the work without the travel.

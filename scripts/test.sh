@@ -56,7 +56,7 @@ stage_test() { set_up_tools && cargo test --locked; }
 stage_unit() { cargo test --locked --lib --bins --test cli --test tidy --test fault_proxy; }
 stage_e2e() { set_up_tools && cargo test --locked --test e2e; }
 stage_autobahn() { set_up_tools && cargo test --locked -p stentor --test e2e -- autobahn; }
-stage_browser() { set_up_tools && cargo test --locked -p stentor --test e2e -- live_page every_client; }
+stage_browser() { set_up_tools && cargo test --locked -p stentor --test e2e -- live_page every_client the_client; }
 stage_loadtest() { cargo test --locked -p stentor-loadtest; }
 stage_loom() { cargo test --locked --release --manifest-path verify/loom/Cargo.toml; }
 # Without `--bench` in its arguments a bench runs each of its parts once, and says nothing of time.

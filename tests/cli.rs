@@ -324,51 +324,109 @@ fn a_refused_publication_is_told() {
     server.join().unwrap();
 }
 
-/// Accepts a subscriber, sends it these messages, and reads on until it has gone.
+/// Accepts a subscriber, sends it these messages, and reads on until it has gone. What it asked for.
 fn exchange_websocket(stream: TcpStream, messages: Vec<Message>) -> String {
-    let mut path = String::new();
+    let mut asked = String::new();
     #[expect(clippy::result_large_err, reason = "the callback's type is tungstenite's")]
-    let note_path = |request: &Request, response: Response| {
-        path = request.uri().path().to_owned();
+    let note = |request: &Request, mut response: Response| {
+        asked = request.uri().to_string();
+        let protocol = request.headers()["Sec-WebSocket-Protocol"].clone();
+        assert_eq!(protocol, "stentor.v1");
+        response.headers_mut().insert("Sec-WebSocket-Protocol", protocol);
         Ok(response)
     };
-    let mut socket = tungstenite::accept_hdr(stream, note_path).unwrap();
+    let mut socket = tungstenite::accept_hdr(stream, note).unwrap();
     messages.into_iter().for_each(|message| socket.send(message).unwrap());
     while socket.read().is_ok() {}
-    path
+    asked
 }
 
 fn close(code: u16, reason: &'static str) -> Message {
     Message::Close(Some(CloseFrame { code: code.into(), reason: reason.into() }))
 }
 
+const SUBSCRIBED: &str = r#"{"type":"subscribed","channel":"news","position":"1-2"}"#;
+
+/// A publication as `stentor.v1` has it.
+fn publication(offset: u32, data: &str) -> Message {
+    Message::text(format!(r#"{{"channel":"news","id":"1-{offset}",{data}}}"#))
+}
+
 /// Publications are printed as they are, each with a line end, until there were enough.
 #[test]
 fn a_subscriber_prints_what_it_counts() {
-    let messages =
-        vec![Message::text("one"), Message::binary(vec![0, 255]), Message::text("three")];
-    let (address, server) = serve_once(move |stream| exchange_websocket(stream, messages));
-    let url = format!("ws://{address}");
-    let output = run(&["subscribe", "a/b", "--count", "2", "--url", &url]);
-    assert_eq!(output.stdout, b"one\n\x00\xff\n");
-    assert!(output.status.success());
-    assert_eq!(server.join().unwrap(), "/ws/a%2Fb");
+    let messages = || {
+        vec![
+            Message::text(SUBSCRIBED),
+            publication(3, r#""data":"one \"and\" ü""#),
+            publication(4, r#""encoding":"base64","data":"AP8=""#),
+            publication(5, r#""key":"k","data":{"a": [1.0,null]}"#),
+            publication(6, r#""data":"one too many""#),
+        ]
+    };
+    for (flags, printed) in [
+        (&[][..], &b"one \"and\" \xc3\xbc\n\x00\xff\n{\"a\": [1.0,null]}\n"[..]),
+        (&["--positions"], b"1-3\tone \"and\" \xc3\xbc\n1-4\t\x00\xff\n1-5\t{\"a\": [1.0,null]}\n"),
+    ] {
+        let (address, server) = serve_once(move |stream| exchange_websocket(stream, messages()));
+        let url = format!("ws://{address}");
+        let output = run(&[&["subscribe", "a/b", "--count", "3", "--url", &url], flags].concat());
+        assert_eq!((&output.stdout[..], &output.stderr[..]), (printed, &b""[..]));
+        assert!(output.status.success());
+        assert_eq!(server.join().unwrap(), "/ws/a%2Fb");
+    }
 }
 
-/// How the server ended the connection is told, and only a polite end is a success.
+/// How the server ended the connection is told, with where to go on, and only a polite end is a
+/// success.
 #[test]
 fn a_subscriber_tells_how_it_ended() {
     for (last, code, told) in [
-        (Some(close(1001, "server draining")), 0, "1001 server draining"),
-        (Some(close(1013, "peer too slow")), 1, "1013 peer too slow"),
+        (close(1001, "server draining"), 0, "1001 server draining; go on with --since 1-3"),
+        (close(1013, "too slow"), 1, "1013 too slow; go on with --since 1-3"),
     ] {
-        let messages = [Message::text("one")].into_iter().chain(last).collect();
+        let messages = vec![Message::text(SUBSCRIBED), publication(3, r#""data":"one""#), last];
         let (address, server) = serve_once(move |stream| exchange_websocket(stream, messages));
         let output = run(&["subscribe", "news", "--url", &format!("ws://{address}")]);
         let told = format!("stentor: the server closed the connection: {told}\n");
         assert_ends(&output, code, "one\n", &told);
         server.join().unwrap();
     }
+}
+
+/// Where to begin is asked for, and what is not to be had is told, at the beginning and later, apart
+/// from what was published.
+#[test]
+fn a_subscriber_goes_on_where_it_was() {
+    let missing = |from, to| {
+        format!(
+            "stentor: gap: what was published behind {from}, up to and with {to}, is not to be had \
+             any more\n"
+        )
+    };
+    let begun = r#"{"type":"subscribed","channel":"news","position":"2-9","recovered":false,
+        "gap":{"from":"1-2","to":"2-9"}}"#;
+    let later = r#"{"type":"gap","channel":"news","from":"2-9","to":"2-12"}"#;
+    let messages = [Message::text(begun), Message::text(later), close(1000, "")];
+    let (address, server) = serve_once(move |stream| exchange_websocket(stream, messages.into()));
+    let output = run(&["subscribe", "news", "--since", "1-2", "--url", &format!("ws://{address}")]);
+    let end = "stentor: the server closed the connection: 1000; go on with --since 2-12\n";
+    let told = [missing("1-2", "2-9"), missing("2-9", "2-12"), end.to_owned()].concat();
+    assert_ends(&output, 0, "", &told);
+    assert_eq!(server.join().unwrap(), "/ws/news?since=1-2");
+
+    let refused = r#"{"type":"error","code":"too_many_channels","message":"try later"}"#;
+    let (address, server) =
+        serve_once(move |stream| exchange_websocket(stream, vec![Message::text(refused)]));
+    let output = run(&["subscribe", "news", "--last", "3", "--url", &format!("ws://{address}")]);
+    assert_ends(&output, 1, "", "stentor: the server refused: try later\n");
+    assert_eq!(server.join().unwrap(), "/ws/news?last=3");
+
+    let output = run(&["subscribe", "news", "--since", "yesterday"]);
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{told}");
+    assert!(told.starts_with("stentor: since: 'yesterday': "), "{told}");
+    assert_eq!(run(&["subscribe", "a", "--since", "1-1", "--last", "1"]).status.code(), Some(2));
 }
 
 /// A refused handshake is told in the server's words.

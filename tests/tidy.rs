@@ -99,7 +99,6 @@ const LOADTEST: Package = Package {
             "run",
             &[
                 "agent",
-                "decoder",
                 "live",
                 "meter",
                 "order",

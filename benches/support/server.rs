@@ -15,6 +15,7 @@ use rustix::{
 };
 
 /// A running server. Ends when this is dropped.
+#[allow(dead_code, reason = "not every bench looks at all of it")]
 pub struct Server {
     process: Child,
     /// Kept open for whatever else it says.
@@ -27,6 +28,7 @@ pub struct Server {
     pub engine: String,
 }
 
+#[allow(dead_code, reason = "not every bench looks at all of it")]
 impl Server {
     /// Starts the server with these settings on top, and waits until it serves.
     pub fn start(settings: &[String]) -> io::Result<Server> {
@@ -71,6 +73,15 @@ impl Server {
         };
         let ticks = ticks(USER_TICKS) + ticks(SYSTEM_TICKS);
         Ok(Duration::from_secs(ticks) / clock_ticks_per_second() as u32)
+    }
+
+    /// A number that it shows in `/stats`.
+    pub fn stat(&self, name: &str) -> io::Result<u64> {
+        let url = format!("http://{}/stats", self.control);
+        let mut answer = ureq::get(url).call().map_err(io::Error::other)?;
+        let told = answer.body_mut().read_to_string().map_err(io::Error::other)?;
+        let told: serde_json::Value = serde_json::from_str(&told)?;
+        told[name].as_u64().ok_or_else(|| io::Error::other(format!("no {name} in {told}")))
     }
 
     /// Bytes of its memory that are resident.

@@ -43,6 +43,8 @@ pub struct Swarm {
     pongs: Vec<(Slot, Vec<u8>)>,
     live: u32,
     pub pings: u64,
+    /// More lines in the head of each request, each ended.
+    pub lines: String,
 }
 
 /// One subscriber.
@@ -67,6 +69,7 @@ impl Swarm {
             pongs: Vec::new(),
             live: 0,
             pings: 0,
+            lines: String::new(),
         })
     }
 
@@ -76,7 +79,19 @@ impl Swarm {
     }
 
     /// Connects this many more subscribers and returns when all of them are live.
+    #[allow(dead_code, reason = "benches with several paths say them")]
     pub fn connect(&mut self, server: SocketAddr, path: &str, count: u32) -> io::Result<()> {
+        self.connect_each(server, count, |_| path.to_owned(), |_, _, _| {})
+    }
+
+    /// The same, each with a path by its number, and tells of publications meanwhile.
+    pub fn connect_each(
+        &mut self,
+        server: SocketAddr,
+        count: u32,
+        path: impl Fn(u32) -> String,
+        mut told: impl FnMut(usize, Instant, &[u8]),
+    ) -> io::Result<()> {
         let upgrade = match self.format {
             Format::WebSocket => {
                 "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
@@ -84,7 +99,7 @@ impl Swarm {
             }
             Format::Sse => "Accept: text/event-stream\r\n",
         };
-        let request = format!("GET {path} HTTP/1.1\r\nHost: {server}\r\n{upgrade}\r\n");
+        let end = format!("HTTP/1.1\r\nHost: {server}\r\n{upgrade}{}\r\n", self.lines);
         let mut left = count;
         while left > 0 {
             let some = left.min(AT_ONCE);
@@ -93,14 +108,16 @@ impl Swarm {
                 .into_iter()
                 .map(|socket| self.kernel.adopt(socket))
                 .collect::<io::Result<Vec<_>>>()?;
-            self.send_all(slots.iter().map(|&slot| (slot, request.as_bytes())));
+            let requests: Vec<String> =
+                (first..first + some).map(|number| format!("GET {} {end}", path(number))).collect();
+            self.send_all(slots.iter().zip(&requests).map(|(&slot, head)| (slot, head.as_bytes())));
             slots.iter().for_each(|&slot| self.kernel.poll(slot, Interest::Read));
             let begun = Instant::now();
             while self.live < first + some {
                 if begun.elapsed() > PATIENCE {
                     return Err(io::Error::other(format!("{} subscribers and no more", self.live)));
                 }
-                self.turn(Duration::from_millis(100), |_, _, _| {})?;
+                self.turn(Duration::from_millis(100), &mut told)?;
             }
             left -= some;
         }

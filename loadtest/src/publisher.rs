@@ -16,6 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use serde::Deserialize;
 use ureq::{Agent, http::Request};
 
 use crate::{
@@ -132,9 +133,12 @@ impl Publisher<'_> {
         done.late_micros_max = done.late_micros_max.max(late.as_micros() as u64);
         let failure = match answer {
             Ok(mut answer) => {
-                let _ = answer.body_mut().read_to_vec();
+                let body = answer.body_mut().read_to_vec().unwrap_or_default();
                 let status = answer.status();
                 if status.is_success() {
+                    if let Some(position) = position(&body).filter(|_| plan.has_gaps()) {
+                        ledger.locate(channel, sequence, position);
+                    }
                     done.published += 1;
                     self.shared.published.fetch_add(1, Ordering::Relaxed);
                     return;
@@ -156,6 +160,16 @@ impl Publisher<'_> {
         done.failed += 1;
         done.failures.count(failure, 1);
     }
+}
+
+/// Where the server put a publication, if its answer says so.
+fn position(answer: &[u8]) -> Option<&str> {
+    #[derive(Deserialize)]
+    struct Answer<'a> {
+        position: &'a str,
+    }
+    let Answer { position } = serde_json::from_slice(answer).ok()?;
+    Some(position)
 }
 
 /// How long an answer may take, and at least how long the last may be late.

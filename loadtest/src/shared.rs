@@ -1,7 +1,7 @@
 //! What the threads of a run share: the plan, what has been published, how far the run is.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     ops::Range,
     sync::{
         Mutex, PoisonError,
@@ -70,6 +70,9 @@ pub struct Clock {
 pub struct Ledger {
     handed_over: Box<[AtomicU32]>,
     uncertain: Mutex<BTreeSet<(u32, u32)>>,
+    /// What the server said where they are, by channel and sequence: of the first
+    /// [`POSITIONS_MAX`] of a run whose subscribers may be told of gaps.
+    positions: Mutex<BTreeMap<(u32, u32), Box<str>>>,
 }
 
 /// What a thread or an agent has counted so far, for whoever watches. The tally has the truth.
@@ -186,7 +189,7 @@ impl Ledger {
     /// Nothing handed over in any of these channels.
     pub fn new(channels: u32) -> Ledger {
         let handed_over = (0..channels).map(|_| AtomicU32::new(0)).collect();
-        Ledger { handed_over, uncertain: Mutex::default() }
+        Ledger { handed_over, uncertain: Mutex::default(), positions: Mutex::default() }
     }
 
     /// The next publication of the channel is this one, and on its way to the server.
@@ -210,12 +213,38 @@ impl Ledger {
         uncertain.iter().copied().collect()
     }
 
+    /// The server has said where a publication is.
+    pub fn locate(&self, channel: u32, sequence: u32, position: &str) {
+        let mut positions = self.positions.lock().unwrap_or_else(PoisonError::into_inner);
+        if positions.len() < POSITIONS_MAX {
+            positions.insert((channel, sequence), position.into());
+        }
+    }
+
+    /// How many of these are known to be where `is_there` says.
+    pub fn count_at(
+        &self,
+        channel: u32,
+        sequences: Range<u32>,
+        is_there: impl Fn(&str) -> bool,
+    ) -> u32 {
+        if sequences.is_empty() {
+            return 0;
+        }
+        let positions = self.positions.lock().unwrap_or_else(PoisonError::into_inner);
+        let range = positions.range((channel, sequences.start)..(channel, sequences.end));
+        range.filter(|(_, position)| is_there(position)).count() as u32
+    }
+
     /// Nobody knows whether the server took it.
     pub fn doubt(&self, channel: u32, sequence: u32) {
         let mut uncertain = self.uncertain.lock().unwrap_or_else(PoisonError::into_inner);
         uncertain.insert((channel, sequence));
     }
 }
+
+/// Publications of which a run remembers where the server put them: some 20 MB at most.
+pub const POSITIONS_MAX: usize = 1 << 18;
 
 impl Published for Ledger {
     fn handed_over(&self, channel: u32) -> u32 {
@@ -228,5 +257,25 @@ impl Published for Ledger {
         }
         let uncertain = self.uncertain.lock().unwrap_or_else(PoisonError::into_inner);
         uncertain.range((channel, sequences.start)..(channel, sequences.end)).count() as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Positions are those of their channel and range, and no more of them are kept than the bound
+    /// allows.
+    #[test]
+    fn positions_are_found_and_bounded() {
+        let ledger = Ledger::new(2);
+        for (channel, sequence, position) in [(0, 3, "a"), (0, 4, "b"), (0, 5, "b"), (1, 4, "b")] {
+            ledger.locate(channel, sequence, position);
+        }
+        let count = |sequences| ledger.count_at(0, sequences, |position| position == "b");
+        assert_eq!([0..9, 4..5, 3..4, 5..5].map(count), [2, 1, 0, 0]);
+        let past = POSITIONS_MAX as u32 + 9;
+        (0..past).for_each(|sequence| ledger.locate(1, sequence, "c"));
+        assert_eq!(ledger.positions.lock().unwrap().len(), POSITIONS_MAX);
     }
 }

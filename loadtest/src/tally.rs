@@ -17,6 +17,9 @@ pub const NAMES_MAX: usize = 50;
 /// Publications whose spread is kept: those numbered below this.
 pub const SPREADS_MAX: usize = 1 << 20;
 
+/// Storms of which it is kept how long they took.
+pub const STORMS_MAX: usize = 1 << 10;
+
 /// Rows of the heat map: a latency of 2^(n/2) µs and more falls into row n.
 pub const HEAT_ROWS: usize = 52;
 
@@ -48,8 +51,25 @@ pub struct Connections {
     pub ramp: Duration,
     /// Those that came back after churn or a storm, beyond `established`.
     pub reconnected: u64,
+    /// Those of them that asked for what they had missed.
+    pub resumed: u64,
+    /// Those of these to whom the server said that they would get all of it.
+    pub recovered: u64,
+    /// The storms of the run, in their order; the first [`STORMS_MAX`].
+    pub storms: Vec<Storm>,
     /// Why connecting failed, each time it did, retries included.
     pub failures: Names,
+}
+
+/// What became of those whom a storm cut off.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Storm {
+    /// How many it cut off.
+    pub cut: u64,
+    /// How many of them were live again before they left once more.
+    pub came_back: u64,
+    /// Microseconds from the cut until the last of them was.
+    pub last_micros: u64,
 }
 
 /// What arrived, and what did not.
@@ -61,8 +81,16 @@ pub struct Deliveries {
     pub received: u64,
     /// Those that never came.
     pub lost: u64,
-    /// Publications that came again.
+    /// Publications that came again in the same session.
     pub duplicated: u64,
+    /// Publications that came to a subscriber which had resumed behind them.
+    pub repeated: u64,
+    /// Publications that were missing where a subscriber resumed, and no gap was announced.
+    pub unannounced_gap: u64,
+    /// Publications that were missing though all was said to be recovered.
+    pub false_recovered: u64,
+    /// Announced gaps that are not what was missing.
+    pub false_gap: u64,
     /// Publications that came after a later one.
     pub reordered: u64,
     /// Messages that are no publication of the load tester, or a damaged one.
@@ -73,6 +101,12 @@ pub struct Deliveries {
     pub unexpected_closes: u64,
     /// Slow readers that the server closed, where the plan allows it.
     pub slow_closes: u64,
+    /// Gaps that the server announced.
+    pub gaps: u64,
+    /// Publications that did not come because they were in an announced gap.
+    pub skipped: u64,
+    /// Publications that came from the server's history, to subscribers that had missed them.
+    pub recovered: u64,
     /// The first faults of each kind, in words.
     pub examples: Names,
 }
@@ -97,6 +131,9 @@ pub struct Times {
     /// itself, by reading others first.
     #[serde(with = "wire::histogram")]
     pub reading: Histogram<u64>,
+    /// From when a subscriber lost its connection until it had resumed and had all that it missed.
+    #[serde(with = "wire::histogram")]
+    pub resume: Histogram<u64>,
 }
 
 /// How far a publication got.
@@ -149,6 +186,16 @@ impl Connections {
         self.failed += other.failed;
         self.ramp = self.ramp.max(other.ramp);
         self.reconnected += other.reconnected;
+        self.resumed += other.resumed;
+        self.recovered += other.recovered;
+        if self.storms.len() < other.storms.len() {
+            self.storms.resize(other.storms.len(), Storm::default());
+        }
+        for (own, other) in self.storms.iter_mut().zip(&other.storms) {
+            own.cut += other.cut;
+            own.came_back += other.came_back;
+            own.last_micros = own.last_micros.max(other.last_micros);
+        }
         self.failures.merge(&other.failures);
     }
 }
@@ -159,11 +206,18 @@ impl Deliveries {
         self.received += other.received;
         self.lost += other.lost;
         self.duplicated += other.duplicated;
+        self.repeated += other.repeated;
+        self.unannounced_gap += other.unannounced_gap;
+        self.false_recovered += other.false_recovered;
+        self.false_gap += other.false_gap;
         self.reordered += other.reordered;
         self.corrupt += other.corrupt;
         self.misdirected += other.misdirected;
         self.unexpected_closes += other.unexpected_closes;
         self.slow_closes += other.slow_closes;
+        self.gaps += other.gaps;
+        self.skipped += other.skipped;
+        self.recovered += other.recovered;
         self.examples.merge(&other.examples);
     }
 
@@ -175,14 +229,18 @@ impl Deliveries {
     /// Everything that should not have been.
     pub fn faults(&self) -> u64 {
         let Deliveries { lost, duplicated, reordered, corrupt, misdirected, .. } = self;
-        lost + duplicated + reordered + corrupt + misdirected + self.unexpected_closes
+        let Deliveries { repeated, unannounced_gap, false_recovered, false_gap, .. } = self;
+        let in_sessions = lost + duplicated + reordered + corrupt + misdirected;
+        let across_sessions = repeated + unannounced_gap + false_recovered + false_gap;
+        in_sessions + across_sessions + self.unexpected_closes
     }
 }
 
 impl Default for Times {
     fn default() -> Times {
-        let [connect, handshake, first, delivery, reading] = std::array::from_fn(|_| empty());
-        Times { connect, handshake, first, delivery, reading }
+        let [connect, handshake, first, delivery, reading, resume] =
+            std::array::from_fn(|_| empty());
+        Times { connect, handshake, first, delivery, reading, resume }
     }
 }
 
@@ -194,6 +252,7 @@ impl Times {
             (&mut self.first, &other.first),
             (&mut self.delivery, &other.delivery),
             (&mut self.reading, &other.reading),
+            (&mut self.resume, &other.resume),
         ];
         for (own, other) in pairs {
             own.add(other).expect("all of them have the same bounds");

@@ -41,6 +41,55 @@ fn each_kind_plants_what_it_says() {
     }
 }
 
+/// At seams only the first publication of a connection that resumes can be due, over SSE and in
+/// `stentor.v1` alike.
+#[test]
+fn seams_are_where_connections_resume() {
+    let sent: Vec<String> = (0..9).map(text).collect();
+    for (form, request) in [
+        (Form::Chunks, "GET /sse/c HTTP/1.1\r\nLast-Event-ID: a-7\r\n\r\n"),
+        (Form::Frames, "GET /ws/c?since=a-7 HTTP/1.1\r\n\r\n"),
+    ] {
+        let proxy = FaultProxy::start(
+            serve(form.stream(&sent)),
+            Plan { grace: 0, at_seams: true, ..Plan::new(Fault::Drop, 1) },
+        );
+        let fresh = "GET /sse/c HTTP/1.1\r\n\r\n";
+        let whole = ask(proxy.address, form.transport(), fresh);
+        assert_eq!((whole.publications, proxy.planted()), (sent.clone(), 0), "{form:?}");
+        let resumed = ask(proxy.address, form.transport(), request);
+        assert_eq!(resumed.publications, sent[1..], "{form:?}");
+        assert_eq!(proxy.planted(), 1);
+    }
+}
+
+/// Who resumes is put one publication back, unless there is none before; nothing else of its
+/// request is changed.
+#[test]
+fn who_resumes_is_put_back_by_one() {
+    let cases = [
+        ("GET /sse/c HTTP/1.1\r\nLast-Event-ID: a-100\r\nX: y\r\n\r\n", "a-99", 1),
+        ("GET /poll/c?since=a-7&timeout=25 HTTP/1.1\r\n\r\n", "a-6", 1),
+        ("GET /ws/c?since=a-0 HTTP/1.1\r\n\r\n", "a-0", 0),
+        ("GET /ws/c?x=a-7 HTTP/1.1\r\n\r\n", "a-7", 0),
+    ];
+    for (request, position, planted) in cases {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let plan = Plan { grace: 0, ..Plan::new(Fault::Rewind, 1) };
+        let proxy = FaultProxy::start(listener.local_addr().unwrap(), plan);
+        let mut client = TcpStream::connect(proxy.address).unwrap();
+        // Whatever follows the first request passes as it is.
+        client.write_all([request, request].concat().as_bytes()).unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+        let (mut server, _) = listener.accept().unwrap();
+        let mut received = String::new();
+        server.read_to_string(&mut received).unwrap();
+        let old = if position == "a-99" { "a-100" } else { "a-7" };
+        let expected = [&request.replacen(old, position, 1), request].concat();
+        assert_eq!((received, proxy.planted()), (expected, planted), "{request}");
+    }
+}
+
 /// With a fault in every publication, two that are swapped are one fault.
 #[test]
 fn every_publication_can_be_due() {
@@ -194,6 +243,7 @@ fn with_faults(kind: Fault, sent: &[String], is_due: impl Fn(u64) -> bool) -> (V
         match kind {
             _ if !due => expected.push(one),
             Fault::Drop => {}
+            Fault::Rewind => panic!("planted in requests"),
             Fault::Repeat => expected.extend([one.clone(), one]),
             Fault::Swap if at == sent.len() => {
                 expected.push(one);
@@ -338,17 +388,24 @@ struct Heard {
 }
 
 fn subscribe(address: SocketAddr, transport: Transport) -> Heard {
+    ask(address, transport, "")
+}
+
+/// What a client hears that has sent this.
+fn ask(address: SocketAddr, transport: Transport, request: &str) -> Heard {
     let mut connection = TcpStream::connect(address).unwrap();
+    connection.write_all(request.as_bytes()).unwrap();
     connection.set_read_timeout(Some(DEADLINE)).unwrap();
     let mut bytes = Vec::new();
     connection.read_to_end(&mut bytes).unwrap();
     let mut heard = Heard::default();
     let mut told = |message: Message<'_>| match message {
-        Message::Established => {}
-        Message::Publication(payload) => {
+        Message::Established(_) => {}
+        Message::Publication { payload, .. } => {
             heard.publications.push(String::from_utf8(payload.to_vec()).unwrap());
         }
         Message::Ping(_) => heard.pings += 1,
+        Message::Position(_) | Message::Gap { .. } | Message::Answered { .. } => {}
         Message::Closed { .. } => heard.ends = true,
     };
     Stream::new(transport).feed(&bytes, &mut told).unwrap();

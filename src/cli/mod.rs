@@ -191,10 +191,13 @@ Examples:
 
 const SUBSCRIBE_EXAMPLES: &str = "\
 Exits with 0 after --count publications, or, without it, when the server ends the connection
-with 1000 or 1001; otherwise with 1.
+with 1000 or 1001; otherwise with 1. Publications are printed as they are, but for a JSON string,
+which is printed as its text. Gaps, and where to go on after an end, are told on the standard error.
 
 Examples:
   stentor subscribe news
+  stentor subscribe news --last 10 --positions
+  stentor subscribe news --since 18c2f3a9d1e-42
   stentor subscribe ticker.EURUSD --count 10 --url ws://edge.example:8080";
 
 const PUBLISH_EXAMPLES: &str = "\

@@ -144,7 +144,9 @@ impl Session {
         out: &mut Vec<u8>,
     ) -> Step {
         match &mut self.phase {
-            Phase::Sse => sse::write_gap(&gap.to.to_string(), channel, gap, out),
+            Phase::Sse => {
+                sse::write_gap("gap", Some(&gap.to.to_string()), channel, gap, out);
+            }
             Phase::Streams(streams) => streams.on_gap(channel, gap, out),
             Phase::Commands(talk) => talk.on_gap(channel, gap, out),
             Phase::Poll(poll) if poll.is_live() => match poll.on_gap(gap) {

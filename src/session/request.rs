@@ -60,9 +60,10 @@ impl Answer {
             Answer::Sse { origin, asked } => {
                 sse::write_head(origin.as_deref(), &begun_headers(begun, *asked), out);
                 let id = begun.position.to_string();
-                sse::write_first(rules.sse_retry, &id, out);
-                if let Some(gap) = &begun.gap {
-                    sse::write_gap(&id, channel, gap, out);
+                let gap = begun.gap.as_ref();
+                sse::write_first(rules.sse_retry, Some(&*id).filter(|_| gap.is_none()), out);
+                if let Some(gap) = gap {
+                    sse::write_gap("gap", Some(&id), channel, gap, out);
                 }
             }
         }

@@ -65,11 +65,12 @@ impl Streams {
         self.is_live = true;
         sse::write_head(self.origin.take().as_deref(), "", out);
         let id = self.id();
-        sse::write_first(rules.sse_retry, &id, out);
-        for Read { channel, gap, .. } in &mut self.reads {
-            if let Some(gap) = gap.take() {
-                sse::write_gap(&id, channel, &gap, out);
-            }
+        let gaps = self.reads.iter_mut().filter_map(|read| Some((&read.channel, read.gap.take()?)));
+        let gaps: Vec<(&ChannelName, Gap)> = gaps.collect();
+        sse::write_first(rules.sse_retry, Some(&*id).filter(|_| gaps.is_empty()), out);
+        for (at, (channel, gap)) in gaps.iter().enumerate() {
+            let id = Some(&*id).filter(|_| at + 1 == gaps.len());
+            sse::write_gap(&format!("{channel};gap"), id, channel, gap, out);
         }
     }
 
@@ -82,7 +83,7 @@ impl Streams {
 
     pub(super) fn on_gap(&mut self, channel: &ChannelName, gap: &Gap, out: &mut Vec<u8>) {
         if self.stand_at(channel, gap.to) {
-            sse::write_gap(&self.id(), channel, gap, out);
+            sse::write_gap(&format!("{channel};gap"), Some(&self.id()), channel, gap, out);
         }
     }
 

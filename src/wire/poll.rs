@@ -58,7 +58,7 @@ fn write_head(
     let cors = cors_headers(envelope.origin);
     write!(
         out,
-        "HTTP/1.1 {status}\r\nETag: \"{position}\"\r\nCache-Control: no-cache\r\n\
+        "HTTP/1.1 {status}\r\nETag: \"{position}\"\r\nCache-Control: no-store\r\n\
          {more}{close}{cors}\r\n"
     )
     .expect("a Vec takes every write");

@@ -38,16 +38,30 @@ pub fn write_head(origin: Option<&str>, headers: &str, out: &mut Vec<u8>) {
 }
 
 /// Appends the first chunk: how long to wait before connecting again, and the id to do it with, which
-/// a client keeps although nothing is dispatched.
-pub fn write_first(retry: Duration, id: &str, out: &mut Vec<u8>) {
-    write_chunk(format!("retry: {}\nid: {id}\n\n", retry.as_millis()).as_bytes(), out);
+/// a client keeps although nothing is dispatched. Without an id where an event that tells of a gap
+/// follows: a client that had the one and not the other would never hear of the gap.
+pub fn write_first(retry: Duration, id: Option<&str>, out: &mut Vec<u8>) {
+    let id = id_line(id);
+    write_chunk(format!("retry: {}\n{id}\n", retry.as_millis()).as_bytes(), out);
 }
 
-/// Appends the event that tells of a gap.
-pub fn write_gap(id: &str, channel: &ChannelName, gap: &Gap, out: &mut Vec<u8>) {
+fn id_line(id: Option<&str>) -> String {
+    id.map_or_else(String::new, |id| format!("id: {id}\n"))
+}
+
+/// Appends the event that tells of a gap: `gap` in a stream of one channel, `{channel};gap` in one of
+/// several. Of gaps that are told together the last has the id.
+pub fn write_gap(
+    event: &str,
+    id: Option<&str>,
+    channel: &ChannelName,
+    gap: &Gap,
+    out: &mut Vec<u8>,
+) {
     let Gap { from, to } = gap;
     let data = format!(r#"{{"channel":"{channel}","from":"{from}","to":"{to}"}}"#);
-    write_chunk(format!("event: gap\nid: {id}\ndata: {data}\n\n").as_bytes(), out);
+    let id = id_line(id);
+    write_chunk(format!("event: {event}\n{id}data: {data}\n\n").as_bytes(), out);
 }
 
 /// Appends a publication as an event that names its channel; `;base64` behind the name says that
@@ -62,6 +76,9 @@ pub fn write_event(
     let mut event = format!("id: {id}\nevent: {channel}").into_bytes();
     match kind {
         PayloadKind::Text | PayloadKind::Json => {
+            if kind == PayloadKind::Json {
+                event.extend_from_slice(b";json");
+            }
             event.push(b'\n');
             lines(payload).for_each(|line| event.extend([DATA, line, b"\n"].concat()));
         }

@@ -151,9 +151,10 @@ fn a_reader_that_falls_behind_is_let_go(io: Io) {
         let join = |kind| Subscriber::join(server.subscribers, kind, "flood");
         let mut stopped = join(kind);
         let mut neighbours = Kind::BOTH.map(join);
-        let mut published = 0;
+        let (mut published, mut book) = (0, Vec::new());
         loop {
-            let (_, subscribers) = publisher.publish("flood", &large(published, 60_000));
+            let (position, subscribers) = publisher.publish("flood", &large(published, 60_000));
+            book.push(position);
             neighbours.iter_mut().for_each(|neighbour| {
                 assert!(neighbour.publication() == large(published, 60_000), "{published}");
             });
@@ -168,7 +169,10 @@ fn a_reader_that_falls_behind_is_let_go(io: Io) {
         });
         assert!(received > 0 && received < published, "{received} of {published}");
         match kind {
-            Kind::WebSocket => assert_eq!(end, Received::Close(1013, "peer too slow".into())),
+            Kind::WebSocket => assert_eq!(
+                end,
+                Received::Close(1013, format!("too slow; resume from {}", book[received - 1]))
+            ),
             Kind::Sse => assert_eq!(end, Received::End),
         }
         drop(neighbours);

@@ -21,9 +21,17 @@ macro_rules! on_both_kernels {
 
 mod autobahn;
 mod bad_input;
+mod client;
+mod commands;
 mod delivery;
 mod forbidden;
+mod journal;
 mod limits;
 mod many;
+mod polling;
+mod recovery;
+mod slow;
 mod stopping;
 mod stories;
+mod streams;
+mod terms;

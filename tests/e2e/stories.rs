@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tungstenite::{Message, stream::MaybeTlsStream};
 
 use crate::support::{
-    Io, Kind, Received, Running, Server, Subscriber, browser, python, run, stentor,
+    Io, Kind, Publisher, Received, Running, Server, Subscriber, browser, python, run, stentor,
 };
 
 on_both_kernels!(every_client_receives_what_is_published, lines_are_published_in_order);
@@ -29,7 +29,8 @@ fn every_client_receives_what_is_published(io: Io) {
         "2",
     ]));
     let (mut tungstenite, _) = tungstenite::connect(&url).expect("a WebSocket");
-    server.await_stat("/connections/websocket", 4);
+    server.await_stat("/connections/websocket", 3);
+    server.await_stat("/connections/json", 1);
     server.await_stat("/connections/sse", 2);
 
     let first = run(Command::new("curl").args(["-sS", "-d", "hello", &publish_url(&server)]));
@@ -120,7 +121,7 @@ fn the_banner_tells_what_works() {
     let _listening = Running::start(Command::new("curl").arg("-s").args(listen));
     let mut subscribing = Running::start(stentor(subscribe).args(["--count", "1"]));
     server.await_stat("/connections/sse", 1);
-    server.await_stat("/connections/websocket", 1);
+    server.await_stat("/connections/json", 1);
     let told = run(Command::new("curl").arg("-sS").args(publish));
     assert!(told.contains("\"subscribers\":2"), "{told}");
     assert_eq!(subscribing.end().stdout, b"hello\n");
@@ -138,6 +139,32 @@ fn the_live_page_shows_what_is_published() {
     let told: Value = serde_json::from_str(&run(&mut command)).expect("JSON");
     let seen = ["ws", "sse"].map(|by| format!("<b>over</b> {by}\nsecond line & more"));
     assert_eq!(told, json!({ "seen": seen, "shown": 2 }));
+    server.stop();
+}
+
+/// `stentor subscribe` goes on where it was: with what is kept since a position, or the newest, and
+/// a word about what is not kept any more; positions beside each if they are asked for.
+#[test]
+fn the_program_goes_on_where_it_was() {
+    let server = Server::start(Io::Uring, &["--channels", "* history=3"]);
+    let mut publisher = Publisher::of(&server);
+    let book: Vec<String> =
+        (0..6).map(|at| publisher.publish("news", format!("{at}").as_bytes()).0).collect();
+    let subscribe = |flags: &[&str], count: usize| {
+        let mut command = subscribe(&server, "news", count);
+        let told = command.args(flags).output().unwrap();
+        assert_eq!(told.status.code(), Some(0));
+        [told.stdout, told.stderr].map(|bytes| String::from_utf8(bytes).unwrap())
+    };
+    assert_eq!(subscribe(&["--since", &book[3]], 2), ["4\n5\n", ""]);
+    assert_eq!(subscribe(&["--last", "2"], 2), ["4\n5\n", ""]);
+    let positions = format!("{}\t5\n", book[5]);
+    assert_eq!(subscribe(&["--since", &book[4], "--positions"], 1), [&positions, ""]);
+    let gap = format!(
+        "stentor: gap: what was published behind {}, up to and with {}, is not to be had any more\n",
+        book[0], book[2]
+    );
+    assert_eq!(subscribe(&["--since", &book[0]], 3), ["3\n4\n5\n", &gap]);
     server.stop();
 }
 

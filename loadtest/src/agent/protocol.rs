@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// The version of all this. Both ends have the same, or do not work together.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// What the coordinator says.
 #[derive(Debug, Serialize, Deserialize)]
@@ -174,7 +174,7 @@ impl Task {
             (burst == 0 || publishers == 0, "publishing"),
             (publishing.payload_min > publishing.payload_max, "payload"),
             (!is_rate(churn.per_second) || !is_share(churn.storm_share), "churn"),
-            (!is_share(slow.share), "slow readers"),
+            (!is_share(slow.share) || !is_share(slow.stalled), "slow readers"),
         ];
         flaws.into_iter().find_map(|(is_flawed, what)| is_flawed.then_some(what))
     }

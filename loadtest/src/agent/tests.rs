@@ -134,7 +134,7 @@ fn another_version_is_told_so() {
     let hello: serde_json::Value = serde_json::from_str(&hello).expect("JSON");
     line.send(&hello).expect("sent");
     let heard = line.receive::<serde_json::Value>(Instant::now() + DEADLINE, LINE_BYTES_MAX);
-    let why = "it speaks version 1 of the agents' protocol, and the coordinator version 2: run the \
+    let why = "it speaks version 2 of the agents' protocol, and the coordinator version 3: run the \
                same stentor-loadtest on all machines";
     let refused = serde_json::json!({ "say": "refused", "why": why });
     assert_eq!(heard.expect("no failure"), Some(refused));

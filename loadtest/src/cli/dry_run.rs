@@ -97,6 +97,12 @@ fn trouble(plan: &Plan) -> Vec<(&'static str, String)> {
         let (share, rate) = (percent(slow.share), size_text(slow.bytes_per_second.into()));
         lines.push(("slow", format!("{share} of the active read {rate} per second")));
     }
+    if slow.stalled > 0.0 {
+        lines.push(("stalled", format!("{} of the active read nothing", percent(slow.stalled))));
+    }
+    if plan.resume {
+        lines.push(("resume", "whoever comes back asks for what it has missed".to_owned()));
+    }
     lines
 }
 

@@ -1,14 +1,15 @@
 //! Server-sent events (HTML standard §9.2.6): lines, the fields in them, and events.
 //!
-//! Only data counts: comments and the fields `id`, `event` and `retry` are skipped. An event of one
-//! data line is told from the bytes it came in. Bytes that are not UTF-8 are told as they are, for a
-//! browser would replace them and the damage would be seen all the same.
+//! Data and ids count, and events of the type `gap` say what will not come; comments, `retry` and
+//! other types are skipped. An event of one data line is told from the bytes it came in. Bytes that
+//! are not UTF-8 are told as they are, for a browser would replace them and the damage would be seen
+//! all the same; an id that is not UTF-8 is none.
 
-use std::{borrow::Cow, mem};
+use std::{borrow::Cow, mem, str};
 
 use memchr::memchr2;
 
-use super::{Fault, LINE_BYTES_MAX, MESSAGE_BYTES_MAX, Message, Told, chunks::Place};
+use super::{Fault, LINE_BYTES_MAX, MESSAGE_BYTES_MAX, Message, Told, chunks::Place, objects};
 
 /// The events of one connection.
 #[derive(Debug)]
@@ -33,7 +34,15 @@ enum Line {
 #[derive(Debug)]
 struct Rest {
     line: Vec<u8>,
-    data: Option<Vec<u8>>,
+    event: Event<'static>,
+}
+
+/// The fields of an event, as far as they have come.
+#[derive(Debug, Default)]
+struct Event<'a> {
+    data: Option<Cow<'a, [u8]>>,
+    id: Option<Cow<'a, [u8]>>,
+    is_gap: bool,
 }
 
 impl Events {
@@ -58,9 +67,9 @@ impl Events {
 
     /// Reads content line by line and keeps what belongs to an event that has more to come.
     fn read(&mut self, mut content: &[u8], told: &mut Told<'_>) -> Result<(), Fault> {
-        let (mut started, mut data) = match self.rest.take() {
-            Some(rest) => (rest.line, rest.data.map(Cow::Owned)),
-            None => (Vec::new(), None),
+        let (mut started, mut event): (Vec<u8>, Event<'_>) = match self.rest.take() {
+            Some(rest) => (rest.line, rest.event),
+            None => Default::default(),
         };
         while let Some(&first) = content.first() {
             if self.line == Line::AfterReturn {
@@ -85,33 +94,35 @@ impl Events {
                 started.extend_from_slice(piece);
                 Cow::Owned(mem::take(&mut started))
             };
-            self.on_line(line, &mut data, told)?;
+            self.on_line(line, &mut event, told)?;
             self.line = if content[end] == b'\r' { Line::AfterReturn } else { Line::Other };
             content = &content[end + 1..];
         }
-        if !started.is_empty() || data.is_some() {
-            let data = data.map(Cow::into_owned);
-            self.rest = Some(Box::new(Rest { line: started, data }));
+        if !started.is_empty() || event.has_begun() {
+            self.rest = Some(Box::new(Rest { line: started, event: event.into_owned() }));
         }
         Ok(())
     }
 
-    /// An empty line ends the event; a data line adds to it.
+    /// An empty line ends the event; any other is a field of it.
     fn on_line<'a>(
         &self,
         mut line: Cow<'a, [u8]>,
-        data: &mut Option<Cow<'a, [u8]>>,
+        event: &mut Event<'a>,
         told: &mut Told<'_>,
     ) -> Result<(), Fault> {
         if self.line == Line::First && line.starts_with(BYTE_ORDER_MARK) {
             line = without(line, BYTE_ORDER_MARK.len());
         }
         if line.is_empty() {
-            if let Some(data) = data.take() {
-                told(Message::Publication(&data));
-            }
-        } else if let Some(value) = data_value(line) {
-            add(value, data)?;
+            return mem::take(event).tell(told);
+        }
+        if let Some(at) = value_at(b"data", &line) {
+            add(without(line, at), &mut event.data)?;
+        } else if let Some(at) = value_at(b"id", &line) {
+            event.id = Some(without(line, at));
+        } else if let Some(at) = value_at(b"event", &line) {
+            event.is_gap = &line[at..] == GAP;
         }
         Ok(())
     }
@@ -122,15 +133,37 @@ impl Events {
     }
 }
 
-/// The value of the field, if the field is `data`. One space after the colon is not part of it.
-fn data_value(line: Cow<'_, [u8]>) -> Option<Cow<'_, [u8]>> {
-    let value_at = match line.strip_prefix(b"data")? {
-        [] => 4,
-        [b':', b' ', ..] => 6,
-        [b':', ..] => 5,
-        _ => return None,
-    };
-    Some(without(line, value_at))
+impl Event<'_> {
+    fn has_begun(&self) -> bool {
+        self.data.is_some() || self.id.is_some() || self.is_gap
+    }
+
+    fn tell(self, told: &mut Told<'_>) -> Result<(), Fault> {
+        let id = self.id.as_deref().and_then(|id| str::from_utf8(id).ok());
+        match (&self.data, id) {
+            (Some(data), _) if self.is_gap => objects::tell_gap(data, told)?,
+            (Some(data), id) => told(Message::Publication { payload: data, id }),
+            (None, Some(id)) => told(Message::Position(id)),
+            (None, None) => {}
+        }
+        Ok(())
+    }
+
+    fn into_owned(self) -> Event<'static> {
+        let owned = |value: Cow<'_, [u8]>| Cow::Owned(value.into_owned());
+        Event { data: self.data.map(owned), id: self.id.map(owned), is_gap: self.is_gap }
+    }
+}
+
+/// Where the value begins, if this is the line's field. One space after the colon is not part of
+/// the value.
+fn value_at(field: &[u8], line: &[u8]) -> Option<usize> {
+    match line.strip_prefix(field)? {
+        [] => Some(field.len()),
+        [b':', b' ', ..] => Some(field.len() + 2),
+        [b':', ..] => Some(field.len() + 1),
+        _ => None,
+    }
 }
 
 /// Adds a line to the data of an event.
@@ -161,6 +194,8 @@ fn without(line: Cow<'_, [u8]>, len: usize) -> Cow<'_, [u8]> {
     }
 }
 
+/// The type of the events that say what will not come.
+const GAP: &[u8] = b"gap";
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! What a server did wrong, each with the rule that it broke.
 
-use super::{HEAD_BYTES_MAX, HEADERS_MAX, MESSAGE_BYTES_MAX};
+use super::{HEAD_BYTES_MAX, HEADERS_MAX, MESSAGE_BYTES_MAX, POSITION_BYTES_MAX};
 
 /// Why a stream is dead: the server refused, or it broke a rule.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -37,9 +37,41 @@ pub enum Fault {
     /// 101 with an extension.
     #[error("the server uses an extension that was not offered (RFC 6455 §4.1)")]
     ExtensionNotOffered,
+    /// 101 without the subprotocol that was offered.
+    #[error("the answer 101 does not take the subprotocol stentor.v1")]
+    SubprotocolMissing,
+    /// `Stentor-Recovered` or `Stentor-Gap` says something else than it can.
+    #[error("a header is not Stentor-Recovered: true or false, or Stentor-Gap: FROM..TO")]
+    PositionHeaders,
     /// 200 with another type of content.
     #[error("the content type is not text/event-stream (HTML §9.2.2)")]
     NotAnEventStream,
+    /// The answer to a long-poll has another type of content.
+    #[error("the content type of a long-poll's answer is not application/json")]
+    NotAnObject,
+    /// The answer to a long-poll does not say where it ends.
+    #[error("a long-poll's answer has no Content-Length")]
+    LengthMissing,
+    /// An answer or a message in JSON is not what it should be.
+    #[error("an answer or message in JSON is not as the protocol has it: {0}")]
+    MalformedObject(String),
+    /// `stentor.v1` answers that it does not subscribe.
+    #[error("the server refused with {code}: {message}")]
+    CommandRefused {
+        /// The code.
+        code: String,
+        /// The message.
+        message: String,
+    },
+    /// A position is so long that nobody would keep it.
+    #[error("a position is longer than {POSITION_BYTES_MAX} bytes")]
+    PositionTooLong,
+    /// 304 to a first poll, which asked whether nothing had changed since nothing.
+    #[error("the first poll of a connection was answered 304")]
+    UnchangedFirst,
+    /// More came than the one answer to a long-poll.
+    #[error("the server went on after its answer, and nothing was asked")]
+    AfterAnswer,
     /// The content is compressed, which was not asked for.
     #[error("the events have a content coding, and none was asked for (RFC 9110 §12.5.3)")]
     ContentCoded,
@@ -114,7 +146,7 @@ impl From<httparse::Error> for Fault {
     }
 }
 
-/// Neither `ws` nor `sse`.
+/// None of `ws`, `sse`, `poll` and `v1`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("there is no transport {0:?}; say ws (or websocket) or sse")]
+#[error("there is no transport {0:?}; say ws (or websocket), sse, poll or v1")]
 pub struct UnknownTransport(pub String);

@@ -238,7 +238,7 @@ fn tell_publication(is_text: bool, payload: &[u8], told: &mut Told<'_>) -> Resul
     if is_text && str::from_utf8(payload).is_err() {
         return Err(Fault::NotUtf8);
     }
-    told(Message::Publication(payload));
+    told(Message::Publication { payload, id: None });
     Ok(())
 }
 

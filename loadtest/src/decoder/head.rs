@@ -7,7 +7,10 @@ use std::str;
 
 use httparse::{EMPTY_HEADER, Header, Response, Status};
 
-use super::{Fault, HEAD_BYTES_MAX, HEADERS_MAX, REASON_BYTES_MAX, Transport, request::ACCEPT};
+use super::{
+    Begun, Fault, HEAD_BYTES_MAX, HEADERS_MAX, MESSAGE_BYTES_MAX, Message, REASON_BYTES_MAX, Told,
+    Transport, request::ACCEPT,
+};
 
 /// The head of an answer, as far as it has come.
 #[derive(Debug, Default)]
@@ -18,9 +21,63 @@ pub(super) struct Head {
 /// What an answer says.
 #[derive(Debug)]
 pub(super) enum Answer {
-    Frames,
-    Events { chunked: bool },
+    Frames(Grant),
+    Events {
+        chunked: bool,
+        grant: Grant,
+    },
+    /// Messages of `stentor.v1`, which grant the subscription later.
+    Said,
+    /// The answer to a long-poll, of this length.
+    Object {
+        length: usize,
+    },
+    /// A long-poll timed out.
+    Unchanged,
     Refused(Refusal),
+}
+
+/// Where a subscription begins, if the head says so.
+#[derive(Debug)]
+pub(super) struct Grant {
+    position: Option<String>,
+    recovered: Option<bool>,
+    /// From and to.
+    gap: Option<(String, String)>,
+}
+
+impl Grant {
+    fn of(headers: &[Header<'_>]) -> Result<Grant, Fault> {
+        let text = |name| {
+            let found = value(headers, name);
+            let found =
+                found.map(|value| str::from_utf8(value).map_err(|_| Fault::PositionHeaders));
+            found.transpose()
+        };
+        let recovered = match text("Stentor-Recovered")? {
+            None => None,
+            Some("true") => Some(true),
+            Some("false") => Some(false),
+            Some(_) => return Err(Fault::PositionHeaders),
+        };
+        let gap =
+            text("Stentor-Gap")?.map(|gap| gap.split_once("..").ok_or(Fault::PositionHeaders));
+        let gap = gap.transpose()?.map(|(from, to)| (from.to_owned(), to.to_owned()));
+        let position = text("Stentor-Position")?.map(str::to_owned);
+        Ok(Grant { position, recovered, gap })
+    }
+
+    pub(super) fn tell(&self, told: &mut Told<'_>) {
+        let Grant { position, recovered, .. } = self;
+        told(Message::Established(Begun { position: position.as_deref(), recovered: *recovered }));
+    }
+
+    /// The gap that the head announces. An event stream announces it once more, as an event.
+    pub(super) fn tell_gap(&self, told: &mut Told<'_>) {
+        if let Some((from, to)) = &self.gap {
+            told(Message::Gap { from, to });
+        }
+    }
 }
 
 impl Head {
@@ -68,8 +125,20 @@ struct Rest {
 fn answer(transport: Transport, response: &Response<'_, '_>) -> Result<Option<Answer>, Fault> {
     let headers = &response.headers[..];
     match (transport, response.code.unwrap_or(0)) {
-        (Transport::WebSocket, 101) => upgraded(headers).map(Some),
+        (Transport::WebSocket, 101) => {
+            upgraded(headers)?;
+            Ok(Some(Answer::Frames(Grant::of(headers)?)))
+        }
+        (Transport::V1, 101) => {
+            upgraded(headers)?;
+            match value(headers, "Sec-WebSocket-Protocol") {
+                Some(SUBPROTOCOL) => Ok(Some(Answer::Said)),
+                _ => Err(Fault::SubprotocolMissing),
+            }
+        }
         (Transport::Sse, 200) => event_stream(headers).map(Some),
+        (Transport::Poll, 200) => object(headers).map(Some),
+        (Transport::Poll, 304) => Ok(Some(Answer::Unchanged)),
         (_, 100 | 102..=199) => Ok(None),
         (_, status) => {
             let phrase = response.reason.unwrap_or("");
@@ -78,7 +147,7 @@ fn answer(transport: Transport, response: &Response<'_, '_>) -> Result<Option<An
     }
 }
 
-fn upgraded(headers: &[Header<'_>]) -> Result<Answer, Fault> {
+fn upgraded(headers: &[Header<'_>]) -> Result<(), Fault> {
     if !has_token(headers, "Upgrade", "websocket") {
         return Err(Fault::UpgradeMissing);
     }
@@ -91,23 +160,43 @@ fn upgraded(headers: &[Header<'_>]) -> Result<Answer, Fault> {
     if value(headers, "Sec-WebSocket-Extensions").is_some() {
         return Err(Fault::ExtensionNotOffered);
     }
-    Ok(Answer::Frames)
+    Ok(())
 }
 
 fn event_stream(headers: &[Header<'_>]) -> Result<Answer, Fault> {
-    let media_type = value(headers, "Content-Type").and_then(|value| value.split(is(b';')).next());
-    if !media_type.is_some_and(|found| is_token(found, "text/event-stream")) {
+    if !is_of_type(headers, "text/event-stream") {
         return Err(Fault::NotAnEventStream);
     }
-    let content_coding = value(headers, "Content-Encoding").unwrap_or(b"identity");
-    if !is_token(content_coding, "identity") {
-        return Err(Fault::ContentCoded);
+    is_uncoded(headers)?;
+    let chunked = match value(headers, "Transfer-Encoding") {
+        None => false,
+        Some(coding) if is_token(coding, "chunked") => true,
+        Some(_) => return Err(Fault::TransferCoding),
+    };
+    Ok(Answer::Events { chunked, grant: Grant::of(headers)? })
+}
+
+fn object(headers: &[Header<'_>]) -> Result<Answer, Fault> {
+    if !is_of_type(headers, "application/json") {
+        return Err(Fault::NotAnObject);
     }
-    match value(headers, "Transfer-Encoding") {
-        None => Ok(Answer::Events { chunked: false }),
-        Some(coding) if is_token(coding, "chunked") => Ok(Answer::Events { chunked: true }),
-        Some(_) => Err(Fault::TransferCoding),
+    is_uncoded(headers)?;
+    let length = number(headers, "Content-Length").ok_or(Fault::LengthMissing)? as usize;
+    match length {
+        0 => Err(Fault::MalformedObject("it is empty".into())),
+        1..=MESSAGE_BYTES_MAX => Ok(Answer::Object { length }),
+        _ => Err(Fault::MessageTooLarge),
     }
+}
+
+fn is_of_type(headers: &[Header<'_>], wanted: &str) -> bool {
+    let found = value(headers, "Content-Type").and_then(|value| value.split(is(b';')).next());
+    found.is_some_and(|found| is_token(found, wanted))
+}
+
+fn is_uncoded(headers: &[Header<'_>]) -> Result<(), Fault> {
+    let coding = value(headers, "Content-Encoding").unwrap_or(b"identity");
+    if is_token(coding, "identity") { Ok(()) } else { Err(Fault::ContentCoded) }
 }
 
 /// A refusal whose reason has yet to come.
@@ -160,7 +249,7 @@ impl Refusal {
 }
 
 /// The start of a reason, as one line that is safe to show on a terminal.
-fn one_line(reason: &str) -> String {
+pub(super) fn one_line(reason: &str) -> String {
     let shown = reason.trim().chars().take(REASON_BYTES_MAX);
     shown.map(|char| if char.is_control() { ' ' } else { char }).collect()
 }
@@ -188,6 +277,9 @@ fn is_token(found: &[u8], token: &str) -> bool {
 fn is(separator: u8) -> impl Fn(&u8) -> bool {
     move |&byte| byte == separator
 }
+
+/// What we offer, and a server that takes it names.
+const SUBPROTOCOL: &[u8] = b"stentor.v1";
 
 #[cfg(test)]
 mod tests;

@@ -28,7 +28,7 @@ use self::{
 };
 pub use self::{
     fault::{Fault, UnknownTransport},
-    request::{close, pong, request},
+    request::{close, poll, pong, request},
 };
 
 /// The longest head of an answer. Servers in use stay below 1 KiB.
@@ -37,6 +37,8 @@ pub const HEAD_BYTES_MAX: usize = 16 << 10;
 pub const MESSAGE_BYTES_MAX: usize = 16 << 20;
 /// Bytes of a refusal's body that are read for its reason.
 pub const REASON_BYTES_MAX: usize = 200;
+/// The longest position that a subscriber keeps to resume from. Stentor's have at most 37 bytes.
+pub const POSITION_BYTES_MAX: usize = 128;
 /// Headers of an answer. More of them are a fault.
 pub const HEADERS_MAX: usize = 64;
 /// The longest payload of a ping, a pong or a close (RFC 6455 §5.5).
@@ -53,15 +55,79 @@ pub enum Transport {
     /// Server-sent events, a publication is an event.
     #[serde(rename = "sse")]
     Sse,
+    /// Long-polls over one kept connection, an answer has any number of publications.
+    #[serde(rename = "poll")]
+    Poll,
+    /// RFC 6455 with Stentor's subprotocol `stentor.v1`, a publication is an object in JSON.
+    #[serde(rename = "v1")]
+    V1,
+}
+
+impl Transport {
+    /// Every transport.
+    pub const ALL: [Transport; 4] =
+        [Transport::WebSocket, Transport::Sse, Transport::Poll, Transport::V1];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Transport::WebSocket => "ws",
+            Transport::Sse => "sse",
+            Transport::Poll => "poll",
+            Transport::V1 => "v1",
+        }
+    }
+
+    /// Whether publications come with positions, from which a subscriber can resume.
+    pub fn has_positions(self) -> bool {
+        self != Transport::WebSocket
+    }
+
+    /// The scheme of its URLs.
+    pub fn scheme(self) -> &'static str {
+        match self {
+            Transport::WebSocket | Transport::V1 => "ws",
+            Transport::Sse | Transport::Poll => "http",
+        }
+    }
+}
+
+/// How a subscription began, as far as the server says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Begun<'a> {
+    /// What is published behind this position is delivered.
+    pub position: Option<&'a str>,
+    /// Whether all is delivered that was published since the position that was asked for.
+    pub recovered: Option<bool>,
 }
 
 /// What bytes have completed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Message<'a> {
-    /// The answer to the handshake grants what was asked.
-    Established,
-    /// A whole text or binary message, or the data of one event.
-    Publication(&'a [u8]),
+    /// What was asked is granted.
+    Established(Begun<'a>),
+    /// A whole publication.
+    Publication {
+        /// A text or binary message, the data of one event, or that of an object in JSON.
+        payload: &'a [u8],
+        /// Its position, where the transport tells it.
+        id: Option<&'a str>,
+    },
+    /// A later session would resume from here: an id without data.
+    Position(&'a str),
+    /// Publications that will not come: those behind `from`, up to and with `to`.
+    Gap {
+        /// The last position before them.
+        from: &'a str,
+        /// The position of the last of them.
+        to: &'a str,
+    },
+    /// A long-poll's answer has ended: the connection is free for the next request, which is to
+    /// begin at this position, or where this one began.
+    Answered {
+        /// Behind all that the answer had.
+        position: Option<&'a str>,
+    },
     /// A WebSocket ping, to be answered with [`pong`].
     Ping(&'a [u8]),
     /// The peer has ended the stream: a close frame, or the last chunk of a chunked body.
@@ -85,7 +151,16 @@ impl Stream {
         Stream(match transport {
             Transport::WebSocket => Stage::AskedFrames(Head::default()),
             Transport::Sse => Stage::AskedEvents(Head::default()),
+            Transport::Poll => Stage::AskedObject(Head::default()),
+            Transport::V1 => Stage::AskedSaid(Head::default()),
         })
+    }
+
+    /// A long-poll was asked for once more.
+    pub fn ask_again(&mut self) {
+        if matches!(self.0, Stage::Answered) {
+            self.0 = Stage::AskedNext(Head::default());
+        }
     }
 
     /// Takes bytes in and tells what they complete, in order. After an error the stream is dead.
@@ -101,22 +176,24 @@ impl Stream {
         while !bytes.is_empty() {
             let next = match &mut self.0 {
                 Stage::Frames(frames) => frames.feed(&mut bytes, told)?.then_some(Stage::Closed),
+                Stage::Said(frames) => said(frames, &mut bytes, told)?.then_some(Stage::Closed),
                 Stage::Events(events) => {
                     events.feed(&mut bytes, told)?;
                     None
                 }
+                Stage::Object(object) => object.feed(&mut bytes, told)?.then_some(Stage::Answered),
                 Stage::AskedFrames(head) => {
-                    let answer = head.feed(Transport::WebSocket, &mut bytes)?;
-                    answer.map(|answer| Stage::after(answer, told)).transpose()?
+                    after(head, Transport::WebSocket, false, &mut bytes, told)?
                 }
-                Stage::AskedEvents(head) => {
-                    let answer = head.feed(Transport::Sse, &mut bytes)?;
-                    answer.map(|answer| Stage::after(answer, told)).transpose()?
-                }
+                Stage::AskedEvents(head) => after(head, Transport::Sse, false, &mut bytes, told)?,
+                Stage::AskedSaid(head) => after(head, Transport::V1, false, &mut bytes, told)?,
+                Stage::AskedObject(head) => after(head, Transport::Poll, true, &mut bytes, told)?,
+                Stage::AskedNext(head) => after(head, Transport::Poll, false, &mut bytes, told)?,
                 Stage::Refused(refusal) => {
                     refusal.feed(&mut bytes)?;
                     None
                 }
+                Stage::Answered => return Err(Fault::AfterAnswer),
                 Stage::Closed => return Err(Fault::AfterClose),
                 Stage::Dead => return Err(Fault::AfterFault),
             };
@@ -131,11 +208,15 @@ impl Stream {
     #[cfg(test)]
     fn owns_nothing(&self) -> bool {
         match &self.0 {
-            Stage::AskedFrames(head) | Stage::AskedEvents(head) => head.owns_nothing(),
-            Stage::Frames(frames) => frames.owns_nothing(),
+            Stage::AskedFrames(head)
+            | Stage::AskedEvents(head)
+            | Stage::AskedSaid(head)
+            | Stage::AskedObject(head)
+            | Stage::AskedNext(head) => head.owns_nothing(),
+            Stage::Frames(frames) | Stage::Said(frames) => frames.owns_nothing(),
             Stage::Events(events) => events.owns_nothing(),
-            Stage::Refused(_) => false,
-            Stage::Closed | Stage::Dead => true,
+            Stage::Refused(_) | Stage::Object(_) => false,
+            Stage::Answered | Stage::Closed | Stage::Dead => true,
         }
     }
 }
@@ -148,26 +229,95 @@ impl Stream {
 enum Stage {
     AskedFrames(Head),
     AskedEvents(Head),
+    AskedSaid(Head),
+    /// The first poll, whose answer grants the subscription.
+    AskedObject(Head),
+    AskedNext(Head),
     /// Reads on for the reason.
     Refused(Box<Refusal>),
     Frames(Frames),
+    /// Frames of `stentor.v1`.
+    Said(Frames),
     Events(Events),
+    /// The body of a poll's answer.
+    Object(Box<Object>),
+    /// A poll's answer has come, and the next is not asked for.
+    Answered,
     /// The close frame has come.
     Closed,
     Dead,
 }
 
-impl Stage {
-    fn after(answer: Answer, told: &mut Told<'_>) -> Result<Stage, Fault> {
-        let granted = match answer {
-            Answer::Frames => Stage::Frames(Frames::default()),
-            Answer::Events { chunked } => Stage::Events(Events::new(chunked)),
-            Answer::Refused(refusal) => {
-                return Ok(Stage::Refused(Box::new(refusal.unless_complete()?)));
-            }
-        };
-        told(Message::Established);
-        Ok(granted)
+/// Reads on in a head. Returns the stage after it, if it is whole.
+fn after(
+    head: &mut Head,
+    transport: Transport,
+    is_first: bool,
+    bytes: &mut &[u8],
+    told: &mut Told<'_>,
+) -> Result<Option<Stage>, Fault> {
+    let Some(answer) = head.feed(transport, bytes)? else { return Ok(None) };
+    Ok(Some(match answer {
+        Answer::Frames(grant) => {
+            grant.tell(told);
+            grant.tell_gap(told);
+            Stage::Frames(Frames::default())
+        }
+        Answer::Events { chunked, grant } => {
+            grant.tell(told);
+            Stage::Events(Events::new(chunked))
+        }
+        Answer::Said => Stage::Said(Frames::default()),
+        Answer::Object { length } => {
+            Stage::Object(Box::new(Object { is_first, length, body: Vec::new() }))
+        }
+        Answer::Unchanged if is_first => return Err(Fault::UnchangedFirst),
+        Answer::Unchanged => {
+            told(Message::Answered { position: None });
+            Stage::Answered
+        }
+        Answer::Refused(refusal) => Stage::Refused(Box::new(refusal.unless_complete()?)),
+    }))
+}
+
+/// Takes frames of `stentor.v1`. Says whether the close frame has come.
+fn said(frames: &mut Frames, bytes: &mut &[u8], told: &mut Told<'_>) -> Result<bool, Fault> {
+    let mut fault = None;
+    let mut on_message = |message: Message<'_>| match message {
+        // The stream ends with its first fault, however much has come in one piece.
+        _ if fault.is_some() => {}
+        Message::Publication { payload, .. } => fault = objects::tell_said(payload, told).err(),
+        other => told(other),
+    };
+    let outcome = frames.feed(bytes, &mut on_message);
+    fault.map_or(outcome, Err)
+}
+
+/// The body of a poll's answer, as far as it has come.
+#[derive(Debug)]
+struct Object {
+    is_first: bool,
+    length: usize,
+    body: Vec<u8>,
+}
+
+impl Object {
+    /// Takes bytes of the body, and tells what it says when it is whole. Says whether it is.
+    fn feed(&mut self, bytes: &mut &[u8], told: &mut Told<'_>) -> Result<bool, Fault> {
+        let wanted = self.length - self.body.len();
+        let (piece, after) = bytes.split_at(bytes.len().min(wanted));
+        *bytes = after;
+        if piece.len() < wanted {
+            self.body.extend_from_slice(piece);
+            return Ok(false);
+        }
+        if self.body.is_empty() {
+            objects::tell_answer(piece, self.is_first, told)?;
+        } else {
+            self.body.extend_from_slice(piece);
+            objects::tell_answer(&self.body, self.is_first, told)?;
+        }
+        Ok(true)
     }
 }
 
@@ -176,10 +326,7 @@ type Told<'a> = dyn FnMut(Message<'_>) + 'a;
 
 impl Display for Transport {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Transport::WebSocket => "ws",
-            Transport::Sse => "sse",
-        })
+        f.pad(self.name())
     }
 }
 
@@ -187,11 +334,9 @@ impl FromStr for Transport {
     type Err = UnknownTransport;
 
     fn from_str(name: &str) -> Result<Transport, UnknownTransport> {
-        match name {
-            "ws" | "websocket" => Ok(Transport::WebSocket),
-            "sse" => Ok(Transport::Sse),
-            _ => Err(UnknownTransport(name.into())),
-        }
+        let name = if name == "websocket" { "ws" } else { name };
+        let found = Transport::ALL.into_iter().find(|it| it.name() == name);
+        found.ok_or_else(|| UnknownTransport(name.into()))
     }
 }
 
@@ -200,6 +345,7 @@ mod events;
 mod fault;
 mod frames;
 mod head;
+mod objects;
 mod request;
 
 #[cfg(test)]

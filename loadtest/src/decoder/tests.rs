@@ -1,5 +1,6 @@
 use std::io::{self, Cursor, Read, Write};
 
+use base64::{Engine, prelude::BASE64_STANDARD};
 use proptest::{collection::vec, prelude::*};
 use tungstenite::{WebSocket, handshake::derive_accept_key, protocol::Role};
 
@@ -8,14 +9,24 @@ use super::*;
 /// A message that outlives the bytes it came in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Heard {
+    /// Established, and nothing said of where.
     Established,
+    Begun(Option<String>, Option<bool>),
     Publication(Vec<u8>),
+    Numbered(Vec<u8>, String),
+    Position(String),
+    Gap(String, String),
+    Answered(Option<String>),
     Ping(Vec<u8>),
     Closed(Option<u16>, String),
 }
 
 pub(super) fn publication(payload: impl AsRef<[u8]>) -> Heard {
     Heard::Publication(payload.as_ref().to_vec())
+}
+
+pub(super) fn numbered(payload: impl AsRef<[u8]>, id: &str) -> Heard {
+    Heard::Numbered(payload.as_ref().to_vec(), id.to_owned())
 }
 
 /// Feeds pieces until one fails: what was told, and the fault.
@@ -26,8 +37,15 @@ pub(super) fn read<'a>(
     let mut heard = Vec::new();
     let mut told = |message: Message<'_>| {
         heard.push(match message {
-            Message::Established => Heard::Established,
-            Message::Publication(payload) => publication(payload),
+            Message::Established(begun) if begun == Begun::default() => Heard::Established,
+            Message::Established(Begun { position, recovered }) => {
+                Heard::Begun(position.map(str::to_owned), recovered)
+            }
+            Message::Publication { payload, id: None } => publication(payload),
+            Message::Publication { payload, id: Some(id) } => numbered(payload, id),
+            Message::Position(id) => Heard::Position(id.into()),
+            Message::Gap { from, to } => Heard::Gap(from.into(), to.into()),
+            Message::Answered { position } => Heard::Answered(position.map(str::to_owned)),
             Message::Ping(payload) => Heard::Ping(payload.to_vec()),
             Message::Closed { code, reason } => Heard::Closed(code, reason.into()),
         });
@@ -42,6 +60,7 @@ pub(super) fn established(transport: Transport) -> Stream {
     let head = match transport {
         Transport::WebSocket => SWITCHING,
         Transport::Sse => UNTIL_CLOSE,
+        Transport::Poll | Transport::V1 => panic!("these are established by more than a head"),
     };
     assert_eq!(read(&mut stream, [head]), (vec![Heard::Established], None));
     stream
@@ -68,7 +87,8 @@ fn a_stream_takes_16_bytes() {
 /// A transport's name is the same in text, on the command line and in JSON; the long one is known.
 #[test]
 fn a_transport_has_one_name() {
-    for (transport, name) in [(Transport::WebSocket, "ws"), (Transport::Sse, "sse")] {
+    let names = Transport::ALL.into_iter().zip(["ws", "sse", "poll", "v1"]);
+    for (transport, name) in names {
         assert_eq!(transport.to_string(), name);
         assert_eq!(name.parse(), Ok(transport));
         assert_eq!(serde_json::to_string(&transport).unwrap(), format!("\"{name}\""));
@@ -100,7 +120,9 @@ fn whole_publications_are_not_copied() {
         for bytes in &cuts {
             stream
                 .feed(bytes, &mut |message| {
-                    let Message::Publication(payload) = message else { panic!("{message:?}") };
+                    let Message::Publication { payload, .. } = message else {
+                        panic!("{message:?}")
+                    };
                     assert_eq!(payload, b"abc");
                     in_place.push(bytes.as_ptr_range().contains(&payload.as_ptr()));
                 })
@@ -113,7 +135,7 @@ fn whole_publications_are_not_copied() {
 /// A dead stream says so, whatever it is fed, and keeps nothing.
 #[test]
 fn a_dead_stream_stays_dead() {
-    for transport in [Transport::WebSocket, Transport::Sse] {
+    for transport in Transport::ALL {
         let mut stream = Stream::new(transport);
         let (heard, fault) = read(&mut stream, [&b"HTTP/1"[..], b"?"]);
         assert_eq!((heard, fault), (vec![], Some(Fault::MalformedHead(httparse::Error::Version))));
@@ -126,7 +148,7 @@ fn a_dead_stream_stays_dead() {
 #[test]
 fn what_a_subscriber_writes_is_understood() {
     let headers = [("Authorization".to_string(), "Bearer x".to_string())];
-    let request = request(Transport::WebSocket, "a.example:81", "/ws/c", &headers);
+    let request = request(Transport::WebSocket, "a.example:81", "/ws/c", &headers, None);
     let text = String::from_utf8(request.clone()).unwrap();
     assert!(text.starts_with("GET /ws/c HTTP/1.1\r\nHost: a.example:81\r\n"), "{text}");
     assert!(text.ends_with("\r\nAuthorization: Bearer x\r\n\r\n"), "{text}");
@@ -146,10 +168,37 @@ fn what_a_subscriber_writes_is_understood() {
     assert_eq!(fault, None);
 }
 
+/// Whoever resumes says where it is in the way of its transport, in letters that a URL can carry.
+#[test]
+fn who_resumes_says_from_where() {
+    let first = |transport, path, since| {
+        let request = String::from_utf8(request(transport, "a", path, &[], since)).unwrap();
+        let head = request.split("\r\n\r\n").next().unwrap().to_owned();
+        (head.lines().next().unwrap().to_owned(), head)
+    };
+    let line = |transport, path, since| first(transport, path, since).0;
+    use Transport::{Poll, Sse, V1, WebSocket};
+    assert_eq!(line(Poll, "/poll/c", None), "GET /poll/c?timeout=0 HTTP/1.1");
+    assert_eq!(line(Poll, "/poll/c", Some("a-7")), "GET /poll/c?since=a-7&timeout=0 HTTP/1.1");
+    let again = poll("a", "/poll?of=c", &[], "a-7");
+    assert!(again.starts_with(b"GET /poll?of=c&since=a-7&timeout=25 HTTP/1.1\r\nHost: a\r\n"));
+    assert_eq!(line(V1, "/ws/c", None), "GET /ws/c HTTP/1.1");
+    assert_eq!(
+        line(V1, "/ws/c", Some("1:0 &=%é")),
+        "GET /ws/c?since=1%3A0%20%26%3D%25%C3%A9 HTTP/1.1"
+    );
+    assert_eq!(line(WebSocket, "/ws/c", Some("a-7")), "GET /ws/c HTTP/1.1");
+    let (line, head) = first(Sse, "/sse/c", Some("a-7"));
+    assert_eq!(line, "GET /sse/c HTTP/1.1");
+    assert!(head.ends_with("\r\nLast-Event-ID: a-7"), "{head}");
+    assert!(!first(Sse, "/sse/c", None).1.contains("Last-Event-ID"));
+    assert!(first(V1, "/ws/c", None).1.ends_with("\r\nSec-WebSocket-Protocol: stentor.v1"));
+}
+
 /// The constant that an answer is held against is the one for the constant that is sent.
 #[test]
 fn the_fixed_key_has_its_accept_value() {
-    let text = String::from_utf8(request(Transport::WebSocket, "a", "/", &[])).unwrap();
+    let text = String::from_utf8(request(Transport::WebSocket, "a", "/", &[], None)).unwrap();
     let key = text.lines().find_map(|line| line.strip_prefix("Sec-WebSocket-Key: ")).unwrap();
     assert_eq!(derive_accept_key(key.as_bytes()).as_bytes(), super::request::ACCEPT);
 }
@@ -157,7 +206,7 @@ fn the_fixed_key_has_its_accept_value() {
 /// A request for events says what it takes.
 #[test]
 fn an_sse_request_asks_for_an_event_stream() {
-    let text = String::from_utf8(request(Transport::Sse, "a", "/sse/c", &[])).unwrap();
+    let text = String::from_utf8(request(Transport::Sse, "a", "/sse/c", &[], None)).unwrap();
     let expected = "GET /sse/c HTTP/1.1\r\nHost: a\r\nAccept: text/event-stream\r\n\
                     Cache-Control: no-store\r\n\r\n";
     assert_eq!(text, expected);
@@ -239,12 +288,53 @@ fn sse_part() -> impl Strategy<Value = Part> {
         // After CR a LF would be its second half and no line.
         bytes.extend(["event: x", end, end]);
         let lines: Vec<&str> = lines.iter().map(|(line, _)| &**line).collect();
-        let heard = (!lines.is_empty()).then(|| publication(lines.join("\n")));
-        (bytes.into_bytes(), heard.into_iter().collect())
+        let heard = match lines.is_empty() {
+            true => Heard::Position(comment),
+            false => numbered(lines.join("\n"), &comment),
+        };
+        (bytes.into_bytes(), vec![heard])
     })
 }
 
-/// A stream of either transport with its head; an SSE body may be chunked, anyhow.
+/// A publication as an object, and how it is told.
+fn object() -> impl Strategy<Value = (String, Heard)> {
+    let payload = prop_oneof![".{0,40}".prop_map(String::into_bytes), vec(any::<u8>(), 0..40)];
+    ("[0-9a-f]{1,4}-[0-9]{1,4}", payload).prop_map(|(id, payload)| {
+        let data = match str::from_utf8(&payload) {
+            Ok(text) => format!(r#""data":{}"#, serde_json::to_string(text).unwrap()),
+            Err(_) => {
+                format!(r#""encoding":"base64","data":"{}""#, BASE64_STANDARD.encode(&payload))
+            }
+        };
+        (format!(r#"{{"channel":"c","id":"{id}",{data}}}"#), numbered(payload, &id))
+    })
+}
+
+/// A message of `stentor.v1`.
+fn said_part() -> impl Strategy<Value = Part> {
+    let subscribed = Just((
+        r#"{"type":"subscribed","channel":"c","position":"a-1"}"#.to_owned(),
+        Heard::Begun(Some("a-1".into()), None),
+    ));
+    let gap = ("[0-9]{1,9}", "[0-9]{1,9}").prop_map(|(from, to)| {
+        let said = format!(r#"{{"type":"gap","channel":"c","from":"a-{from}","to":"a-{to}"}}"#);
+        (said, Heard::Gap(format!("a-{from}"), format!("a-{to}")))
+    });
+    let said = prop_oneof![subscribed, gap, object()];
+    said.prop_map(|(said, heard)| (frame(0x81, said.as_bytes()), vec![heard]))
+}
+
+/// The answer to a poll.
+pub(super) fn answer(body: &str) -> Vec<u8> {
+    let length = body.len();
+    format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nETag: \"a-7\"\r\n\
+         Content-Length: {length}\r\n\r\n{body}"
+    )
+    .into_bytes()
+}
+
+/// A stream of any transport with its head; an SSE body may be chunked, anyhow.
 fn parts() -> impl Strategy<Value = (Transport, Vec<Part>)> {
     let websocket = vec(websocket_part(), 0..6).prop_map(|mut parts| {
         parts.insert(0, (SWITCHING.to_vec(), vec![Heard::Established]));
@@ -268,7 +358,21 @@ fn parts() -> impl Strategy<Value = (Transport, Vec<Part>)> {
         heard.push(Heard::Closed(None, String::new()));
         (Transport::Sse, vec![(bytes, heard)])
     });
-    prop_oneof![websocket, until_close, chunked]
+    let said = vec(said_part(), 0..6).prop_map(|mut parts| {
+        parts.insert(0, (SWITCHING_V1.to_vec(), vec![]));
+        (Transport::V1, parts)
+    });
+    let object = vec(object(), 0..6).prop_map(|publications| {
+        let (objects, numbered): (Vec<_>, Vec<_>) = publications.into_iter().unzip();
+        let mut heard = vec![Heard::Begun(Some("a-7".into()), Some(true))];
+        heard.extend(numbered);
+        heard.push(Heard::Answered(Some("a-7".into())));
+        let publications = objects.join(",");
+        let body =
+            format!(r#"{{"position":"a-7","recovered":true,"publications":[{publications}]}}"#);
+        (Transport::Poll, vec![(answer(&body), heard)])
+    });
+    prop_oneof![websocket, until_close, chunked, said, object]
 }
 
 /// Cuts bytes at the given places, or into single bytes if there are none.
@@ -328,6 +432,9 @@ proptest! {
 
 pub(super) const SWITCHING: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\
     Connection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+pub(super) const SWITCHING_V1: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\n\
+    Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Protocol: stentor.v1\r\n\
+    Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
 pub(super) const UNTIL_CLOSE: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n";
 pub(super) const CHUNKED: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\
     Transfer-Encoding: chunked\r\n\r\n";

@@ -26,6 +26,7 @@ pub fn plan(options: &Options, name: &str) -> Result<Plan, PlanError> {
         ramp: number("ramp", given.ramp, bounds::RAMP)?,
         publishing: publishing(&given)?,
         churn: churn(&given)?,
+        resume: given.resume,
         slow: slow(&given)?,
         settle: bounds::PAUSE.check("settle", given.settle)?,
         transports: given.transport.0,
@@ -34,6 +35,7 @@ pub fn plan(options: &Options, name: &str) -> Result<Plan, PlanError> {
     publications_have_a_channel(&plan)?;
     publications_can_be_numbered(&plan)?;
     a_day_is_enough(&plan)?;
+    resuming_is_possible(&plan)?;
     Ok(plan)
 }
 
@@ -142,6 +144,7 @@ fn churn(given: &Settled) -> Result<Churn, PlanError> {
 fn slow(given: &Settled) -> Result<Slow, PlanError> {
     Ok(Slow {
         share: bounds::SHARE.check("slow-share", given.slow_share.0)?,
+        stalled: bounds::SHARE.check("stalled-share", given.stalled_share.0)?,
         bytes_per_second: bounds::SLOW_RATE.check("slow-rate", given.slow_rate)?.0 as u32,
         may_be_closed: given.slow_may_be_closed,
     })
@@ -196,6 +199,19 @@ fn publications_can_be_numbered(plan: &Plan) -> Result<(), PlanError> {
             count(bounds::PUBLICATIONS_MAX)
         ),
         right: "lower the rate or the duration".to_owned(),
+    })
+}
+
+/// Who resumes says from which position on, and plain WebSocket tells nobody any.
+fn resuming_is_possible(plan: &Plan) -> Result<(), PlanError> {
+    if !plan.resume || plan.transports.iter().all(|(transport, _)| transport.has_positions()) {
+        return Ok(());
+    }
+    Err(PlanError::Outside {
+        option: "resume",
+        value: "true".to_owned(),
+        problem: "needs positions, and ws (plain WebSocket) tells subscribers none".to_owned(),
+        right: "write a transport of sse, poll and v1 alone, or --resume=false".to_owned(),
     })
 }
 

@@ -68,7 +68,9 @@ pub const PLANS: Shelf = Shelf {
         ("chat", include_str!("../../plans/chat.toml")),
         ("notify", include_str!("../../plans/notify.toml")),
         ("storm", include_str!("../../plans/storm.toml")),
+        ("resume", include_str!("../../plans/resume.toml")),
         ("slow-readers", include_str!("../../plans/slow-readers.toml")),
+        ("stalled", include_str!("../../plans/stalled.toml")),
         ("million", include_str!("../../plans/million.toml")),
     ],
 };

@@ -94,8 +94,9 @@ options! {
         spread "spread": Spread = "even";
         /// What the names of channels begin with: NAME-busy-0, NAME-quiet-0.
         channel_prefix "channel-prefix": Prefix = "loadtest";
-        /// What subscribers speak: ws (WebSocket), sse (Server-Sent Events), or both by weight,
-        /// like ws=80,sse=20.
+        /// What subscribers speak: ws (WebSocket), sse (Server-Sent Events), poll (long-polling),
+        /// v1 (WebSocket with the subprotocol stentor.v1), or several by weight, like
+        /// ws=80,sse=20.
         transport "transport": Mix = "ws";
         /// New connections per second.
         ramp "ramp": u64 = "10000";
@@ -126,10 +127,16 @@ options! {
         storm_share "storm-share": Share = "0";
         /// Time until the first storm and between storms: 30s, or a share of the duration.
         storm_every "storm-every": Interval = "40%";
+        /// Whoever comes back asks for what it has missed, and is owed all of it but for gaps that the
+        /// server announces.
+        #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+        resume "resume": bool = "false";
         /// Share of the active subscribers that read too slowly: 0.1 or 10%.
         slow_share "slow-share": Share = "0";
         /// Bytes per second that each of them reads: 512B, 4kB.
         slow_rate "slow-rate": Size = "1kB";
+        /// Share of the active subscribers that read nothing once they are connected: 0.1 or 10%.
+        stalled_share "stalled-share": Share = "0";
         /// The server may close slow readers.
         #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
         slow_may_be_closed "slow-may-be-closed": bool = "false";

@@ -52,7 +52,8 @@ fn nothing_given_is_a_small_run() {
             publishers: 4,
         },
         churn: Churn { per_second: 0.0, storm_share: 0.0, storm_every: Duration::from_secs(4) },
-        slow: Slow { share: 0.0, bytes_per_second: 1_000, may_be_closed: false },
+        resume: false,
+        slow: Slow { share: 0.0, stalled: 0.0, bytes_per_second: 1_000, may_be_closed: false },
         settle: Duration::from_secs(10),
     };
     assert_eq!(resolved(&[]).unwrap(), plan);
@@ -126,7 +127,9 @@ fn built_in_plans_have_their_sizes() {
         ("chat", 0, 10_000, 500, 6_000),
         ("notify", 0, 10_000, 10_000, 60_000),
         ("storm", 0, 10_000, 10, 1_500),
+        ("resume", 0, 1_000, 10, 3_000),
         ("slow-readers", 0, 2_000, 1, 1_500),
+        ("stalled", 0, 2_000, 1, 750),
         ("million", 900_000, 100_000, 2, 60),
     ];
     assert_eq!(sizes, expected);
@@ -194,6 +197,20 @@ fn a_plan_that_cannot_be_is_told_in_full() {
     }
 }
 
+/// Who resumes has positions, and a transport without any is refused with what would be right.
+#[test]
+fn only_who_has_positions_can_resume() {
+    assert!(resolved(&["--resume", "--transport", "sse=1,poll=1,v1=1"]).unwrap().resume);
+    for transport in ["ws", "sse=1,ws=1"] {
+        let told = resolved(&["--resume", "--transport", transport]).unwrap_err().to_string();
+        assert_eq!(
+            told,
+            "resume: 'true' needs positions, and ws (plain WebSocket) tells subscribers none; \
+             write a transport of sse, poll and v1 alone, or --resume=false"
+        );
+    }
+}
+
 /// What is wrong with a plan file is told with its place, and a misspelt name is recognised.
 #[test]
 fn a_wrong_plan_file_is_told_in_full() {
@@ -214,7 +231,7 @@ fn a_wrong_plan_file_is_told_in_full() {
     assert_eq!(
         missing("quux"),
         "plan: 'quux' is neither built in nor a file; \
-         write one of idle, ticker, chat, notify, storm, slow-readers, million"
+         write one of idle, ticker, chat, notify, storm, resume, slow-readers, stalled, million"
     );
     assert_eq!(
         missing("no/such.toml"),
@@ -234,16 +251,19 @@ const UNREADABLE: &[(&str, &str, &str)] = &[
     ),
     (
         "transport",
-        "poll",
-        "has poll, but long-polling is not supported yet; write ws, sse or ws=80,sse=20",
+        "mqtt",
+        "has 'mqtt', which is not a transport; write ws, sse, poll, v1 or a mix like ws=80,sse=20",
     ),
-    ("transport", "mqtt", "has 'mqtt', which is not a transport; write ws, sse or ws=80,sse=20"),
-    ("transport", "ws=1,ws=2", "has ws twice; write ws, sse or ws=80,sse=20"),
-    ("transport", "ws=0", "leaves nothing to speak; write ws, sse or ws=80,sse=20"),
+    ("transport", "ws=1,ws=2", "has ws twice; write ws, sse, poll, v1 or a mix like ws=80,sse=20"),
+    (
+        "transport",
+        "ws=0",
+        "leaves nothing to speak; write ws, sse, poll, v1 or a mix like ws=80,sse=20",
+    ),
     (
         "transport",
         "ws=0.5",
-        "has the weight '0.5', which is not a whole number; write ws, sse or ws=80,sse=20",
+        "has the weight '0.5', which is not a whole number; write ws, sse, poll, v1 or a mix like ws=80,sse=20",
     ),
     (
         "spread",

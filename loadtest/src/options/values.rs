@@ -199,7 +199,7 @@ impl Value for Spread {
 
 impl Value for Mix {
     const NOUN: &'static str = "MIX";
-    const RIGHT: &'static str = "write ws, sse or ws=80,sse=20";
+    const RIGHT: &'static str = "write ws, sse, poll, v1 or a mix like ws=80,sse=20";
 
     fn parse(text: &str) -> Result<Self, String> {
         let mut mix: Vec<(Transport, u32)> = Vec::new();
@@ -342,19 +342,12 @@ impl Value for Slo {
 
 /// How a transport is spelled in options, profiles and reports.
 pub fn spelled(transport: Transport) -> &'static str {
-    match transport {
-        Transport::WebSocket => "ws",
-        Transport::Sse => "sse",
-    }
+    transport.name()
 }
 
 fn transport(name: &str) -> Result<Transport, String> {
-    match name {
-        "ws" => Ok(Transport::WebSocket),
-        "sse" => Ok(Transport::Sse),
-        "poll" => Err("has poll, but long-polling is not supported yet".to_owned()),
-        _ => Err(format!("has '{name}', which is not a transport")),
-    }
+    let found = Transport::ALL.into_iter().find(|it| it.name() == name);
+    found.ok_or_else(|| format!("has '{name}', which is not a transport"))
 }
 
 fn weight_of(text: &str) -> Result<u32, String> {

@@ -245,3 +245,176 @@ proptest! {
         prop_assert_eq!(counts(0, &got, &book(41)), want);
     }
 }
+
+/// One subscriber of which the server keeps a history.
+struct Resuming {
+    oracle: Oracle,
+    seat: Seat,
+    book: Book,
+}
+
+impl Resuming {
+    /// One that was there from the first publication on.
+    fn new(handed_over: u32) -> Resuming {
+        let (oracle, seat) = (Oracle::new(RUN, PUBLICATIONS), Seat::new(CHANNEL, 0));
+        Resuming { oracle, seat, book: book(handed_over) }
+    }
+
+    fn gets(mut self, sequences: impl IntoIterator<Item = u32>) -> Resuming {
+        for sequence in sequences {
+            self.oracle.on_message(1, &mut self.seat, &publication(sequence));
+        }
+        self
+    }
+
+    fn gets_damaged(mut self) -> Resuming {
+        self.oracle.on_message(1, &mut self.seat, b"damaged");
+        self
+    }
+
+    fn resumes(mut self, recovered: Option<bool>) -> Resuming {
+        self.oracle.on_left(1, &self.seat, &self.book);
+        self.seat = self.seat.resumed(recovered);
+        self
+    }
+
+    /// Is told of a gap when so many had been handed over.
+    fn hears_of_a_gap(mut self, handed_over: u32) -> Resuming {
+        let end = std::mem::replace(&mut self.book.handed_over, handed_over);
+        self.oracle.on_gap(1, &mut self.seat, &self.book);
+        self.book.handed_over = end;
+        self
+    }
+
+    fn ends(mut self) -> Deliveries {
+        self.oracle.on_end(1, &self.seat, &self.book);
+        assert_eq!((self.oracle.open.len(), self.oracle.missing_ranges), (0, 0));
+        Deliveries { examples: Default::default(), ..self.oracle.deliveries }
+    }
+}
+
+/// Who resumes and gets everything once has no fault, however often it does and even if nothing had
+/// come before.
+#[test]
+fn a_whole_life_of_several_sessions_has_no_fault() {
+    let all = Deliveries { expected: 10, received: 10, ..Deliveries::default() };
+    for recovered in [None, Some(true)] {
+        let twice = Resuming::new(10).gets(0..4).resumes(recovered).gets(4..5).resumes(recovered);
+        assert_eq!(twice.gets(5..10).ends(), all);
+        let idle = Resuming::new(10).resumes(recovered).resumes(recovered);
+        assert_eq!(idle.gets(0..10).ends(), all);
+        let served = Resuming::new(10).gets(0..10).resumes(recovered);
+        assert_eq!(served.ends(), all);
+    }
+}
+
+/// What goes wrong where a subscriber resumes is counted as what it is, and as nothing else.
+#[test]
+fn each_fault_at_a_seam_has_its_name() {
+    let with = |recovered, got: &[u32]| {
+        let resumed = Resuming::new(10).gets(0..4).resumes(recovered);
+        resumed.gets(got.iter().copied()).ends()
+    };
+    let whole = Deliveries { expected: 10, received: 10, ..Deliveries::default() };
+    let missing = Deliveries { received: 8, ..whole.clone() };
+    let claimed = Deliveries { false_recovered: 2, ..missing.clone() };
+    assert_eq!(with(Some(true), &[6, 7, 8, 9]), claimed);
+    let silent = Deliveries { unannounced_gap: 2, ..missing.clone() };
+    assert_eq!(with(None, &[6, 7, 8, 9]), silent);
+    assert_eq!(with(Some(false), &[6, 7, 8, 9]), silent, "no gap was announced besides");
+    let inside = Deliveries { lost: 2, ..missing };
+    assert_eq!(with(Some(true), &[4, 5, 8, 9]), inside);
+    let never = Deliveries { received: 4, lost: 6, ..whole.clone() };
+    assert_eq!(with(Some(true), &[]), never);
+    let repeated = Deliveries { repeated: 2, ..whole.clone() };
+    assert_eq!(with(Some(true), &[2, 3, 4, 5, 6, 7, 8, 9]), repeated);
+    let duplicated = Deliveries { duplicated: 1, ..whole.clone() };
+    assert_eq!(with(Some(true), &[4, 4, 5, 6, 7, 8, 9]), duplicated);
+    let reordered = Deliveries { reordered: 1, ..whole.clone() };
+    assert_eq!(with(Some(true), &[5, 4, 6, 7, 8, 9]), reordered);
+    let damaged = Resuming::new(10).gets(0..4).resumes(Some(true)).gets_damaged().gets(5..10);
+    assert_eq!(damaged.ends(), Deliveries { received: 9, corrupt: 1, ..whole.clone() });
+    let both = Resuming::new(10).gets(0..4).resumes(Some(true)).gets_damaged();
+    let both = both.gets([5, 6, 8, 9]).ends();
+    let want = Deliveries { received: 8, corrupt: 1, lost: 1, ..whole.clone() };
+    assert_eq!(both, want, "what came damaged stands for one of the two that are missing");
+    let fresh = Resuming::new(10).resumes(Some(true)).gets(2..10).ends();
+    assert_eq!(fresh, Deliveries { received: 8, false_recovered: 2, ..whole });
+}
+
+/// What an announced gap has is owed by nobody; what comes after it is, and the gap must be what was
+/// missing.
+#[test]
+fn an_announced_gap_is_what_is_missing() {
+    let told = |handed_over| {
+        let resumed = Resuming::new(10).gets(0..4).resumes(Some(false));
+        resumed.hears_of_a_gap(handed_over)
+    };
+    let one = Deliveries { gaps: 1, ..Deliveries::default() };
+    let right = Deliveries { expected: 8, received: 8, skipped: 2, ..one.clone() };
+    assert_eq!(told(8).gets(6..10).ends(), right);
+    assert_eq!(told(6).gets(6..10).ends(), right);
+    assert!(right.is_flawless());
+    let in_session = Resuming::new(10).gets(0..4).hears_of_a_gap(8).gets(6..10);
+    assert_eq!(in_session.ends(), right, "a slow reader");
+    let late = told(6).gets(7..10).ends();
+    let want =
+        Deliveries { expected: 8, received: 7, skipped: 2, unannounced_gap: 1, ..one.clone() };
+    assert_eq!(late, want, "6 was handed over after the gap was announced");
+    let nothing = Deliveries { expected: 10, received: 10, false_gap: 1, ..one.clone() };
+    assert_eq!(told(8).gets(4..10).ends(), nothing);
+    let repeated = Deliveries { repeated: 1, ..right.clone() };
+    assert_eq!(told(8).gets([3, 6, 7, 8, 9]).ends(), repeated);
+    assert_eq!(told(8).gets([6, 3, 7, 8, 9]).ends(), repeated);
+    let silent = Deliveries { expected: 6, received: 4, lost: 2, skipped: 4, ..one.clone() };
+    assert_eq!(told(8).ends(), silent);
+    let twice = told(6).hears_of_a_gap(8).gets(8..10).ends();
+    assert_eq!(twice, Deliveries { expected: 6, received: 6, skipped: 4, gaps: 2, ..one.clone() });
+    let again = told(8).resumes(Some(false)).hears_of_a_gap(9).gets(9..10).ends();
+    assert_eq!(again, Deliveries { expected: 5, received: 5, skipped: 5, gaps: 2, ..one });
+}
+
+/// Who is told of a gap before anything has come is owed what is handed over from then on.
+#[test]
+fn a_gap_before_the_first_publication_excuses_what_it_may_have() {
+    let got = Resuming::new(10).hears_of_a_gap(6).gets(4..10).ends();
+    let want =
+        Deliveries { expected: 6, received: 6, gaps: 1, skipped: 4, ..Deliveries::default() };
+    assert_eq!(got, want);
+    let lost = Resuming::new(10).hears_of_a_gap(6).gets(7..10).ends();
+    assert_eq!(lost, Deliveries { expected: 4, received: 3, lost: 1, skipped: 6, ..want });
+}
+
+proptest! {
+    /// A server that keeps its last few publications and says what it has not is flawless, whenever
+    /// its subscriber leaves and comes back.
+    #[test]
+    fn an_honest_server_is_flawless(
+        kept in 0u32..6, sessions in proptest::collection::vec((0u32..6, 0u32..12), 1..5),
+    ) {
+        let mut life = Resuming::new(0);
+        let (mut at, mut want) = (0, Deliveries::default());
+        for (heard, missed) in sessions {
+            life = life.gets(at..at + heard);
+            at += heard + missed;
+            want.received += u64::from(heard);
+            let skipped = missed.saturating_sub(kept);
+            life.book.handed_over = at;
+            life = life.resumes(Some(skipped == 0));
+            if skipped > 0 {
+                life = life.hears_of_a_gap(at);
+                want.gaps += 1;
+            }
+            life = life.gets(at - (missed - skipped)..at);
+            want.received += u64::from(missed - skipped);
+        }
+        // One more shows where the last gap ended.
+        life.book.handed_over = at + 1;
+        let found = life.gets(at..at + 1).ends();
+        want.received += 1;
+        prop_assert_eq!(found.received, want.received);
+        prop_assert_eq!(found.expected, want.received);
+        prop_assert_eq!(found.gaps, want.gaps);
+        prop_assert!(found.is_flawless());
+    }
+}

@@ -14,6 +14,7 @@ pub struct Layout {
     busy: Deal,
     transports: Vec<(Transport, u64)>,
     slow_share: f64,
+    stalled_share: f64,
 }
 
 /// What one subscriber does.
@@ -23,8 +24,20 @@ pub struct Role {
     pub channel: u32,
     /// What it speaks.
     pub transport: Transport,
-    /// Whether it reads too slowly.
-    pub is_slow: bool,
+    /// How fast it reads.
+    pub pace: Pace,
+}
+
+/// How fast a subscriber reads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pace {
+    /// As fast as it can.
+    #[default]
+    Good,
+    /// Too slowly, at the plan's rate.
+    Slow,
+    /// Not at all, once its handshake is granted.
+    Stalled,
 }
 
 impl Layout {
@@ -37,6 +50,7 @@ impl Layout {
             busy: Deal::new(&plan.active, 0),
             transports: plan.transports.iter().map(|&(it, weight)| (it, weight.into())).collect(),
             slow_share: plan.slow.share,
+            stalled_share: plan.slow.stalled,
         }
     }
 
@@ -49,8 +63,18 @@ impl Layout {
             true => self.busy.nth(active_before),
             false => self.quiet.nth(number - active_before),
         };
-        let is_slow = is_active && is_hit(active_before, self.slow_share);
-        Role { channel, transport: self.transport(number), is_slow }
+        let pace = if is_active { self.pace(active_before) } else { Pace::Good };
+        Role { channel, transport: self.transport(number), pace }
+    }
+
+    /// How fast the n-th active one reads. Those who stall are a share of all that are not slow.
+    fn pace(&self, nth: u64) -> Pace {
+        if is_hit(nth, self.slow_share) {
+            return Pace::Slow;
+        }
+        let not_slow_before = nth - (nth as f64 * self.slow_share).floor() as u64;
+        let share = self.stalled_share / (1.0 - self.slow_share);
+        if is_hit(not_slow_before, share.min(1.0)) { Pace::Stalled } else { Pace::Good }
     }
 
     /// The channel of the publication of this number; none if there is no busy channel.
@@ -193,10 +217,11 @@ mod tests {
     fn shares_are_kept() {
         let mut plan = sample();
         (plan.active.connections, plan.active.channels) = (20_000, 2);
-        plan.slow.share = 0.1;
+        (plan.slow.share, plan.slow.stalled) = (0.5, 0.125);
         plan.transports = vec![(Transport::WebSocket, 3), (Transport::Sse, 1)];
         let roles = roles(&plan);
-        assert_eq!(roles.iter().filter(|role| role.is_slow).count(), 2000);
+        let count = |pace| roles.iter().filter(|role| role.pace == pace).count();
+        assert_eq!((count(Pace::Slow), count(Pace::Stalled)), (10_000, 2_500));
         for channel in 0..2 {
             let here = roles.iter().filter(|role| role.channel == channel);
             let sse = here.filter(|role| role.transport == Transport::Sse).count();

@@ -11,7 +11,7 @@ use crate::decoder::Transport;
 
 mod layout;
 
-pub use layout::{Layout, Role};
+pub use layout::{Layout, Pace, Role};
 
 /// What a run does.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -30,6 +30,8 @@ pub struct Plan {
     pub publishing: Publishing,
     /// Who leaves and comes back.
     pub churn: Churn,
+    /// Whether whoever comes back asks for what it has missed.
+    pub resume: bool,
     /// Who reads too slowly.
     pub slow: Slow,
     /// How long after the last publication was due it may still arrive.
@@ -97,7 +99,9 @@ pub struct Churn {
 pub struct Slow {
     /// Share of the active subscribers, 0 to 1.
     pub share: f64,
-    /// Bytes per second that each of them reads.
+    /// Share of the active subscribers, 0 to 1, that read nothing at all.
+    pub stalled: f64,
+    /// Bytes per second that each of the slow reads.
     pub bytes_per_second: u32,
     /// Whether the server may close them for it.
     pub may_be_closed: bool,
@@ -112,6 +116,12 @@ impl Plan {
     /// All channels that have subscribers: busy ones are numbered first.
     pub fn channels(&self) -> u32 {
         self.active.channels() + self.idle.channels()
+    }
+
+    /// Whether subscribers may be told that something will not come.
+    pub fn has_gaps(&self) -> bool {
+        let polls = self.transports.iter().any(|(transport, _)| *transport == Transport::Poll);
+        self.resume || polls || self.slow.share > 0.0
     }
 
     /// The name of a channel by its number.
@@ -173,7 +183,8 @@ pub(crate) fn sample() -> Plan {
             publishers: 1,
         },
         churn: Churn { per_second: 0.0, storm_share: 0.0, storm_every: Duration::from_secs(1) },
-        slow: Slow { share: 0.0, bytes_per_second: 1000, may_be_closed: true },
+        resume: false,
+        slow: Slow { share: 0.0, stalled: 0.0, bytes_per_second: 1000, may_be_closed: true },
         settle: Duration::from_secs(1),
     }
 }

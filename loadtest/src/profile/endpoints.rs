@@ -33,7 +33,15 @@ pub fn find(
 fn targets<'a>(wanted: &'a Wanted, plan: &Plan) -> Result<Vec<Url<'a>>, ProfileError> {
     let mut targets: Vec<Url<'a>> = Vec::new();
     for text in &wanted.targets {
-        let target = Url::parse("target", text, TARGET)?;
+        let mut target = Url::parse("target", text, TARGET)?;
+        let is_spoken = |wanted| plan.transports.iter().any(|&(used, _)| used == wanted);
+        let sibling = match target.transport {
+            Transport::WebSocket => Transport::V1,
+            _ => Transport::Poll,
+        };
+        if !is_spoken(target.transport) && is_spoken(sibling) {
+            target.transport = sibling;
+        }
         let transport = spelled(target.transport);
         if targets.iter().any(|known| known.transport == target.transport) {
             return Err(target.wrong(
@@ -41,7 +49,7 @@ fn targets<'a>(wanted: &'a Wanted, plan: &Plan) -> Result<Vec<Url<'a>>, ProfileE
                 "write one target for each transport",
             ));
         }
-        if !plan.transports.iter().any(|&(used, _)| used == target.transport) {
+        if !is_spoken(target.transport) {
             return Err(target.wrong(
                 format!("is for {transport}, which no subscriber speaks"),
                 format!("add --transport {transport}, or a mix like --transport ws=80,sse=20"),
@@ -73,6 +81,8 @@ impl Search<'_> {
         let from_profile = match transport {
             Transport::WebSocket => &self.profile.ws,
             Transport::Sse => &self.profile.sse,
+            Transport::Poll => &self.profile.poll,
+            Transport::V1 => &self.profile.v1,
         };
         let Some(path) = path(target, from_profile) else {
             let (name, transport) = (self.name, spelled(transport));

@@ -32,6 +32,10 @@ pub struct Profile {
     ws: Option<PathTemplate>,
     /// Where event streams are.
     sse: Option<PathTemplate>,
+    /// Where is polled.
+    poll: Option<PathTemplate>,
+    /// Where WebSockets of the subprotocol `stentor.v1` are opened.
+    v1: Option<PathTemplate>,
     /// Where publications are posted: on the subscribers' host.
     publish: Option<PathTemplate>,
     /// The port for it, if it is another one.
@@ -146,6 +150,8 @@ const KEYS: &[&str] = &[
     "port",
     "ws",
     "sse",
+    "poll",
+    "v1",
     "publish",
     "publish-port",
     "publish-method",

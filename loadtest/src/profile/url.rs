@@ -12,7 +12,7 @@ pub struct Url<'a> {
     option: &'static str,
     /// As it was written.
     text: &'a str,
-    /// What is spoken there: a WebSocket, or HTTP.
+    /// What is spoken there, as far as the scheme says: a WebSocket, or events over HTTP.
     pub transport: Transport,
     /// The host and its port.
     pub site: Site<'a>,

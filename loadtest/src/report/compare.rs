@@ -60,6 +60,10 @@ const ROWS: &[Row] = &[
     ("deliveries", |it| of(it, "/deliveries/received", "/deliveries/expected")),
     ("lost", |it| fault(it, "lost")),
     ("duplicated", |it| fault(it, "duplicated")),
+    ("repeated", |it| fault(it, "repeated")),
+    ("in unannounced gaps", |it| fault(it, "unannounced_gap")),
+    ("falsely recovered", |it| fault(it, "false_recovered")),
+    ("falsely in gaps", |it| fault(it, "false_gap")),
     ("reordered", |it| fault(it, "reordered")),
     ("corrupt", |it| fault(it, "corrupt")),
     ("unexpected closes", |it| fault(it, "unexpected_closes")),
@@ -69,6 +73,8 @@ const ROWS: &[Row] = &[
     ("latency max", |it| number(it, "/latency_ms/max", units::millis)),
     ("last subscriber, p50", |it| number(it, "/spread_ms/p50", units::millis)),
     ("last subscriber, max", |it| number(it, "/spread_ms/max", units::millis)),
+    ("away, p99", |it| number(it, "/resume_ms/p99", units::millis)),
+    ("storm, until all were back", |it| number(it, "/storms/back_seconds", units::seconds)),
     ("server CPU per delivery", |it| {
         number(it, "/server/cpu_us_per_delivery", |micros| format!("{} µs", units::number(micros)))
     }),

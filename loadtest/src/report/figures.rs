@@ -8,7 +8,10 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-use crate::record::{ClientUse, Record, SATURATED, ServerUse};
+use crate::{
+    record::{ClientUse, Record, SATURATED, ServerUse},
+    tally::Storm,
+};
 
 /// The figures of a run.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -35,6 +38,10 @@ pub struct Figures {
     pub handshake_ms: Option<Percentiles>,
     /// From that answer to the first publication.
     pub first_publication_ms: Option<Percentiles>,
+    /// From the end of a connection until its subscriber had resumed, with all that it had missed.
+    pub resume_ms: Option<Percentiles>,
+    /// How the storms went, if there were any.
+    pub storms: Option<Storms>,
     /// What the server used, if it was watched.
     pub server: Option<Server>,
     /// What the load tester used.
@@ -52,9 +59,30 @@ pub struct Connections {
     pub failed: u64,
     /// Those that came back, beyond `established`.
     pub reconnected: u64,
+    /// Those of them that asked for what they had missed.
+    pub resumed: u64,
+    /// Resumed in each second that was measured.
+    pub resumed_per_second: Option<f64>,
+    /// Share of the resumed that the server told that all would come.
+    pub recovered_share: Option<f64>,
     /// Until the last was connected or given up.
     pub ramp_seconds: f64,
     /// Established in each second of the ramp.
+    pub per_second: Option<f64>,
+}
+
+/// How those whom storms cut off came back.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Storms {
+    /// How many storms there were.
+    pub number: u64,
+    /// Subscribers that they cut off, all together.
+    pub cut: u64,
+    /// How many of these were live again before the run ended or another storm cut them.
+    pub came_back: u64,
+    /// In the slowest storm, until the last was live again.
+    pub back_seconds: f64,
+    /// In the same storm, how many came back each second.
     pub per_second: Option<f64>,
 }
 
@@ -82,6 +110,14 @@ pub struct Deliveries {
     pub lost: u64,
     /// What came again.
     pub duplicated: u64,
+    /// What came again to a subscriber that had resumed behind it.
+    pub repeated: u64,
+    /// What was missing where a subscriber resumed, and no gap was announced.
+    pub unannounced_gap: u64,
+    /// What was missing though all was said to be recovered.
+    pub false_recovered: u64,
+    /// Announced gaps that were not what was missing.
+    pub false_gap: u64,
     /// What came after a later one.
     pub reordered: u64,
     /// What was damaged.
@@ -92,6 +128,12 @@ pub struct Deliveries {
     pub unexpected_closes: u64,
     /// Slow readers that were closed, where the plan allows it.
     pub slow_closes: u64,
+    /// Gaps that the server announced.
+    pub gaps: u64,
+    /// What did not come because it was in one of them.
+    pub skipped: u64,
+    /// What came from the server's history.
+    pub recovered: u64,
     /// From the first due time until nothing was expected any more.
     pub measured_seconds: f64,
     /// Received in each of these seconds.
@@ -192,6 +234,8 @@ impl Figures {
             connect_ms: Percentiles::of(&times.connect),
             handshake_ms: Percentiles::of(&times.handshake),
             first_publication_ms: Percentiles::of(&times.first),
+            resume_ms: Percentiles::of(&times.resume),
+            storms: Storms::of(&record.tally.connections.storms),
             server: record.server.as_ref().map(|server| Server::of(server, established, received)),
             client,
         }
@@ -220,6 +264,20 @@ impl Spread {
     }
 }
 
+impl Storms {
+    fn of(storms: &[Storm]) -> Option<Storms> {
+        let slowest = storms.iter().max_by_key(|storm| storm.last_micros)?;
+        let back = Duration::from_micros(slowest.last_micros);
+        Some(Storms {
+            number: storms.len() as u64,
+            cut: storms.iter().map(|storm| storm.cut).sum(),
+            came_back: storms.iter().map(|storm| storm.came_back).sum(),
+            back_seconds: seconds(back),
+            per_second: rate(slowest.came_back, back),
+        })
+    }
+}
+
 impl Server {
     fn of(server: &ServerUse, established: u64, received: u64) -> Server {
         Server {
@@ -245,6 +303,10 @@ fn connections(record: &Record) -> Connections {
         established: connections.established,
         failed: connections.failed,
         reconnected: connections.reconnected,
+        resumed: connections.resumed,
+        resumed_per_second: rate(connections.resumed, record.measured),
+        recovered_share: ratio(connections.recovered as f64, connections.resumed as f64)
+            .map(|share| rounded(share, 4)),
         ramp_seconds,
         per_second: rate(connections.established, record.tally.connections.ramp),
     }
@@ -267,11 +329,18 @@ fn deliveries(record: &Record) -> Deliveries {
         received: deliveries.received,
         lost: deliveries.lost,
         duplicated: deliveries.duplicated,
+        repeated: deliveries.repeated,
+        unannounced_gap: deliveries.unannounced_gap,
+        false_recovered: deliveries.false_recovered,
+        false_gap: deliveries.false_gap,
         reordered: deliveries.reordered,
         corrupt: deliveries.corrupt,
         misdirected: deliveries.misdirected,
         unexpected_closes: deliveries.unexpected_closes,
         slow_closes: deliveries.slow_closes,
+        gaps: deliveries.gaps,
+        skipped: deliveries.skipped,
+        recovered: deliveries.recovered,
         measured_seconds: seconds(record.measured),
         per_second: rate(deliveries.received, record.measured),
     }
@@ -339,6 +408,37 @@ mod tests {
         let figures = Figures::of(&sample::million());
         assert_eq!(figures.spread_ms, Some(Spread { p50: 209.0, max: 239.0 }));
         assert_eq!(figures.broadcast_spread_ms, Some(Spread { p50: 5_800.0, max: 5_900.0 }));
+    }
+
+    /// How long a storm lasted is said of the slowest, and so is how many a second came back.
+    #[test]
+    fn the_slowest_storm_counts() {
+        let mut record = sample::million();
+        assert_eq!(Figures::of(&record).storms, None);
+        record.tally.connections.storms = vec![
+            Storm { cut: 100, came_back: 100, last_micros: 400_000 },
+            Storm { cut: 100, came_back: 90, last_micros: 500_000 },
+        ];
+        let want = Storms {
+            number: 2,
+            cut: 200,
+            came_back: 190,
+            back_seconds: 0.5,
+            per_second: Some(180.0),
+        };
+        assert_eq!(Figures::of(&record).storms, Some(want));
+    }
+
+    /// Who was told that all would come is a share of those who asked.
+    #[test]
+    fn what_was_recovered_is_a_share_of_what_was_resumed() {
+        let mut record = sample::million();
+        assert_eq!(Figures::of(&record).connections.recovered_share, None);
+        let connections = &mut record.tally.connections;
+        (connections.resumed, connections.recovered) = (720, 540);
+        let Connections { resumed_per_second, recovered_share, .. } =
+            Figures::of(&record).connections;
+        assert_eq!((resumed_per_second, recovered_share), (Some(10.0), Some(0.75)));
     }
 
     #[test]

@@ -263,13 +263,15 @@ mod tests {
         let promised = json!({
             "connections": {
                 "requested": 1_000_000, "established": 1_000_000, "failed": 0, "reconnected": 0,
+                "resumed": 0, "resumed_per_second": 0.0, "recovered_share": null,
                 "ramp_seconds": 33.333, "per_second": 30_000.0
             },
             "publications": { "due": 63, "published": 63, "failed": 0, "late_ms_max": 3.2 },
             "deliveries": {
                 "expected": 9_000_000, "received": 9_000_000, "lost": 0, "duplicated": 0,
+                "repeated": 0, "unannounced_gap": 0, "false_recovered": 0, "false_gap": 0,
                 "reordered": 0, "corrupt": 0, "misdirected": 0, "unexpected_closes": 0,
-                "slow_closes": 0, "measured_seconds": 72.0, "per_second": 125_000.0
+                "slow_closes": 0, "gaps": 0, "skipped": 0, "recovered": 0, "measured_seconds": 72.0, "per_second": 125_000.0
             },
             "latency_of": "server",
             "latency_ms": {
@@ -306,7 +308,9 @@ mod tests {
     #[test]
     fn what_was_not_measured_is_null() {
         let silent = report(&sample::silent(), None, vec![]);
-        for field in ["latency_ms", "spread_ms", "broadcast_spread_ms", "first_publication_ms"] {
+        let nulls =
+            ["latency_ms", "spread_ms", "broadcast_spread_ms", "first_publication_ms", "storms"];
+        for field in nulls {
             assert_eq!(silent.get(field), Some(&Value::Null), "{field}");
         }
         assert_eq!(silent["slo"], json!({ "objectives": null, "met": null, "failed": [] }));

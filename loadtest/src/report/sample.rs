@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use crate::{
     plan::{self, Plan},
     record::{AgentNote, ClientUse, Publications, Record, ServerUse, UseSecond},
-    tally::{Connections, Deliveries, Names, Second, Spread, Tally, heat_row},
+    tally::{Connections, Deliveries, Names, Second, Spread, Storm, Tally, heat_row},
     watch::Machine,
 };
 
@@ -83,6 +83,9 @@ pub fn broken() -> Record {
         failed: 3,
         ramp: Duration::from_millis(500),
         reconnected: 12,
+        resumed: 10,
+        recovered: 9,
+        storms: vec![Storm { cut: 8, came_back: 7, last_micros: 70_000 }],
         failures: names(&[("connection refused", 9), ("403 Forbidden", 3)]),
     };
     tally.seconds = vec![connected(97); 12];
@@ -95,11 +98,18 @@ pub fn broken() -> Record {
         received: 4_749,
         lost: 4,
         duplicated: 2,
+        repeated: 1,
+        unannounced_gap: 2,
+        false_recovered: 3,
+        false_gap: 1,
         reordered: 1,
         corrupt: 3,
         misdirected: 0,
         unexpected_closes: 1,
         slow_closes: 2,
+        gaps: 3,
+        skipped: 17,
+        recovered: 41,
         examples: names(&[
             ("corrupt: busy-3: checksum of 17 is wrong", 3),
             ("lost: busy-1: 40", 4),

@@ -139,6 +139,9 @@ begun 2026-09-21T14:13:20Z on 2 processors (AMD EPYC), 25.2 GB of memory, Linux 
 connections          97 of 100 in 0.5 s (194/s); 12 came back
 publications         49 of 50, each sent within 740 µs of its due time
 deliveries           4,749 of 4,753 in 10 s (475/s); 2 slow readers closed, as the plan allows
+storms               1, 8 cut off; 7 came back, the last after 0.07 s (100/s)
+resumed              10 times (1/s), 90 % recovered; 41 publications from the history
+announced gaps       3, with 17 publications
 
                                  p50       p90       p99     p99.9       max
 delivery latency             1.14 ms   1.34 ms   1.38 ms   1.38 ms   1.38 ms
@@ -153,6 +156,10 @@ agent                10.0.0.2:7000: not saturated; its clock 1.2 ms behind, give
 lost                 4
 corrupt              3
 duplicated           2
+repeated             1
+in unannounced gaps  2
+falsely recovered    3
+falsely in gaps      1
 reordered            1
 closed unexpectedly  1
 failed to connect    3
@@ -166,6 +173,6 @@ delivering           3 × corrupt: busy-3: checksum of 17 is wrong
 The client was saturated: the latencies are an upper bound, and not the server's.
 
 objective missed: loss was 4; at most 0 was allowed
-failed: 4 lost, 3 corrupt, 2 duplicated, 1 reordered, 1 closed unexpectedly, 3 failed to connect, 1 failed to publish (4,749 of 4,753 deliveries)
+failed: 4 lost, 3 corrupt, 2 duplicated, 1 repeated, 2 in unannounced gaps, 3 falsely recovered, 1 falsely in gaps, 1 reordered, 1 closed unexpectedly, 3 failed to connect, 1 failed to publish (4,749 of 4,753 deliveries)
 ";
 }

@@ -64,6 +64,10 @@ pub fn faults(record: &Record) -> Vec<Fault> {
         ("corrupt", deliveries.corrupt),
         ("misdirected", deliveries.misdirected),
         ("duplicated", deliveries.duplicated),
+        ("repeated", deliveries.repeated),
+        ("in unannounced gaps", deliveries.unannounced_gap),
+        ("falsely recovered", deliveries.false_recovered),
+        ("falsely in gaps", deliveries.false_gap),
         ("reordered", deliveries.reordered),
         ("closed unexpectedly", deliveries.unexpected_closes),
         ("failed to connect", record.tally.connections.failed),
@@ -107,11 +111,15 @@ mod tests {
     #[test]
     fn every_kind_of_fault_is_named() {
         type Spoil = fn(&mut Record) -> &mut u64;
-        let spoils: [(Spoil, &str); 8] = [
+        let spoils: [(Spoil, &str); 12] = [
             (|it| &mut it.tally.deliveries.lost, "lost"),
             (|it| &mut it.tally.deliveries.corrupt, "corrupt"),
             (|it| &mut it.tally.deliveries.misdirected, "misdirected"),
             (|it| &mut it.tally.deliveries.duplicated, "duplicated"),
+            (|it| &mut it.tally.deliveries.repeated, "repeated"),
+            (|it| &mut it.tally.deliveries.unannounced_gap, "in unannounced gaps"),
+            (|it| &mut it.tally.deliveries.false_recovered, "falsely recovered"),
+            (|it| &mut it.tally.deliveries.false_gap, "falsely in gaps"),
             (|it| &mut it.tally.deliveries.reordered, "reordered"),
             (|it| &mut it.tally.deliveries.unexpected_closes, "closed unexpectedly"),
             (|it| &mut it.tally.connections.failed, "failed to connect"),

@@ -7,7 +7,7 @@ use crate::{
 
 use super::{
     Figures, Percentiles, Spread, Verdict, Whose,
-    figures::{Client, Server},
+    figures::{Client, Server, Storms},
     verdict::{Outcome, faults},
 };
 
@@ -63,11 +63,48 @@ pub fn traffic(figures: &Figures) -> Vec<Line> {
         seconds(deliveries.measured_seconds),
         per_second(deliveries.per_second),
     );
-    vec![
+    let mut lines = vec![
         Line { name: "connections", says: connections },
         Line { name: "publications", says: publications },
         Line { name: "deliveries", says: deliveries },
-    ]
+    ];
+    lines.extend(resumption(figures));
+    lines
+}
+
+/// How storms went, who resumed, and what the server could not give them.
+fn resumption(figures: &Figures) -> Vec<Line> {
+    let Figures { connections, deliveries, storms, .. } = figures;
+    let mut lines = Vec::new();
+    if let Some(Storms { number, cut, came_back, back_seconds, per_second: rate }) = *storms {
+        let says = format!(
+            "{}, {} cut off; {} came back, the last after {}{}",
+            count(number),
+            count(cut),
+            count(came_back),
+            seconds(back_seconds),
+            per_second(rate),
+        );
+        lines.push(Line { name: "storms", says });
+    }
+    if connections.resumed > 0 {
+        let says = format!(
+            "{} times{}, {} recovered; {} from the history",
+            count(connections.resumed),
+            per_second(connections.resumed_per_second),
+            percent(connections.recovered_share.unwrap_or(0.0)),
+            plural(deliveries.recovered, "publication"),
+        );
+        lines.push(Line { name: "resumed", says });
+    }
+    if deliveries.gaps > 0 {
+        let skipped = plural(deliveries.skipped, "publication");
+        lines.push(Line {
+            name: "announced gaps",
+            says: format!("{}, with {skipped}", count(deliveries.gaps)),
+        });
+    }
+    lines
 }
 
 /// How long things took, of those that happened.
@@ -80,6 +117,7 @@ pub fn times(figures: &Figures) -> Vec<TimeLine> {
         ("connecting", figures.connect_ms.map(of_percentiles)),
         ("handshake", figures.handshake_ms.map(of_percentiles)),
         ("first publication", figures.first_publication_ms.map(of_percentiles)),
+        ("away, until all had come", figures.resume_ms.map(of_percentiles)),
     ];
     let happened = all.into_iter().filter_map(|(name, columns)| Some((name, columns?)));
     happened.map(|(name, columns)| TimeLine { name, columns }).collect()

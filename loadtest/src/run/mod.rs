@@ -15,7 +15,6 @@ use std::{
 
 use crate::{
     agent::{AgentError, Returns},
-    decoder::Transport,
     live::{Display, Phase},
     order::Order,
     preflight::Finding,
@@ -260,13 +259,8 @@ fn start_server(order: &Order) -> Result<Option<Spawned>, RunError> {
 
 fn target(order: &Order) -> String {
     let targets = order.endpoints.subscribe.iter();
-    let targets = targets.map(|(transport, it)| {
-        let scheme = match transport {
-            Transport::WebSocket => "ws",
-            Transport::Sse => "http",
-        };
-        format!("{scheme}://{}{}", it.host, it.path)
-    });
+    let targets =
+        targets.map(|(transport, it)| format!("{}://{}{}", transport.scheme(), it.host, it.path));
     targets.collect::<Vec<_>>().join(", ")
 }
 

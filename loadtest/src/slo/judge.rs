@@ -53,11 +53,14 @@ fn measured(measure: Measure, record: &Record) -> Result<u64, &'static str> {
         Measure::ConnectP99 => quantile(&times.connect, 0.99),
         Measure::HandshakeP99 => quantile(&times.handshake, 0.99),
         Measure::FirstP99 => quantile(&times.first, 0.99),
+        Measure::ResumeP99 => quantile(&times.resume, 0.99),
         Measure::SpreadP50 => ranked(&usual, |count| count.div_ceil(2)).ok_or(NO_PUBLICATION),
         Measure::SpreadMax => ranked(&usual, |count| count).ok_or(NO_PUBLICATION),
         Measure::BroadcastMax => ranked(&broadcasts, |count| count).ok_or(NO_BROADCAST),
-        Measure::Loss => Ok(deliveries.lost),
-        Measure::Duplicates => Ok(deliveries.duplicated),
+        Measure::Loss => {
+            Ok(deliveries.lost + deliveries.unannounced_gap + deliveries.false_recovered)
+        }
+        Measure::Duplicates => Ok(deliveries.duplicated + deliveries.repeated),
         Measure::Reordered => Ok(deliveries.reordered),
         Measure::Corrupt => Ok(deliveries.corrupt + deliveries.misdirected),
         Measure::Closes => Ok(deliveries.unexpected_closes),

@@ -97,6 +97,9 @@ measures! {
     HandshakeP99 "handshake-p99": Time "100ms";
     /// Time from that answer to the first publication, for 99 in 100.
     FirstP99 "first-p99": Time "2s";
+    /// Time from the end of a connection until its subscriber had resumed with all that it had
+    /// missed, for 99 in 100.
+    ResumeP99 "resume-p99": Time "2s";
     /// Median time until the last subscriber of a publication had it.
     SpreadP50 "spread-p50": Time "100ms";
     /// The same, for every publication.

@@ -18,6 +18,7 @@ fn record() -> Record {
         (&mut tally.times.connect, 7_000),
         (&mut tally.times.handshake, 8_000),
         (&mut tally.times.first, 9_000),
+        (&mut tally.times.resume, 10_000),
     ] {
         histogram.record(micros).unwrap();
     }
@@ -27,9 +28,12 @@ fn record() -> Record {
     tally.connections.failed = 3;
     tally.connections.ramp = Duration::from_millis(1_500);
     let deliveries = &mut tally.deliveries;
-    (deliveries.lost, deliveries.duplicated, deliveries.reordered) = (4, 5, 6);
+    deliveries.reordered = 6;
     (deliveries.corrupt, deliveries.misdirected, deliveries.unexpected_closes) = (7, 1, 9);
     deliveries.received = 3;
+    // Of what was missing or came again, some was so where a subscriber resumed.
+    (deliveries.lost, deliveries.unannounced_gap, deliveries.false_recovered) = (1, 1, 2);
+    (deliveries.duplicated, deliveries.repeated) = (2, 3);
     Record {
         plan: Options::default().resolve("test").unwrap(),
         profile: "stentor".to_owned(),
@@ -61,6 +65,7 @@ const AT_THE_LIMIT: &[(&str, &str, &str)] = &[
     ("connect-p99", "7ms", "6.999ms"),
     ("handshake-p99", "8ms", "7.999ms"),
     ("first-p99", "9ms", "8.999ms"),
+    ("resume-p99", "10ms", "9.999ms"),
     ("spread-p50", "20us", "19.999us"),
     ("spread-max", "30us", "29.999us"),
     ("broadcast-max", "70us", "69.999us"),

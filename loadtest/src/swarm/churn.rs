@@ -16,6 +16,17 @@ pub(super) struct Churning {
     duration: Duration,
 }
 
+/// How many leave at once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Leavers {
+    /// Those that churn takes.
+    pub(super) by_churn: u64,
+    /// Those that a storm cuts off.
+    pub(super) by_storm: u64,
+    /// Which storm of the run it is, if it is any.
+    pub(super) storm: u32,
+}
+
 impl Churning {
     pub(super) fn new(shared: &Shared, share: Share) -> Churning {
         let plan = shared.plan.churn;
@@ -30,19 +41,24 @@ impl Churning {
     }
 
     /// How many of `live` subscribers leave, this long after publishing began.
-    pub(super) fn leavers(&mut self, since: Duration, live: u64) -> u64 {
+    pub(super) fn leavers(&mut self, since: Duration, live: u64) -> Leavers {
         if since >= self.duration {
-            return 0;
+            return Leavers::default();
         }
         let due = (since.as_secs_f64() * self.per_second) as u64;
-        let mut leavers = due - self.left;
+        let by_churn = due - self.left;
         self.left = due;
         let Churn { storm_share, storm_every, .. } = self.plan;
+        let mut cut = Leavers::default();
         if storm_share > 0.0 && since >= storm_every * (self.storms + 1) {
+            cut = Leavers {
+                storm: self.storms,
+                by_storm: (live as f64 * storm_share).ceil() as u64,
+                by_churn: 0,
+            };
             self.storms += 1;
-            leavers += (live as f64 * storm_share).ceil() as u64;
         }
-        leavers.min(live)
+        Leavers { by_churn: by_churn.min(live - cut.by_storm), ..cut }
     }
 
     /// Picks so many different slots out of `slots` for which `is_live` holds; fewer if there are
@@ -100,7 +116,7 @@ mod tests {
     fn churn_keeps_its_rate() {
         let mut churning = churning(7.5, 0.0);
         let looks = (0..1200).map(|look| Duration::from_millis(look * 10));
-        let left: u64 = looks.map(|since| churning.leavers(since, 1000)).sum();
+        let left: u64 = looks.map(|since| churning.leavers(since, 1000).by_churn).sum();
         assert_eq!(left, 74, "7.5 a second until just before the tenth second");
     }
 
@@ -108,8 +124,22 @@ mod tests {
     #[test]
     fn a_storm_takes_its_share_once() {
         let mut churning = churning(0.0, 0.5);
-        let mut left = |second| churning.leavers(Duration::from_secs(second), 100);
-        assert_eq!([2, 3, 4, 6, 7, 9, 12].map(&mut left), [0, 50, 0, 50, 0, 50, 0]);
+        let mut left = |second| {
+            let Leavers { by_storm, storm, by_churn } =
+                churning.leavers(Duration::from_secs(second), 100);
+            assert_eq!(by_churn, 0);
+            (by_storm, storm)
+        };
+        let want = [(0, 0), (50, 0), (0, 0), (50, 1), (0, 0), (50, 2), (0, 0)];
+        assert_eq!([2, 3, 4, 6, 7, 9, 12].map(&mut left), want);
+    }
+
+    /// However many are to leave, no more do than there are.
+    #[test]
+    fn nobody_leaves_twice_at_once() {
+        let mut churning = churning(1000.0, 1.0);
+        let leavers = churning.leavers(Duration::from_secs(3), 100);
+        assert_eq!(leavers, Leavers { by_churn: 0, by_storm: 100, storm: 0 });
     }
 
     /// Nobody is picked twice, only live ones are, and never more than there are.

@@ -2,25 +2,34 @@
 
 use std::{
     collections::HashMap,
+    ops::Range,
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
 use stentor::ids::Slot;
 
-use super::{End, Phase, Place, Subscriber};
+use super::{
+    End, Phase, Place, Subscriber,
+    bookmarks::{Away, Bookmarks, is_behind},
+};
 use crate::{
-    decoder::{self, Message},
+    decoder::{self, Begun, Fault, Message, Transport},
     oracle::{Oracle, Published, Seat, Verdict},
+    order::{CHANNEL, Subscribe},
     payload::Header,
+    plan::{Pace, Role},
     shared::{Gauges, Shared},
-    tally::{self, Connections, HEAT_ROWS, SPREADS_MAX, Second, Spread, Tally, Times},
+    tally::{
+        self, Connections, HEAT_ROWS, SPREADS_MAX, STORMS_MAX, Second, Spread, Storm, Tally, Times,
+    },
 };
 
 /// Where what subscribers receive is judged, timed and counted.
 pub(super) struct Desk {
     shared: Arc<Shared>,
     pub(super) oracle: Oracle,
+    pub(super) bookmarks: Bookmarks,
     pub(super) times: Times,
     spreads: Vec<Spread>,
     seconds: Vec<Second>,
@@ -42,6 +51,7 @@ impl Desk {
         let tracked = (shared.schedule.publications() as usize).min(SPREADS_MAX);
         Desk {
             oracle: Oracle::new(shared.run, shared.schedule.publications()),
+            bookmarks: Bookmarks::default(),
             times: Times::default(),
             spreads: vec![Spread::default(); tracked],
             seconds: Vec::new(),
@@ -60,24 +70,74 @@ impl Desk {
         self.shared.since_epoch(now).as_micros() as u32
     }
 
+    /// Whether a subscriber has to know where it is.
+    pub(super) fn keeps_bookmark(&self, role: &Role) -> bool {
+        let may_skip = role.pace != Pace::Good && role.transport.has_positions();
+        let may_resume = self.shared.plan.resume && role.transport.has_positions();
+        may_resume || role.transport == Transport::Poll || may_skip
+    }
+
+    /// What a subscriber sends to open its session, from where it is or from now on.
+    pub(super) fn request(&self, subscriber: u32, goes_on: bool) -> Vec<u8> {
+        let (transport, Subscribe { host, headers, .. }, path) = self.place(subscriber);
+        let since = self.bookmarks.position(subscriber).filter(|_| goes_on);
+        decoder::request(transport, host, &path, headers, since)
+    }
+
+    /// What it sends to poll once more.
+    fn poll(&self, subscriber: u32) -> Vec<u8> {
+        let (_, Subscribe { host, headers, .. }, path) = self.place(subscriber);
+        let since = self.bookmarks.position(subscriber).unwrap_or_default();
+        decoder::poll(host, &path, headers, since)
+    }
+
+    /// How and where a subscriber subscribes.
+    fn place(&self, subscriber: u32) -> (Transport, &Subscribe, String) {
+        let role = self.shared.layout.role(subscriber);
+        let subscribe = self.shared.subscribe(role.transport);
+        let channel = self.shared.plan.channel_name(role.channel);
+        (role.transport, subscribe, subscribe.path.replace(CHANNEL, &channel))
+    }
+
     /// Takes in what a subscriber received. Returns why its connection is at an end, if it is.
     pub(super) fn on_bytes(&mut self, slot: Slot, place: &mut Place, bytes: &[u8]) -> Option<End> {
         let now = Instant::now();
         let Place { stream, holder } = place;
-        let mut end = None;
-        let fed = stream.feed(bytes, &mut |message| match message {
-            Message::Established => self.on_established(holder, now),
-            Message::Publication(payload) => self.on_publication(holder, payload, now),
-            Message::Ping(payload) => self.answer(slot, payload),
-            Message::Closed { code, reason } => {
-                let code = code.map_or(String::from("no code"), |code| code.to_string());
-                end = Some(End::Closed(format!("closed with {code} {reason}").trim_end().into()));
-            }
+        let (mut end, mut is_answered, mut fault) = (None, false, None);
+        let fed = stream.feed(bytes, &mut |message| {
+            let taken = match message {
+                Message::Established(begun) => self.on_established(holder, begun, now),
+                Message::Publication { payload, id } => {
+                    self.on_publication(holder, payload, id, now)
+                }
+                Message::Position(position) => self.on_position(holder, position),
+                Message::Gap { from, to } => self.on_gap(holder, from, to, now),
+                Message::Answered { position } => {
+                    is_answered = true;
+                    position.map_or(Ok(()), |it| self.bookmarks.of(holder.number).advance(it))
+                }
+                Message::Ping(payload) => {
+                    self.answer(slot, payload);
+                    Ok(())
+                }
+                Message::Closed { code, reason } => {
+                    let code = code.map_or(String::from("no code"), |code| code.to_string());
+                    let text = format!("closed with {code} {reason}");
+                    end = Some(End::Closed(text.trim_end().into()));
+                    Ok(())
+                }
+            };
+            fault = fault.take().or(taken.err());
         });
-        match fed {
-            Ok(()) => end,
-            Err(fault) if holder.phase == Phase::Live => Some(End::Broken(fault)),
-            Err(fault) => Some(End::Refused(fault)),
+        if is_answered {
+            stream.ask_again();
+            let request = self.poll(holder.number);
+            self.unsent.entry(slot).or_default().extend(request);
+        }
+        match fed.err().or(fault) {
+            None => end,
+            Some(fault) if holder.phase == Phase::Live => Some(End::Broken(fault)),
+            Some(fault) => Some(End::Refused(fault)),
         }
     }
 
@@ -89,12 +149,25 @@ impl Desk {
         }
     }
 
-    /// Counts a live connection that the server has ended.
-    pub(super) fn on_end(&mut self, holder: &Subscriber, end: &End) {
+    /// A live subscriber has lost its connection, to a storm or otherwise.
+    pub(super) fn on_left(&mut self, holder: &Subscriber, storm: Option<u32>, now: Instant) {
         self.live -= 1;
         self.oracle.on_left(holder.number, &holder.seat, &self.shared.ledger);
+        if let Some(storm) = storm {
+            self.storm(storm, |storm| storm.cut += 1);
+        }
+        if self.shared.plan.resume || storm.is_some() {
+            let bookmark = self.bookmarks.of(holder.number);
+            bookmark.seat = holder.seat;
+            bookmark.away = Some(Away { since: now, storm });
+        }
+    }
+
+    /// Counts a live connection that the server has ended.
+    pub(super) fn on_end(&mut self, holder: &Subscriber, end: &End, now: Instant) {
+        self.on_left(holder, None, now);
         let deliveries = &mut self.oracle.deliveries;
-        if holder.is_slow && self.shared.plan.slow.may_be_closed {
+        if holder.pace != Pace::Good && self.shared.plan.slow.may_be_closed {
             deliveries.slow_closes += 1;
             return;
         }
@@ -136,13 +209,16 @@ impl Desk {
         }
     }
 
-    fn on_established(&mut self, holder: &mut Subscriber, now: Instant) {
+    fn on_established(
+        &mut self,
+        holder: &mut Subscriber,
+        begun: Begun<'_>,
+        now: Instant,
+    ) -> Result<(), Fault> {
         let since_request = self.since(holder, now);
         self.times.handshake.saturating_record(tally::micros(since_request));
         holder.phase = Phase::Live;
         holder.since_micros = self.micros(now);
-        let channel = holder.seat.channel();
-        holder.seat = Seat::new(channel, self.shared.ledger.handed_over(channel));
         self.live += 1;
         match holder.was_live {
             true => self.connections.reconnected += 1,
@@ -151,22 +227,150 @@ impl Desk {
                 self.connections.ramp = self.shared.since_epoch(now);
             }
         }
+        let goes_on = self.shared.plan.resume && holder.was_live;
+        let goes_on = goes_on && self.bookmarks.position(holder.number).is_some();
+        let channel = holder.seat.channel();
+        let handed_over = self.shared.ledger.handed_over(channel);
+        holder.seat = Seat::new(channel, handed_over);
+        if holder.was_live {
+            self.on_back(holder, goes_on.then_some(begun.recovered), handed_over, now);
+        }
+        if !holder.has_bookmark {
+            return Ok(());
+        }
+        let bookmark = self.bookmarks.of(holder.number);
+        if !goes_on {
+            bookmark.begin_anew();
+        }
+        begun.position.map_or(Ok(()), |position| bookmark.on_told(position))
     }
 
-    fn on_publication(&mut self, holder: &mut Subscriber, payload: &[u8], now: Instant) {
+    /// A subscriber is live again. If it asked for what it had missed, it may have been told whether
+    /// all of that will come.
+    fn on_back(
+        &mut self,
+        holder: &mut Subscriber,
+        resumed: Option<Option<bool>>,
+        handed_over: u32,
+        now: Instant,
+    ) {
+        if !holder.has_bookmark && self.shared.plan.churn.storm_share == 0.0 {
+            return;
+        }
+        let bookmark = self.bookmarks.of(holder.number);
+        if let Some(Away { since, storm: Some(storm) }) = bookmark.away {
+            let micros = tally::micros(now.saturating_duration_since(since));
+            self.storm(storm, |storm| {
+                storm.came_back += 1;
+                storm.last_micros = storm.last_micros.max(micros);
+            });
+        }
+        let bookmark = self.bookmarks.of(holder.number);
+        let Some(recovered) = resumed else {
+            bookmark.away = None;
+            return;
+        };
+        holder.seat = bookmark.seat.resumed(recovered);
+        bookmark.missed_until = handed_over;
+        self.connections.resumed += 1;
+        self.connections.recovered += u64::from(recovered == Some(true));
+        self.look_whether_caught_up(holder, now);
+    }
+
+    /// Whoever has all that it missed while it was away is not away any more.
+    fn look_whether_caught_up(&mut self, holder: &Subscriber, now: Instant) {
+        let bookmark = self.bookmarks.of(holder.number);
+        if holder.seat.is_served(bookmark.missed_until)
+            && let Some(away) = bookmark.away.take()
+        {
+            let took = now.saturating_duration_since(away.since);
+            self.times.resume.saturating_record(tally::micros(took));
+        }
+    }
+
+    fn on_position(&mut self, holder: &Subscriber, position: &str) -> Result<(), Fault> {
+        match holder.has_bookmark {
+            true => self.bookmarks.of(holder.number).on_told(position),
+            false => Ok(()),
+        }
+    }
+
+    fn on_gap(
+        &mut self,
+        holder: &mut Subscriber,
+        from: &str,
+        to: &str,
+        now: Instant,
+    ) -> Result<(), Fault> {
+        self.oracle.on_gap(holder.number, &mut holder.seat, &self.shared.ledger);
+        if holder.has_bookmark {
+            if let Some(why) = self.bookmarks.of(holder.number).on_gap(from, to)? {
+                self.oracle.on_false_gap(holder.number, &holder.seat, why);
+            }
+            self.look_whether_caught_up(holder, now);
+        }
+        Ok(())
+    }
+
+    fn on_publication(
+        &mut self,
+        holder: &mut Subscriber,
+        payload: &[u8],
+        id: Option<&str>,
+        now: Instant,
+    ) -> Result<(), Fault> {
         if holder.seat.is_fresh() {
             let since_grant = self.since(holder, now);
             self.times.first.saturating_record(tally::micros(since_grant));
         }
-        match self.oracle.on_message(holder.number, &mut holder.seat, payload) {
-            Verdict::Good(header) | Verdict::Late(header) => {
-                self.second.deliveries += 1;
-                if !holder.is_slow {
-                    self.time(&header, now);
-                }
+        let seat = holder.seat;
+        let verdict = self.oracle.on_message(holder.number, &mut holder.seat, payload);
+        let (Verdict::Good(header) | Verdict::Late(header)) = verdict else { return Ok(()) };
+        self.second.deliveries += 1;
+        let mut is_recovered = false;
+        if holder.has_bookmark {
+            self.look_behind_gap(holder, seat.in_gap(header.sequence));
+            let bookmark = self.bookmarks.of(holder.number);
+            is_recovered = header.sequence < bookmark.missed_until;
+            let told = match id {
+                Some(id) if matches!(verdict, Verdict::Good(_)) => bookmark.on_publication(id)?,
+                _ => None,
+            };
+            if let Some(why) = told {
+                self.oracle.on_false_gap(holder.number, &holder.seat, why);
             }
-            Verdict::Repeated(_) | Verdict::Misdirected(_) | Verdict::Corrupt => {}
+            self.look_whether_caught_up(holder, now);
         }
+        self.oracle.deliveries.recovered += u64::from(is_recovered);
+        // What comes from the history is late because its subscriber was away.
+        if holder.pace == Pace::Good && !is_recovered {
+            self.time(&header, now);
+        }
+        Ok(())
+    }
+
+    /// What is missing at an announced gap must be in it, as far as publishers were told where it is.
+    fn look_behind_gap(&mut self, holder: &Subscriber, missing: Range<u32>) {
+        let Some(end) = self.bookmarks.of(holder.number).gap_to() else { return };
+        let (ledger, channel) = (&self.shared.ledger, holder.seat.channel());
+        let is_outside = |position: &str| is_behind(position, end) == Some(true);
+        let first = missing.start;
+        let outside = ledger.count_at(channel, missing, is_outside);
+        if outside > 0 {
+            self.oracle.on_missing_behind_gap(holder.number, &holder.seat, first, outside);
+        }
+    }
+
+    /// Counts something of a storm.
+    fn storm(&mut self, storm: u32, count: impl FnOnce(&mut Storm)) {
+        let (storms, storm) = (&mut self.connections.storms, storm as usize);
+        if storm >= STORMS_MAX {
+            return;
+        }
+        if storms.len() <= storm {
+            storms.resize(storm + 1, Storm::default());
+        }
+        count(&mut storms[storm]);
     }
 
     /// Times one delivery from when it was due.
@@ -194,22 +398,4 @@ impl Desk {
 const UNSENT_BYTES_MAX: usize = 16 << 10;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::plan;
-
-    /// A server that pings and never reads fills no memory.
-    #[test]
-    fn what_waits_for_a_server_is_bounded() {
-        let shared = Shared::new(7, Instant::now(), plan::sample(), Vec::new(), 0);
-        let (mut desk, mut place) = (Desk::new(Arc::new(shared), 1), Place::default());
-        let granted = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\
-            Connection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
-        assert!(desk.on_bytes(Slot(3), &mut place, granted.as_bytes()).is_none());
-        for pings in 1..=10_000 {
-            assert!(desk.on_bytes(Slot(3), &mut place, b"\x89\x02hi").is_none());
-            let waiting = desk.unsent[&Slot(3)].len();
-            assert!(waiting == pings * 8 || waiting == UNSENT_BYTES_MAX, "{waiting} after {pings}");
-        }
-    }
-}
+mod tests;

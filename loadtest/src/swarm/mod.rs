@@ -24,20 +24,21 @@ use stentor::{
 };
 
 use crate::{
-    decoder::{self, Fault, Stream, Transport},
+    decoder::{Fault, Stream, Transport},
     oracle::{Published, Seat},
-    order::CHANNEL,
+    plan::Pace,
     shared::{Shared, Stage},
     tally::Tally,
 };
 
+mod bookmarks;
 mod churn;
 mod desk;
 mod opening;
 mod slow;
 mod threads;
 
-use churn::Churning;
+use churn::{Churning, Leavers};
 use desk::Desk;
 use opening::{Attempt, Opening};
 use slow::SlowReaders;
@@ -96,9 +97,11 @@ struct Subscriber {
     since_micros: u32,
     seat: Seat,
     phase: Phase,
-    is_slow: bool,
+    pace: Pace,
     /// Whether it was live before, in another session.
     was_live: bool,
+    /// Whether it has a bookmark: it resumes or polls, or is owed nothing of announced gaps.
+    has_bookmark: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -219,15 +222,13 @@ impl Swarm {
                 since_micros: self.desk.micros(Instant::now()),
                 seat: Seat::new(role.channel, 0),
                 phase: Phase::Requested,
-                is_slow: role.is_slow,
+                pace: role.pace,
                 was_live: attempt.was_live,
+                has_bookmark: self.desk.keeps_bookmark(&role),
             };
             self.places[slot.index()] = Place { stream: Stream::new(role.transport), holder };
-            let subscribe = self.shared.subscribe(role.transport);
-            let path =
-                subscribe.path.replace(CHANNEL, &self.shared.plan.channel_name(role.channel));
-            let request =
-                decoder::request(role.transport, &subscribe.host, &path, &subscribe.headers);
+            let since = self.shared.plan.resume && attempt.was_live;
+            let request = self.desk.request(attempt.subscriber, since);
             self.desk.unsent.insert(slot, request);
             self.opening.on_requested(slot, attempt, now);
         }
@@ -244,20 +245,19 @@ impl Swarm {
             return;
         }
         let began = shared.epoch + shared.stage.publishing_began();
-        let leavers = self.churning.leavers(now.saturating_duration_since(began), self.desk.live);
-        let slots = self
-            .churning
-            .pick(leavers, self.places.len(), |slot| self.places[slot].holder.phase == Phase::Live);
-        for slot in slots {
-            self.leave(Slot(slot as u32), now);
+        let since = now.saturating_duration_since(began);
+        let Leavers { by_churn, by_storm, storm } = self.churning.leavers(since, self.desk.live);
+        let is_live = |slot: usize| self.places[slot].holder.phase == Phase::Live;
+        let slots = self.churning.pick(by_churn + by_storm, self.places.len(), is_live);
+        for (nth, slot) in (0..).zip(slots) {
+            self.leave(Slot(slot as u32), (nth < by_storm).then_some(storm), now);
         }
     }
 
-    /// A subscriber goes, and comes back at once.
-    fn leave(&mut self, slot: Slot, now: Instant) {
+    /// A subscriber goes, cut off by a storm or not, and comes back at once.
+    fn leave(&mut self, slot: Slot, storm: Option<u32>, now: Instant) {
         let Place { holder, .. } = std::mem::take(&mut self.places[slot.index()]);
-        self.desk.oracle.on_left(holder.number, &holder.seat, &self.shared.ledger);
-        self.desk.live -= 1;
+        self.desk.on_left(&holder, storm, now);
         self.opening.again(Attempt::back(holder.number), now);
         self.close(slot);
     }
@@ -288,7 +288,7 @@ impl Swarm {
                 if place.holder.phase == Phase::Empty {
                     return;
                 }
-                if place.holder.is_slow {
+                if place.holder.pace == Pace::Slow {
                     let pace = shared.plan.slow.bytes_per_second;
                     slow.on_read(slot, bytes.len(), pace, Instant::now());
                 }
@@ -298,6 +298,9 @@ impl Swarm {
                 }
                 if !was_live && place.holder.phase == Phase::Live {
                     opening.on_granted(slot);
+                    if place.holder.pace == Pace::Stalled {
+                        slow.stall(slot);
+                    }
                 }
             });
             for &slot in slots {
@@ -351,7 +354,7 @@ impl Swarm {
                 Phase::Empty => continue,
                 Phase::Requested => self.opening.on_denied(slot, &end, &mut self.desk, now),
                 Phase::Live => {
-                    self.desk.on_end(&holder, &end);
+                    self.desk.on_end(&holder, &end, now);
                     self.opening.again(Attempt::back(holder.number), now);
                 }
             }
@@ -367,9 +370,9 @@ impl Swarm {
         if self.shared.stage.now() == Stage::Settling {
             let ledger = &self.shared.ledger;
             let is_behind = |place: &&Place| {
-                let Subscriber { seat, phase, is_slow, .. } = &place.holder;
+                let Subscriber { seat, phase, pace, .. } = &place.holder;
                 let is_served = || seat.is_served(ledger.handed_over(seat.channel()));
-                *phase == Phase::Live && !is_slow && !is_served()
+                *phase == Phase::Live && *pace == Pace::Good && !is_served()
             };
             let behind = self.places.iter().filter(is_behind).count() as u64;
             let behind = behind + self.opening.coming_back();
@@ -382,9 +385,9 @@ impl Swarm {
         let ledger = &self.shared.ledger;
         let holders = self.places.iter().map(|place| &place.holder);
         for holder in holders.filter(|holder| holder.phase == Phase::Live) {
-            match holder.is_slow {
-                true => self.desk.oracle.on_left(holder.number, &holder.seat, ledger),
-                false => self.desk.oracle.on_end(holder.number, &holder.seat, ledger),
+            match holder.pace {
+                Pace::Good => self.desk.oracle.on_end(holder.number, &holder.seat, ledger),
+                _ => self.desk.oracle.on_left(holder.number, &holder.seat, ledger),
             }
         }
         self.desk.roll(Instant::now());

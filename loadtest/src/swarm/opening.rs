@@ -20,6 +20,7 @@ use stentor::{
 use super::{Desk, End, Share};
 use crate::{
     decoder::Fault,
+    plan::Pace,
     shared::{Shared, Stage},
     tally,
 };
@@ -87,7 +88,7 @@ impl Opening {
             let role = shared.layout.role(attempt.subscriber);
             let address = shared.subscribe(role.transport).address;
             let source = source(attempt.subscriber, address.ip());
-            let receive_bytes = role.is_slow.then_some(SLOW_RECEIVE_BYTES);
+            let receive_bytes = (role.pace != Pace::Good).then_some(SLOW_RECEIVE_BYTES);
             let began = Instant::now();
             match dial(address, source, receive_bytes) {
                 Ok(dialled) => self.dialled.push((dialled, (attempt, began))),

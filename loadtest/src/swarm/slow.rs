@@ -1,9 +1,9 @@
-//! Readers that read too slowly: after each read they wait as long as their pace asks.
+//! Readers that read too slowly: after each read they wait as long as their pace asks, or for ever.
 //!
 //! A slot waits at most once, and whoever has the slot next does not inherit the wait.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, HashSet},
     time::{Duration, Instant},
 };
 
@@ -15,6 +15,7 @@ pub(super) struct SlowReaders {
     /// Soonest first.
     waiting: BTreeSet<(Instant, u32)>,
     until: HashMap<u32, Instant>,
+    stalled: HashSet<u32>,
 }
 
 impl SlowReaders {
@@ -26,13 +27,19 @@ impl SlowReaders {
         self.until.insert(slot.0, until);
     }
 
+    /// The reader reads no more.
+    pub(super) fn stall(&mut self, slot: Slot) {
+        self.stalled.insert(slot.0);
+    }
+
     /// Whether the reader has to wait.
     pub(super) fn is_waiting(&self, slot: Slot) -> bool {
-        self.until.contains_key(&slot.0)
+        self.until.contains_key(&slot.0) || self.stalled.contains(&slot.0)
     }
 
     /// The slot has no reader any more.
     pub(super) fn forget(&mut self, slot: Slot) {
+        self.stalled.remove(&slot.0);
         if let Some(until) = self.until.remove(&slot.0) {
             self.waiting.remove(&(until, slot.0));
         }
@@ -62,6 +69,7 @@ mod tests {
     use super::*;
 
     const PACE: u32 = 1000;
+    const HOUR: Duration = Duration::from_secs(3600);
 
     /// A reader waits for exactly the time in which its pace reads what it has read, once.
     #[test]
@@ -87,6 +95,17 @@ mod tests {
         assert_eq!(slow.due(start + Duration::from_millis(499)), []);
         assert_eq!(slow.due(start + Duration::from_millis(500)), [Slot(7)]);
         assert_eq!(slow.due(start + Duration::from_secs(9)), []);
+    }
+
+    /// Who has stalled is never due, until somebody else has the slot.
+    #[test]
+    fn a_stalled_reader_waits_for_ever() {
+        let (start, mut slow) = (Instant::now(), SlowReaders::default());
+        slow.stall(Slot(7));
+        assert!(slow.is_waiting(Slot(7)) && !slow.is_waiting(Slot(3)));
+        assert_eq!((slow.due(start + HOUR), slow.patience(start)), (vec![], Duration::MAX));
+        slow.forget(Slot(7));
+        assert!(!slow.is_waiting(Slot(7)));
     }
 
     /// The next reader in a slot is not held to the wait of the one before.

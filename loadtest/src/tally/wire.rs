@@ -81,7 +81,7 @@ mod tests {
     use hdrhistogram::Histogram;
     use proptest::prelude::*;
 
-    use crate::tally::{self, HEAT_ROWS, Second, Spread, Tally, Times};
+    use crate::tally::{self, HEAT_ROWS, Second, Spread, Storm, Tally, Times};
 
     /// A tally of anything.
     fn tallies() -> impl Strategy<Value = Tally> {
@@ -94,8 +94,10 @@ mod tests {
         (times, spreads, seconds, names, counts).prop_map(|(micros, spreads, seconds, names, n)| {
             let mut tally = Tally::default();
             for (nth, micros) in micros.into_iter().enumerate() {
-                let Times { connect, handshake, first, delivery, reading } = &mut tally.times;
-                [connect, handshake, first, delivery, reading][nth % 5].saturating_record(micros);
+                let Times { connect, handshake, first, delivery, reading, resume } =
+                    &mut tally.times;
+                [connect, handshake, first, delivery, reading, resume][nth % 6]
+                    .saturating_record(micros);
             }
             let spread = |(received, last_micros): (u16, u32)| (received.into(), last_micros);
             tally.spreads = spreads.into_iter().map(|it| Spread::from(spread(it))).collect();
@@ -107,6 +109,8 @@ mod tests {
             (tally.connections.requested, tally.connections.established) = (requested, established);
             (tally.deliveries.expected, tally.deliveries.received) = (expected, received);
             tally.deliveries.lost = lost;
+            let storm = Storm { cut: requested, came_back: established, last_micros: lost };
+            tally.connections.storms = vec![storm; n[2] as usize % 3];
             tally
         })
     }
@@ -134,8 +138,8 @@ mod tests {
             prop_assert_eq!(&merged.spreads, &expected.spreads);
             prop_assert_eq!(&merged.seconds, &expected.seconds);
             let of = |it: &Times| {
-                let Times { connect, handshake, first, delivery, reading } = it.clone();
-                [connect, handshake, first, delivery, reading]
+                let Times { connect, handshake, first, delivery, reading, resume } = it.clone();
+                [connect, handshake, first, delivery, reading, resume]
             };
             for (merged, expected) in of(&merged.times).iter().zip(of(&expected.times)) {
                 prop_assert_eq!(merged.len(), expected.len());

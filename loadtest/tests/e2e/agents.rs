@@ -80,7 +80,8 @@ fn plan() -> Plan {
             publishers: 2,
         },
         churn: Churn { per_second: 100.0, storm_share: 0.0, storm_every: Duration::from_secs(1) },
-        slow: Slow { share: 0.0, bytes_per_second: 1, may_be_closed: false },
+        resume: false,
+        slow: Slow { share: 0.0, stalled: 0.0, bytes_per_second: 1, may_be_closed: false },
         settle: Duration::from_secs(20),
     }
 }

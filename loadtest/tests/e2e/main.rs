@@ -9,7 +9,10 @@ mod agents;
 mod cli;
 mod endings;
 mod faults;
+#[path = "../support/honest.rs"]
+mod honest;
 mod plans;
+mod resume;
 mod run;
 #[path = "../support/stentor.rs"]
 mod stentor;

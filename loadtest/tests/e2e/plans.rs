@@ -67,9 +67,9 @@ fn a_notification_reaches_its_user() {
 #[test]
 fn a_storm_brings_exactly_its_share_back() {
     side_by_side(["ws", "ws=50,sse=50"], |transport| {
-        let flags =
-            ["--active", "300", "--duration", "1s", "--storm-every", "50%", "--threads", "2"];
-        let told = run_plan("storm", &flags, transport);
+        let size = ["--active", "300", "--duration", "1s", "--threads", "2"];
+        let half = ["--storm-every", "50%", "--storm-share", "50%", "--resume=false"];
+        let told = run_plan("storm", &[&size[..], &half].concat(), transport);
         let received = told.count("/deliveries/received");
         // Half of them are there for all 50 publications.
         assert!((150 * 50..=300 * 50).contains(&received), "{received}");
@@ -87,6 +87,16 @@ fn slow_readers_hold_nobody_up() {
     assert!((90 * 50..=100 * 50).contains(&received), "{received}");
     told.assert_flawless(received);
     assert_eq!(told.count("/publications/published"), 50);
+}
+
+/// Those who have stopped reading hold nobody up, and are owed nothing.
+#[test]
+fn stalled_readers_hold_nobody_up() {
+    side_by_side(["ws", "sse"], |transport| {
+        let told = run_plan("stalled", &["--active", "100", "--duration", "2s"], transport);
+        told.assert_flawless(90 * 50);
+        assert_eq!(told.count("/publications/published"), 50);
+    });
 }
 
 /// A slow reader is read from at its pace: what has come to it by the end is what its pace allows,

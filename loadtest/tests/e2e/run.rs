@@ -178,9 +178,13 @@ impl Told {
 }
 
 /// Every counter that is zero in a run without a fault.
-const FAULTS: [&str; 8] = [
+const FAULTS: [&str; 12] = [
     "/deliveries/lost",
     "/deliveries/duplicated",
+    "/deliveries/repeated",
+    "/deliveries/unannounced_gap",
+    "/deliveries/false_recovered",
+    "/deliveries/false_gap",
     "/deliveries/reordered",
     "/deliveries/corrupt",
     "/deliveries/misdirected",

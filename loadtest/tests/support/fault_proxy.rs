@@ -1,9 +1,9 @@
 //! A proxy that plants a known number of faults between a broadcast server and its subscribers.
 //!
 //! A load tester that proves what arrived must be proven itself: each fault that [`planted`] counts
-//! is one that it has to report, and nothing else is. Bytes towards the server pass unchanged; those
-//! towards the client are taken apart into frames or events ([`pieces`]) and changed as the [`Plan`]
-//! says ([`planter`]).
+//! is one that it has to report, and nothing else is. Bytes towards the server pass unchanged, but
+//! for the position that a subscriber resumes from ([`requests`]); those towards the client are taken
+//! apart into frames or events ([`pieces`]) and changed as the [`Plan`] says ([`planter`]).
 //!
 //! Promises: faults are counted before a client can see them, heads and control frames are never
 //! touched, and all threads are joined on drop. A publication over two or more frames passes
@@ -15,6 +15,7 @@
 
 use std::{
     io::{self, ErrorKind, Read, Write},
+    mem,
     net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
     ops::ControlFlow,
     sync::{
@@ -42,6 +43,8 @@ pub enum Fault {
     Corrupt,
     /// The connection ends before it, without a close frame or a last chunk.
     Cut,
+    /// A subscriber that resumes does so one publication before where it was: that one comes again.
+    Rewind,
 }
 
 /// Which publications are changed, and how.
@@ -56,12 +59,15 @@ pub struct Plan {
     pub grace: u64,
     /// Connections at the same time. More are closed as soon as they come.
     pub connections_max: usize,
+    /// Whether only the first publications of connections that resume count.
+    pub at_seams: bool,
 }
 
 impl Plan {
     /// A plan with [`GRACE`] and [`CONNECTIONS_MAX`].
     pub fn new(kind: Fault, every: u64) -> Plan {
-        Plan { kind, every, grace: GRACE, connections_max: CONNECTIONS_MAX }
+        let connections_max = CONNECTIONS_MAX;
+        Plan { kind, every, grace: GRACE, connections_max, at_seams: kind == Fault::Rewind }
     }
 }
 
@@ -151,10 +157,12 @@ impl Connection {
         let (client, server) = (Arc::new(client), Arc::new(TcpStream::connect(server)?));
         client.set_nodelay(true)?;
         server.set_nodelay(true)?;
+        let resumes = Arc::new(AtomicBool::new(false));
         let (from, to) = (client.clone(), server.clone());
-        let upstream = spawn(move || carry_requests(&from, &to));
+        let (shared, flag) = (ledger.clone(), resumes.clone());
+        let upstream = spawn(move || carry_requests(&from, &to, &shared, &flag));
         let (from, to, ledger) = (server.clone(), client.clone(), ledger.clone());
-        let downstream = spawn(move || carry_publications(&from, &to, &ledger));
+        let downstream = spawn(move || carry_publications(&from, &to, &ledger, &resumes));
         Ok(Connection { client, server, threads: [upstream, downstream] })
     }
 
@@ -193,21 +201,54 @@ fn accept(listener: &TcpListener, server: SocketAddr, ledger: &Arc<Ledger>) {
     connections.into_iter().for_each(Connection::end);
 }
 
-/// Carries bytes from client to server, unchanged. When the server has gone it reads on: a socket
-/// closed with bytes unread would reset the connection, and the client would lose what it was sent.
-fn carry_requests(mut client: &TcpStream, mut server: &TcpStream) {
+/// Carries bytes from client to server, unchanged but for the position in the first request's head.
+/// When the server has gone it reads on: a socket closed with bytes unread would reset the
+/// connection, and the client would lose what it was sent.
+fn carry_requests(
+    mut client: &TcpStream,
+    mut server: &TcpStream,
+    ledger: &Ledger,
+    resumes: &AtomicBool,
+) {
     let mut buffer = [0; BUFFER_BYTES];
-    let mut is_served = true;
+    let (mut is_served, mut head) = (true, Some(Vec::new()));
     while let Ok(len @ 1..) = client.read(&mut buffer) {
-        is_served = is_served && server.write_all(&buffer[..len]).is_ok();
+        let Some(start) = &mut head else {
+            is_served = is_served && server.write_all(&buffer[..len]).is_ok();
+            continue;
+        };
+        start.extend_from_slice(&buffer[..len]);
+        let is_whole = start.windows(4).any(|end| end == b"\r\n\r\n");
+        if !is_whole && start.len() < BUFFER_BYTES {
+            continue;
+        }
+        let mut start = head.take().unwrap_or_default();
+        if let Some(offset) = requests::offset(&start) {
+            resumes.store(true, Ordering::SeqCst);
+            let has_one_before = requests::number(&start[offset.clone()]) > 0;
+            if ledger.plan.kind == Fault::Rewind && has_one_before && ledger.is_due() {
+                ledger.planted.fetch_add(1, Ordering::SeqCst);
+                requests::rewind(&mut start, offset);
+            }
+        }
+        is_served = server.write_all(&start).is_ok();
+    }
+    // Half a head is the server's to judge.
+    if let Some(start) = head {
+        let _ = server.write_all(&start);
     }
     // Fails if the server has closed, which is what it is for.
     let _ = server.shutdown(Shutdown::Write);
 }
 
 /// Carries what the server sends, with faults, until one side ends or the plan cuts.
-fn carry_publications(server: &TcpStream, client: &TcpStream, ledger: &Ledger) {
-    let outcome = carry_pieces(server, client, ledger);
+fn carry_publications(
+    server: &TcpStream,
+    client: &TcpStream,
+    ledger: &Ledger,
+    resumes: &AtomicBool,
+) {
+    let outcome = carry_pieces(server, client, ledger, resumes);
     // Either side may have gone, which is no concern of the other's.
     let _ = client.shutdown(Shutdown::Write);
     if !matches!(outcome, Ok(End::Server)) {
@@ -221,8 +262,18 @@ enum End {
     Cut,
 }
 
-fn carry_pieces(mut server: &TcpStream, client: &TcpStream, ledger: &Ledger) -> io::Result<End> {
+fn carry_pieces(
+    mut server: &TcpStream,
+    client: &TcpStream,
+    ledger: &Ledger,
+    resumes: &AtomicBool,
+) -> io::Result<End> {
     let mut splitter = Splitter::default();
+    let mut is_first = true;
+    let mut is_due = || {
+        let is_at_seam = mem::take(&mut is_first) && resumes.load(Ordering::SeqCst);
+        (is_at_seam || !ledger.plan.at_seams) && ledger.is_due()
+    };
     let mut planter = Planter::new(ledger.plan.kind);
     let (mut buffer, mut out) = ([0; BUFFER_BYTES], Vec::new());
     loop {
@@ -242,7 +293,7 @@ fn carry_pieces(mut server: &TcpStream, client: &TcpStream, ledger: &Ledger) -> 
         while flow.is_continue()
             && let Some(piece) = splitter.next_piece()
         {
-            flow = planter.pass(piece, || ledger.is_due(), &mut out);
+            flow = planter.pass(piece, &mut is_due, &mut out);
         }
         if len == 0 {
             planter.release(&mut out);
@@ -278,3 +329,4 @@ const STACK_BYTES: usize = 128 << 10;
 
 mod pieces;
 mod planter;
+mod requests;

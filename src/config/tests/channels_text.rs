@@ -68,7 +68,7 @@ fn all_sources_mean_the_same() {
     ] {
         let lines: Vec<_> = config.channels.policies().iter().collect();
         let patterns: Vec<_> = lines.iter().map(|(_, pattern, _)| pattern.as_str()).collect();
-        assert_eq!(patterns, ["ticker.*", "user.*", "*"]);
+        assert_eq!(patterns, ["ticker.*", "user.*", "*", "*:presence"]);
         assert_eq!(config.channels, flag(expected).unwrap().channels, "{config}");
     }
 }
@@ -135,7 +135,7 @@ fn a_wrong_table_is_told_by_line() {
 fn patterns_are_bounded() {
     let patterns = |count| (0..count).map(|n| format!("{n};")).collect::<String>();
     let config = flag(&patterns(PATTERNS_MAX)).unwrap();
-    assert_eq!(config.channels.policies().iter().count(), PATTERNS_MAX + 1);
+    assert_eq!(config.channels.policies().iter().count(), PATTERNS_MAX + 2);
     let told = flag(&patterns(PATTERNS_MAX + 1)).unwrap_err().to_string();
     let expected = "has the pattern '1000', which is one more than the 1000 that there may be; \
         let one pattern with a * stand for several";

@@ -80,7 +80,7 @@ fn a_poll_answers_with_what_is_there() {
     );
     assert_eq!(body, expected);
     let expected = format!(
-        "HTTP/1.1 200 OK\r\nETag: \"e-6\"\r\nCache-Control: no-cache\r\n\
+        "HTTP/1.1 200 OK\r\nETag: \"e-6\"\r\nCache-Control: no-store\r\n\
          Content-Type: application/json\r\nContent-Length: {}",
         body.len()
     );

@@ -86,7 +86,7 @@ fn the_head_opens_a_stream() {
     let head = |origin| {
         let mut out = Vec::new();
         write_head(origin, "A: b\r\n", &mut out);
-        write_first(Duration::from_millis(3500), "1-2", &mut out);
+        write_first(Duration::from_millis(3500), Some("1-2"), &mut out);
         let text = String::from_utf8(out).unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
         assert_eq!(parse_events(&dechunk(body.as_bytes()).0), (vec![], Some(3500)));
@@ -106,9 +106,9 @@ fn the_head_opens_a_stream() {
 fn a_gap_is_an_event() {
     let at = |offset| Position { epoch: Epoch(1), offset: Offset(offset) };
     let mut out = Vec::new();
-    write_first(Duration::from_secs(3), "1-9", &mut out);
+    write_first(Duration::from_secs(3), None, &mut out);
     let gap = Gap { from: at(2), to: at(9) };
-    write_gap("1-9", &ChannelName::new("news").unwrap(), &gap, &mut out);
+    write_gap("gap", Some("1-9"), &ChannelName::new("news").unwrap(), &gap, &mut out);
     out.extend(encoded(PayloadKind::Text, b"a", 1, 10));
     let (events, retry) = parse_events(&dechunk(&out).0);
     assert_eq!(retry, Some(3000));

@@ -1,14 +1,26 @@
 //! What the scenarios have in common: a server under test, plain clients, an oracle's dice.
 
+mod folder;
+mod poller;
 mod publisher;
+mod reader;
 mod server;
+mod streams;
+mod stubborn;
 mod subscriber;
+mod talk;
 mod tools;
 mod wire;
 
+pub use folder::Folder;
+pub use poller::{Poll, Poller};
 pub use publisher::{Publisher, post};
+pub use reader::{Item, Reader, Via};
 pub use server::{Io, Server, refused_start, stentor, through};
-pub use subscriber::{Kind, Received, Subscriber, masked};
+pub use streams::Streams;
+pub use stubborn::{Follows, Seen, Stubborn, Whereabouts, follow};
+pub use subscriber::{Event, Gap, Kind, Received, Subscriber, masked};
+pub use talk::Talk;
 pub use tools::{Running, browser, kosoku, python, run, seccomp_launcher};
 pub use wire::{Answer, Wire, ask, upgrade};
 

@@ -40,11 +40,24 @@ impl Publisher {
     /// Asks to publish; gives whatever the server answers.
     #[track_caller]
     pub fn try_publish(&mut self, channel: &str, payload: &[u8]) -> Answer {
-        self.wire.send(&[&post(&format!("/publish/{channel}"), payload.len()), payload].concat());
-        let head = self.wire.head();
-        let length = head.get("Content-Length").and_then(|length| length.parse().ok());
-        let body = self.wire.exactly(length.expect("an answer says its length"));
-        Answer { head, body }
+        self.try_publish_as(channel, "", payload)
+    }
+
+    /// The same with more lines in the head of the request; the channel may bring parameters.
+    #[track_caller]
+    pub fn try_publish_as(&mut self, channel: &str, lines: &str, payload: &[u8]) -> Answer {
+        let head = post(&format!("/publish/{channel}"), payload.len());
+        let head = [&head[..head.len() - 2], lines.as_bytes(), b"\r\n"].concat();
+        self.wire.send(&[&head, payload].concat());
+        self.wire.next_answer()
+    }
+
+    /// Publishes so; gives what the server says of it, which must be that it did.
+    #[track_caller]
+    pub fn publish_as(&mut self, channel: &str, lines: &str, payload: &[u8]) -> Value {
+        let Answer { head, body } = self.try_publish_as(channel, lines, payload);
+        assert_eq!(head.status, 200, "{}", String::from_utf8_lossy(&body));
+        serde_json::from_slice(&body).expect("JSON")
     }
 }
 

@@ -77,10 +77,18 @@ impl Server {
         self.stderr.text()
     }
 
+    /// What the control listener shows under a path.
+    #[track_caller]
+    pub fn shown(&self, path: &str) -> serde_json::Value {
+        let answer = ask(self.control, &format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n"));
+        let told = String::from_utf8_lossy(&answer.body).into_owned();
+        assert_eq!(answer.head.status, 200, "{path}: {told}");
+        serde_json::from_str(&told).expect("JSON")
+    }
+
     /// A number that `/stats` shows, like `/connections/total`.
     pub fn stat(&self, pointer: &str) -> u64 {
-        let answer = ask(self.control, "GET /stats HTTP/1.1\r\nHost: localhost\r\n");
-        let stats: serde_json::Value = serde_json::from_slice(&answer.body).expect("JSON");
+        let stats = self.shown("/stats");
         stats.pointer(pointer).and_then(|it| it.as_u64()).unwrap_or_else(|| panic!("{stats}"))
     }
 
@@ -103,6 +111,13 @@ impl Server {
     pub fn stop(self) {
         self.signal(Signal::TERM);
         self.expect_clean_end();
+    }
+
+    /// Ends it without a word, as a crash does.
+    pub fn kill(mut self) {
+        self.signal(Signal::KILL);
+        self.wait();
+        assert!(!self.stderr.whole().contains("panicked"), "{}", self.stderr());
     }
 
     /// Waits for its end, which must be clean: exit code 0 and no panic on the way.

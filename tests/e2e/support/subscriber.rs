@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use data_encoding::BASE64;
 
-use super::wire::{Wire, upgrade};
+use super::wire::{Head, Wire, upgrade};
 
 /// The transport.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +25,8 @@ impl Kind {
 pub enum Received {
     /// A publication, and its position where the transport tells it.
     Publication { payload: Vec<u8>, position: Option<String> },
+    /// What an event stream says that it does not bring.
+    Gap(Gap),
     /// A WebSocket's close frame.
     Close(u16, String),
     /// The last chunk of an event stream.
@@ -33,10 +35,27 @@ pub enum Received {
     Gone,
 }
 
+/// Publications that are not delivered: those behind `from`, up to and with `to`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gap {
+    pub from: String,
+    pub to: String,
+}
+
+/// How a subscription began, as the answer's head tells it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Begun {
+    pub position: String,
+    pub recovered: Option<bool>,
+    pub gap: Option<Gap>,
+}
+
 /// A subscription that was granted.
 pub struct Subscriber {
     /// The connection under it.
     pub wire: Wire,
+    /// How it began.
+    pub begun: Begun,
     kind: Kind,
     /// Pings and heartbeats seen.
     pub signs_of_life: usize,
@@ -55,20 +74,39 @@ impl Subscriber {
         subscriber
     }
 
+    /// The same with more lines in the head of the request.
+    #[track_caller]
+    pub fn join_with(address: SocketAddr, kind: Kind, channel: &str, lines: &str) -> Subscriber {
+        let mut subscriber = Subscriber::ask_with(address, kind, channel, lines);
+        subscriber.expect_granted();
+        subscriber
+    }
+
     /// Sends the request alone.
     pub fn ask(address: SocketAddr, kind: Kind, channel: &str) -> Subscriber {
+        Subscriber::ask_with(address, kind, channel, "")
+    }
+
+    fn ask_with(address: SocketAddr, kind: Kind, channel: &str, lines: &str) -> Subscriber {
         let head = match kind {
             Kind::WebSocket => upgrade(&format!("/ws/{channel}")),
             Kind::Sse => format!("GET /sse/{channel} HTTP/1.1\r\nHost: localhost\r\n"),
         };
-        let wire = Wire::request(address, &head);
-        Subscriber { wire, kind, signs_of_life: 0, pongs: 0, answers_pings: true }
+        Subscriber::on(Wire::request(address, &format!("{head}{lines}")), kind)
+    }
+
+    /// One that has sent its request.
+    pub fn on(wire: Wire, kind: Kind) -> Subscriber {
+        let begun = Begun::default();
+        Subscriber { wire, begun, kind, signs_of_life: 0, pongs: 0, answers_pings: true }
     }
 
     /// Reads the answer that grants the subscription.
     #[track_caller]
     pub fn expect_granted(&mut self) {
         let head = self.wire.head();
+        assert!([101, 200].contains(&head.status), "{head:?} {:?}", self.wire.rest());
+        self.begun = Begun::of(&head);
         match self.kind {
             Kind::WebSocket => {
                 assert_eq!(head.status, 101);
@@ -78,9 +116,17 @@ impl Subscriber {
             Kind::Sse => {
                 assert_eq!(head.status, 200);
                 assert_eq!(head.get("Content-Type").as_deref(), Some("text/event-stream"));
-                let position = head.get("Stentor-Position").expect("where it begins");
-                let first = format!("retry: 3000\nid: {position}\n\n");
-                assert_eq!(self.chunk(), Some(first.into_bytes()));
+                // Where a gap is told, its event has the id.
+                let id = match &self.begun.gap {
+                    Some(_) => String::new(),
+                    None => format!("id: {}\n", self.begun.position),
+                };
+                let first = format!("retry: 3000\n{id}\n");
+                assert_eq!(self.wire.chunk(), Some(first.into_bytes()));
+                // The stream itself says so again, since pages see no headers.
+                if let Some(gap) = self.begun.gap.clone() {
+                    assert_eq!(self.next(), Received::Gap(gap));
+                }
             }
         }
     }
@@ -157,37 +203,78 @@ impl Subscriber {
     }
 
     fn event(&mut self) -> Option<Received> {
-        let Some(chunk) = self.chunk() else { return Some(Received::Gone) };
+        let Some(chunk) = self.wire.chunk() else { return Some(Received::Gone) };
         if chunk.is_empty() {
             return Some(Received::End);
         }
         if chunk == b":\n\n" {
             return None;
         }
+        let Event { id, kind, data } = Event::of(chunk);
+        let payload = match kind.as_deref() {
+            Some("gap") => return Some(Received::Gap(gap_of(&data, &id))),
+            Some("base64") => BASE64.decode(data.as_bytes()).expect("base64"),
+            None => data.into_bytes(),
+            Some(other) => panic!("an event of the type {other}"),
+        };
+        Some(Received::Publication { payload, position: Some(id) })
+    }
+}
+
+impl Begun {
+    fn of(head: &Head) -> Begun {
+        let gap = head.get("Stentor-Gap").map(|gap| {
+            let (from, to) = gap.split_once("..").expect("from..to");
+            Gap { from: from.to_owned(), to: to.to_owned() }
+        });
+        let recovered = head.get("Stentor-Recovered").map(|told| told.parse().expect("a bool"));
+        Begun { position: head.get("Stentor-Position").expect("a position"), recovered, gap }
+    }
+}
+
+/// A server-sent event that dispatches something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// Empty if it has none.
+    pub id: String,
+    pub kind: Option<String>,
+    pub data: String,
+}
+
+impl Event {
+    /// Takes apart what came in one chunk.
+    #[track_caller]
+    pub fn of(chunk: Vec<u8>) -> Event {
         let text = String::from_utf8(chunk).expect("an event stream is UTF-8");
         let event = text.strip_suffix("\n\n").expect("an event ends with an empty line");
-        let (mut data, mut position, mut base64) = (Vec::new(), None, false);
+        let (mut id, mut kind, mut data) = (None, None, Vec::new());
         for line in event.split('\n') {
             match line.split_once(": ").expect("a field") {
-                ("id", id) => position = Some(id.to_owned()),
-                ("event", "base64") => base64 = true,
-                ("data", line) => data.push(line),
+                ("id", value) => id = Some(value.to_owned()),
+                ("event", value) => kind = Some(value.to_owned()),
+                ("data", value) => data.push(value),
                 _ => panic!("{line}"),
             }
         }
-        let data = data.join("\n").into_bytes();
-        let payload = if base64 { BASE64.decode(&data).expect("base64") } else { data };
-        Some(Received::Publication { payload, position })
+        Event { id: id.unwrap_or_default(), kind, data: data.join("\n") }
     }
+}
 
-    /// The content of the next chunk; empty for the last. `None` at the end of the stream.
+/// The gap that an event tells, whose id is where it ends.
+#[track_caller]
+fn gap_of(data: &str, id: &str) -> Gap {
+    let told: serde_json::Value = serde_json::from_str(data).expect("JSON");
+    let gap = Gap::of(&told);
+    assert_eq!(gap.to, id, "whoever resumes is not told of it twice");
+    gap
+}
+
+impl Gap {
+    /// The gap in a JSON object.
     #[track_caller]
-    fn chunk(&mut self) -> Option<Vec<u8>> {
-        let size = self.wire.line()?;
-        let length = usize::from_str_radix(&size, 16).expect("a chunk's size");
-        let content = self.wire.exactly(length);
-        assert_eq!(self.wire.exactly(2), b"\r\n");
-        Some(content)
+    pub fn of(told: &serde_json::Value) -> Gap {
+        let position = |name: &str| told[name].as_str().expect("a position").to_owned();
+        Gap { from: position("from"), to: position("to") }
     }
 }
 

@@ -57,6 +57,11 @@ impl Wire {
         wire
     }
 
+    /// Our end of the connection.
+    pub fn own_address(&self) -> SocketAddr {
+        self.stream.local_addr().expect("it is connected")
+    }
+
     /// Fills `next` with what comes next, which stays to be received; less at the end alone.
     #[track_caller]
     pub fn peek(&self, next: &mut [u8]) -> usize {
@@ -154,6 +159,27 @@ impl Wire {
             headers.push((name.to_owned(), value.to_owned()));
         }
         Head { status: status.unwrap_or_else(|| panic!("{status_line}")), headers }
+    }
+
+    /// The content of the next chunk; empty for the last. `None` at the end of the stream.
+    #[track_caller]
+    pub fn chunk(&mut self) -> Option<Vec<u8>> {
+        let size = self.line()?;
+        let length = usize::from_str_radix(&size, 16).expect("a chunk's size");
+        let content = self.exactly(length);
+        assert_eq!(self.exactly(2), b"\r\n");
+        Some(content)
+    }
+
+    /// The answer to a request on a connection that goes on.
+    #[track_caller]
+    pub fn next_answer(&mut self) -> Answer {
+        let head = self.head();
+        let length = match head.status {
+            304 => 0,
+            _ => head.get("Content-Length").expect("an answer says its length").parse().unwrap(),
+        };
+        Answer { body: self.exactly(length), head }
     }
 
     /// The rest, until the end of the stream.

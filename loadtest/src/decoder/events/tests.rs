@@ -8,8 +8,9 @@ use crate::decoder::{
 fn data_of(body: impl AsRef<[u8]>) -> Vec<Vec<u8>> {
     let (heard, fault) = read(&mut established(Transport::Sse), [body.as_ref()]);
     assert_eq!(fault, None);
-    let data = heard.into_iter().map(|heard| match heard {
-        Heard::Publication(data) => data,
+    let data = heard.into_iter().filter_map(|heard| match heard {
+        Heard::Publication(data) | Heard::Numbered(data, _) => Some(data),
+        Heard::Position(_) => None,
         other => panic!("{other:?}"),
     });
     data.collect()

@@ -134,6 +134,8 @@ impl Splitter {
         }
         let mut frame: Vec<u8> = self.bytes.drain(..frame_len).collect();
         Some(match first_byte {
+            // What `stentor.v1` says besides publications.
+            WHOLE_TEXT if frame[head_len..].starts_with(b"{\"type\":") => Piece::Control(frame),
             WHOLE_TEXT | WHOLE_BINARY => {
                 let payload = frame.split_off(head_len);
                 Piece::Publication(Publication {
@@ -207,7 +209,8 @@ fn event(text: Vec<u8>, is_chunk: bool) -> Piece {
         }
         line_start += line.len();
     }
-    let Some(value) = value else {
+    let is_notice = text.split(|&byte| byte == b'\n').any(|line| line.starts_with(b"event: gap"));
+    let Some(value) = value.filter(|_| !is_notice) else {
         let mut out = Vec::new();
         write_event(is_chunk, &[&text], &mut out);
         return Piece::Control(out);

@@ -79,6 +79,8 @@ impl Planter {
                 self.planted += 1;
                 return ControlFlow::Break(());
             }
+            // Planted in the request.
+            Fault::Rewind => false,
             Fault::Drop => {
                 self.planted += 1;
                 return ControlFlow::Continue(());
