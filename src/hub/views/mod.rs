@@ -16,6 +16,7 @@ mod lap;
 mod reader;
 mod several;
 mod sweep;
+mod visit;
 
 pub use compose::Compose;
 pub use join::{Joined, Left, NotJoined};
