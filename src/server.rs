@@ -46,7 +46,7 @@ use crate::{
     shard::{Admission, Drain, Setup, Shard},
 };
 
-use journal::{Heritage, Opened};
+use journal::{Heritages, Opened};
 
 pub use plan::{Engine, Plan, PlanError};
 
@@ -193,13 +193,13 @@ impl Server {
         };
         let mut shards = Shards::new(&shared.drain, &parkings);
         let doors = listeners.into_iter().zip(bells).zip(&parkings).zip(ends);
-        for (index, (((listener, bell), parking), (end, heritage))) in doors.enumerate() {
+        for (index, (((listener, bell), parking), (end, heritages))) in doors.enumerate() {
             let mut setup = shared.setup(ShardId(index as u16), config, &plan, parking);
             setup.journal = end;
             let (plan, start, tell) = (plan.clone(), shared.start, tell.clone());
             let spawned = thread::Builder::new()
                 .name(format!("shard-{index}"))
-                .spawn(move || run_shard(setup, heritage, &plan, listener, bell, start, &tell))?;
+                .spawn(move || run_shard(setup, heritages, &plan, listener, bell, start, &tell))?;
             shards.threads.push(spawned);
         }
         wait_for_shards(plan.shards, &news)?;
@@ -378,7 +378,7 @@ impl Shared {
 /// The life of a shard's thread. The kernel is opened here, since it stays on its thread.
 fn run_shard(
     setup: Setup,
-    heritage: Heritage,
+    heritages: Heritages,
     plan: &Plan,
     listener: OwnedFd,
     bell: Arc<EventBell>,
@@ -390,10 +390,10 @@ fn run_shard(
     let outcome = match &plan.engine {
         Engine::Uring(_) => Uring::open(&plan.rings, Some(listener), bell)
             .map_err(|error| Problem::of(&error, &Machine::read(), &plan.rings).to_string())
-            .and_then(|kernel| serve(kernel, setup, heritage, start, tell)),
+            .and_then(|kernel| serve(kernel, setup, heritages, start, tell)),
         Engine::Epoll { .. } => Epoll::open(plan.rings.slots, Some(listener), bell)
             .map_err(|error| error.to_string())
-            .and_then(|kernel| serve(kernel, setup, heritage, start, tell)),
+            .and_then(|kernel| serve(kernel, setup, heritages, start, tell)),
     };
     parting.1 = Some(News::Ended(id, outcome));
 }
@@ -401,13 +401,13 @@ fn run_shard(
 fn serve<K: Kernel>(
     kernel: K,
     setup: Setup,
-    heritage: Heritage,
+    heritages: Heritages,
     start: Instant,
     tell: &mpsc::Sender<News>,
 ) -> Result<(), String> {
     let mut shard = Shard::new(kernel, setup);
-    for (bucket, last, records) in heritage {
-        shard.restore(bucket, last, records);
+    for (bucket, heritage) in heritages {
+        shard.restore(bucket, heritage);
     }
     let _ = tell.send(News::Ready);
     shard.run(start).map_err(|error| error.to_string())

@@ -127,6 +127,24 @@ const LOADTEST: Package = Package {
 /// What the load tester may use of the server: the kernel, and the words its trait speaks.
 const LOADTEST_USES: &[&str] = &["io::", "ids::Slot", "limits::"];
 
+const SIM: Package = Package {
+    folder: "sim/src",
+    may_import: &[
+        ("book", &["plan"]),
+        ("client", &["book", "dice", "plan", "wire"]),
+        ("dice", &[]),
+        ("disk", &["dice"]),
+        ("judge", &["book", "plan"]),
+        ("node", &["dice"]),
+        ("plan", &["dice"]),
+        ("run", &["book", "client", "plan", "world"]),
+        ("wire", &[]),
+        ("world", &["book", "client", "dice", "disk", "node", "plan"]),
+    ],
+    programs: &["lib", "main"],
+    islands: &[],
+};
+
 /// Lines of a file past which one asks which idea wants its own name.
 const FILE_LINES_MAX: usize = 500;
 
@@ -142,7 +160,7 @@ const LONG_FUNCTIONS: &[(&str, usize)] =
 /// and no less; names of other modules come by `use`, not as paths in the code.
 #[test]
 fn imports_point_one_way() {
-    for package in [SERVER, LOADTEST] {
+    for package in [SERVER, LOADTEST, SIM] {
         let mut used: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         for file in sources(package.folder).into_iter().filter(|file| !file.is_test) {
             let Some(module) = file.module(&package) else { continue };
@@ -190,7 +208,7 @@ fn assert_no_cycle(imports: &BTreeMap<String, BTreeSet<String>>) {
 /// there is no island, at the root of the crate. The word itself stands nowhere else.
 #[test]
 fn unsafe_stays_on_its_islands() {
-    for package in [SERVER, LOADTEST] {
+    for package in [SERVER, LOADTEST, SIM] {
         for file in sources(package.folder) {
             let module = file.module(&package);
             if module.as_deref().is_some_and(|module| package.islands.contains(&module)) {
@@ -209,7 +227,15 @@ fn unsafe_stays_on_its_islands() {
 #[test]
 fn lengths_only_shrink() {
     let (mut files, mut functions) = (BTreeMap::new(), BTreeMap::new());
-    let folders = [SERVER.folder, "tests", "benches", LOADTEST.folder, "loadtest/tests"];
+    let folders = [
+        SERVER.folder,
+        "tests",
+        "benches",
+        LOADTEST.folder,
+        "loadtest/tests",
+        SIM.folder,
+        "sim/tests",
+    ];
     for file in folders.into_iter().flat_map(sources) {
         files.insert(file.path.clone(), file.text.lines().count());
         for (name, lines) in function_lengths(&file.text) {
@@ -239,8 +265,17 @@ fn nothing_is_left_behind() {
     let words = ["todo", "unimplemented", "dbg"].map(|word| format!("{word}!("));
     let places = ["work", "root", "home"].map(|place| format!("/{place}/"));
     let ignored = ["#[ign", "ore"].concat();
-    let folders =
-        ["src", "tests", "benches", "fuzz/fuzz_targets", "loadtest", "verify", "docs", "scripts"];
+    let folders = [
+        "src",
+        "tests",
+        "benches",
+        "fuzz/fuzz_targets",
+        "loadtest",
+        "sim",
+        "verify",
+        "docs",
+        "scripts",
+    ];
     for file in folders.iter().flat_map(|folder| all_files(&root().join(folder))) {
         let Ok(text) = fs::read_to_string(&file) else { continue };
         for word in words.iter().chain(&places).chain([&ignored]) {

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use stentor::{
     frame::PayloadKind,
-    ids::{Epoch, Position},
+    ids::{Epoch, Offset, Position},
     resume::{Gap, Start},
 };
 
@@ -51,6 +51,8 @@ pub struct Intent {
     /// When it was handed over first: by the book's clock, and the world's.
     pub pushed: u64,
     pub(crate) pushed_us: u64,
+    /// How often it was sent to a server.
+    pub sent: usize,
     /// When its publisher was told its position.
     pub acked: Option<u64>,
     /// In the order of the numberings.
@@ -178,7 +180,7 @@ impl Book {
     pub fn some_position(&self, channel: usize, nth: usize) -> Option<Position> {
         let pages = &self.channels[channel].pages;
         let (&(epoch, offset), _) = pages.iter().nth(nth % pages.len().max(1))?;
-        Some(Position { epoch: Epoch(epoch), offset: stentor::ids::Offset(offset) })
+        Some(Position { epoch: Epoch(epoch), offset: Offset(offset) })
     }
 
     /// A subscription begins. Returns the stint's number.

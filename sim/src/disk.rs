@@ -10,7 +10,7 @@ use std::{
 
 use bytes::BytesMut;
 use stentor::{
-    ids::{BUCKETS, Bucket, Epoch, ShardId},
+    ids::{Bucket, Epoch, ShardId},
     journal::{
         Compaction, Intake, Landed, Landing, Record, Writer,
         format::{Header, Salt, encode},
@@ -18,6 +18,7 @@ use stentor::{
         scan::Scan,
     },
     mesh::{Parking, Rejected},
+    shard::Heritage,
 };
 
 use crate::dice::Dice;
@@ -126,9 +127,8 @@ impl Disk {
 
     /// What the next server finds: of each bucket its last offset and its records. Torn tails are
     /// cut off.
-    pub fn recover(&mut self) -> Vec<(Bucket, u64, Vec<Record>)> {
-        let mut found: Vec<_> =
-            (0..BUCKETS).map(|bucket| (Bucket(bucket as u8), 0, Vec::new())).collect();
+    pub fn recover(&mut self) -> Vec<(Bucket, Heritage)> {
+        let mut found = Vec::new();
         for (&bucket, file) in &mut self.files {
             if file.bytes.is_empty() {
                 continue;
@@ -137,7 +137,9 @@ impl Disk {
                 .unwrap_or_else(|broken| panic!("the file of bucket {bucket}: {broken:?}"));
             file.bytes.truncate(scan.end as usize);
             (file.synced, file.highest) = (file.bytes.len(), scan.highest());
-            found[usize::from(bucket)] = (Bucket(bucket), file.highest, scan.records);
+            let floor = scan.header.highest;
+            let heritage = Heritage { last: file.highest, floor, records: scan.records };
+            found.push((Bucket(bucket), heritage));
         }
         found
     }

@@ -83,7 +83,6 @@ fn work(options: &Options, next: &AtomicU64, total: &Total) {
         match outcome {
             Ok(story) => total.0 += story,
             Err(_) => {
-                println!("seed {seed} failed; again with: stentor-sim --seed {seed} --trace");
                 total.1.push(seed);
                 if !options.keep_going {
                     next.store(u64::MAX / 2, Ordering::Relaxed);

@@ -9,9 +9,8 @@ use std::sync::Arc;
 use stentor::{
     ids::Bucket,
     io::sim::{Sim, SimBell, SimNet},
-    journal::Record,
     mesh::Parking,
-    shard::{Now, Shard},
+    shard::{Heritage, Now, Shard},
 };
 
 use crate::dice::Dice;
@@ -43,8 +42,8 @@ impl Node {
     }
 
     /// Takes what an earlier server had on disk.
-    pub fn restore(&mut self, bucket: Bucket, last: u64, records: Vec<Record>) {
-        self.shard.restore(bucket, last, records);
+    pub fn restore(&mut self, bucket: Bucket, heritage: Heritage) {
+        self.shard.restore(bucket, heritage);
     }
 
     /// Turns the shard if it has a reason to. Says whether it had.

@@ -19,6 +19,7 @@ use stentor::{
     io::sim::{Sim, SimBell},
     limits::QUESTIONS_MAX,
     mesh::{Accepted, Asker, Ingress, Mesh, Parking, Publish, Questions, Rejected, Terms, Ticket},
+    report::Question,
     shard::{Admission, Drain, JournalEnd, Setup, Shard},
 };
 
@@ -63,10 +64,14 @@ pub struct World {
 /// When the world began, in milliseconds since 1970.
 const STARTED_MS: u64 = 1_700_000_000_000;
 
+/// The numbering of what the disk keeps, and those of the servers but for their number.
+const EPOCH_OF_JOURNAL: Epoch = Epoch(0x70);
+const EPOCHS: u64 = 0x1000;
+
 impl World {
     /// A world with its first server. `is_told` prints what happens in it.
     pub fn new(plan: Plan, is_told: bool) -> World {
-        let disk = plan.journal.then(|| Disk::new(Epoch(0x70), plan.compacts));
+        let disk = plan.journal.then(|| Disk::new(EPOCH_OF_JOURNAL, plan.compacts));
         let mut world = World {
             dice: Dice::new(plan.seed ^ 0x5eed),
             now_us: 0,
@@ -144,9 +149,9 @@ impl World {
             self.nodes.push(Node::new(Shard::new(sim, setup), net, parking, bell));
         }
         let found = self.disk.as_mut().map_or(Vec::new(), Disk::recover);
-        for (bucket, last, records) in found {
+        for (bucket, heritage) in found {
             let home = bucket.home(self.plan.shards);
-            self.nodes[usize::from(home.0)].restore(bucket, last, records);
+            self.nodes[usize::from(home.0)].restore(bucket, heritage);
         }
     }
 
@@ -168,7 +173,7 @@ impl World {
     ) -> Setup {
         Setup {
             id: ShardId(index as u16),
-            epoch: Epoch(0x1000 + self.servers),
+            epoch: Epoch(EPOCHS + self.servers),
             rules: Arc::new(self.plan.rules()),
             mesh: common.mesh.clone(),
             ingresses: Arc::clone(&self.ingresses),
@@ -258,6 +263,7 @@ impl World {
         self.ingresses[home].wake();
         if pushed.is_ok() {
             self.pushed.insert(self.tickets, intent);
+            self.book.intents[intent].sent += 1;
             self.tell(|world| format!("publication {intent}: {:?}", world.book.intents[intent]));
         }
         pushed.is_ok()
@@ -284,6 +290,11 @@ impl World {
                 }
             }
         }
+    }
+
+    /// Whether the server that runs now goes on with this numbering.
+    pub fn lives_in(&self, epoch: Epoch) -> bool {
+        epoch == EPOCH_OF_JOURNAL || epoch.0 == EPOCHS + self.servers
     }
 
     /// Publications that nobody has answered.
@@ -331,7 +342,7 @@ impl World {
 /// What the shards of one server have in common.
 struct Common {
     mesh: Mesh<Message>,
-    questions: Arc<[Questions<stentor::report::Question>]>,
+    questions: Arc<[Questions<Question>]>,
     counters: Arc<[Counters]>,
     admission: Arc<Admission>,
     drain: Arc<Drain>,

@@ -68,6 +68,8 @@ pub struct Restored {
     /// The highest offset of each bucket that was ever acknowledged, whether or not its record is
     /// still there; 0 for none.
     pub offsets: Box<[u64; BUCKETS]>,
+    /// Records of each bucket up to this offset may have been dropped by a compaction; 0 for none.
+    pub floors: Box<[u64; BUCKETS]>,
     /// The records of each bucket, by rising offset, those among them that retention will drop.
     pub records: Vec<Vec<Record>>,
     /// What was found.
@@ -90,11 +92,12 @@ impl Journal {
         let directory = Directory::open(dir)?;
         let mut ends = Box::new([None; BUCKETS]);
         let mut offsets = Box::new([0; BUCKETS]);
+        let mut floors = Box::new([0; BUCKETS]);
         let mut records: Vec<Vec<Record>> = (0..BUCKETS).map(|_| Vec::new()).collect();
         let report = directory.read(|bucket, scan| {
             let (at, highest) = (usize::from(bucket.0), scan.highest());
             ends[at] = Some(End { len: scan.end, salt: scan.header.salt, highest });
-            offsets[at] = highest;
+            (offsets[at], floors[at]) = (highest, scan.header.highest);
             records[at] = scan.records;
         })?;
         if let Some(damage) = report.damage.into_iter().next() {
@@ -102,7 +105,7 @@ impl Journal {
         }
         directory.mend(&report.summary.torn)?;
         let epoch = directory.epoch();
-        let restored = Restored { epoch, offsets, records, told: report.summary };
+        let restored = Restored { epoch, offsets, floors, records, told: report.summary };
         Ok((Journal { directory, ends, intake: None }, restored))
     }
 

@@ -11,13 +11,13 @@ use std::{
 use super::{News, Parting, ServerError};
 use crate::{
     ids::{Bucket, ShardId},
-    journal::{Journal, Record, Restored},
+    journal::{Journal, Restored},
     mesh::Parking,
-    shard::JournalEnd,
+    shard::{Heritage, JournalEnd},
 };
 
 /// What one shard takes over from an earlier run: its buckets, their last offsets, their records.
-pub(super) type Heritage = Vec<(Bucket, u64, Vec<Record>)>;
+pub(super) type Heritages = Vec<(Bucket, Heritage)>;
 
 /// A journal that was opened, before its thread runs.
 pub(super) struct Opened {
@@ -26,7 +26,7 @@ pub(super) struct Opened {
 }
 
 /// What each shard is given of it, in their order.
-pub(super) type Ends = Vec<(Option<JournalEnd>, Heritage)>;
+pub(super) type Ends = Vec<(Option<JournalEnd>, Heritages)>;
 
 impl Opened {
     /// Opens the journal in `dir`.
@@ -46,16 +46,17 @@ impl Opened {
         let Opened { mut journal, restored } = self;
         let shards = parkings.len() as u16;
         let (writer, landings) = journal.parts(places, parkings);
-        let Restored { epoch, offsets, records, .. } = restored;
+        let Restored { epoch, offsets, floors, records, .. } = restored;
         let end = |landing| {
             let writer = writer.clone();
-            (Some(JournalEnd { epoch, writer, landing }), Heritage::new())
+            (Some(JournalEnd { epoch, writer, landing }), Heritages::new())
         };
         let mut ends: Ends = landings.into_iter().map(end).collect();
         for (number, records) in (0..=u8::MAX).zip(records) {
             let bucket = Bucket(number);
             let ShardId(home) = bucket.home(shards);
-            ends[usize::from(home)].1.push((bucket, offsets[usize::from(number)], records));
+            let (last, floor) = (offsets[usize::from(number)], floors[usize::from(number)]);
+            ends[usize::from(home)].1.push((bucket, Heritage { last, floor, records }));
         }
         let tell = tell.clone();
         let run = move || {
@@ -68,5 +69,5 @@ impl Opened {
 
 /// What shards are given where there is no journal.
 pub(super) fn none(shards: usize) -> Ends {
-    (0..shards).map(|_| (None, Heritage::new())).collect()
+    (0..shards).map(|_| (None, Heritages::new())).collect()
 }

@@ -24,7 +24,7 @@ mod state;
 mod subscriptions;
 
 pub use admission::{Admission, Drain};
-pub use publications::JournalEnd;
+pub use publications::{Heritage, JournalEnd};
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},

@@ -65,10 +65,23 @@ pub struct JournalEnd {
     pub landing: Arc<Landing>,
 }
 
+/// What an earlier run had on disk of a bucket.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Heritage {
+    /// Its last offset.
+    pub last: u64,
+    /// Records up to this offset may have been dropped.
+    pub floor: u64,
+    /// Its records, by rising offset.
+    pub records: Vec<Record>,
+}
+
 impl<K: Kernel> Shard<K> {
-    /// Takes what an earlier run had on disk, of buckets whose home this is: their last offsets, and
-    /// their records in order. To be called before the first turn.
-    pub fn restore(&mut self, bucket: Bucket, last: u64, records: Vec<Record>) {
+    /// Takes what an earlier run had on disk, of a bucket whose home this is. To be called before the
+    /// first turn.
+    pub fn restore(&mut self, bucket: Bucket, heritage: Heritage) {
+        let Heritage { last, floor, records } = heritage;
+        self.home.restore_floor(bucket, floor);
         for record in records {
             let Record { offset, at_ms, channel, kind, payload, terms } = record;
             let age_us = self.setup.started_ms.saturating_sub(at_ms).saturating_mul(1000);

@@ -79,6 +79,7 @@ impl Client {
             command["idempotency"] = json!(key);
         }
         connection.published.push((id, intent));
+        sight.book.intents[intent].sent += 1;
         self.send_command(&command);
         true
     }

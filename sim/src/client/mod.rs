@@ -10,6 +10,7 @@ mod streams;
 use stentor::{
     ids::Position,
     io::sim::{ClientId, SimNet, StreamEnd},
+    policy::Slow,
     resume::{Gap, Start},
 };
 
@@ -380,7 +381,6 @@ impl Client {
     /// Where the policy says so a slow reader is told from where to go on: everything up to there
     /// was delivered.
     fn on_too_slow(&mut self, position: Position, sight: &mut Sight<'_>) {
-        use stentor::policy::Slow;
         let closes = |read: &&mut Read| {
             sight.plan.channels[read.channel].policy.slow == Slow::Close && read.stint.is_some()
         };

@@ -5,7 +5,7 @@
 //! highest offset of all of them. A client at or above it has missed nothing, for certain; one below
 //! it may be told of a gap that was another channel's, which costs it a look elsewhere and no more.
 
-use crate::ids::{BUCKETS, ChannelName};
+use crate::ids::{BUCKETS, Bucket, ChannelName};
 
 /// Cells in each bucket: with a million channels four names share one. 8 KiB per bucket that has
 /// forgotten anything.
@@ -24,6 +24,14 @@ impl Forgotten {
         let bucket = &mut self.buckets[usize::from(name.bucket().0)];
         let cell = &mut bucket.get_or_insert_with(|| Box::new([0; CELLS]))[cell(name)];
         *cell = offset.max(*cell);
+    }
+
+    /// All channels of a bucket may have come to this offset.
+    pub fn note_all(&mut self, bucket: Bucket, offset: u64) {
+        self.buckets.resize(BUCKETS, None);
+        let bucket = &mut self.buckets[usize::from(bucket.0)];
+        let cells = bucket.get_or_insert_with(|| Box::new([0; CELLS]));
+        cells.iter_mut().for_each(|cell| *cell = offset.max(*cell));
     }
 
     /// No publication of the channel that was made while it was not in memory has a higher offset.

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use super::{Home, remembered::First};
+use super::{Home, channel::Channel, remembered::First};
 use crate::{
     ids::{Bucket, ChannelName, Offset, Position},
     mesh::{Accepted, Answer, Asker, Publish, Rejected, Terms},
@@ -221,8 +221,28 @@ impl Home {
             self.forgotten.note(&publish.channel, offset);
             return;
         }
+        self.restore_channel(&publish.channel, offset);
         self.append(publish, position, now_us, age_us);
         self.promise(publish, position, false, now_us);
+    }
+
+    /// Makes the channel of the first of its records that is left, unless it is there. What the
+    /// journal has dropped of the channel came before that.
+    fn restore_channel(&mut self, name: &ChannelName, first: u64) {
+        if !self.channels.contains_key(name) {
+            let policies = &self.setup.policies;
+            let last = self.forgotten.last(name).min(first.saturating_sub(1));
+            let channel = Channel::new(policies.pattern(name), policies.of(name), last);
+            self.channels.insert(name.clone(), channel);
+        }
+    }
+
+    /// Any record of a bucket up to this offset may have been dropped from the journal: whoever comes
+    /// back from before may have missed it. To be called before [`Home::restore`].
+    pub fn restore_floor(&mut self, bucket: Bucket, floor: u64) {
+        if floor > 0 {
+            self.forgotten.note_all(bucket, floor);
+        }
     }
 
     /// Goes on counting a bucket behind this offset.

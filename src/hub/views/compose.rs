@@ -3,7 +3,7 @@
 
 use super::{
     Views,
-    reader::{BATCHED, BLOCKED, CUT, HELD, LAPPED, WAITING},
+    reader::{BATCHED, BLOCKED, CUT, HELD, LAPPED, NO_VIEW, WAITING},
 };
 use crate::{
     frame::PayloadKind,
@@ -34,14 +34,16 @@ impl Views {
     /// Gives what a connection is owed to `take`, publication by publication and channel by channel,
     /// as long as `take` says that there is room for more. Its bytes count as sent.
     pub fn compose(&mut self, slot: Slot, mut take: impl FnMut(Compose<'_>) -> bool) {
-        if self.subscribers[slot.index()].has(BLOCKED | HELD | CUT) {
-            return;
-        }
+        let mut more = !self.subscribers[slot.index()].has(BLOCKED | HELD | CUT);
         let own = Some(Reader::from(slot)).filter(|_| self.readers_of(slot).is_empty());
         let readers: Vec<Reader> = own.into_iter().chain(self.readers_of(slot).to_vec()).collect();
         for reader in readers {
-            if !self.compose_one(reader, &mut take) {
-                break;
+            let index = self.subscribers[reader.index()].view;
+            if more {
+                more = self.compose_one(reader, &mut take);
+            } else if index != NO_VIEW {
+                // A round has visited it, and nobody would know that it is still behind.
+                self.file(reader, index);
             }
         }
     }

@@ -69,9 +69,9 @@ fn a_stream_of_several_opens_when_all_are_live() {
         head.starts_with("HTTP/1.1 200 OK\r\n") && !head.contains("Stentor-Position"),
         "{head}"
     );
-    let first = chunk("retry: 3000\nid: news=e-2,chat=e-9\n\n");
+    let first = chunk("retry: 3000\n\n");
     let gap = chunk(
-        "event: gap\nid: news=e-2,chat=e-9\n\
+        "event: chat;gap\nid: news=e-2,chat=e-9\n\
          data: {\"channel\":\"chat\",\"from\":\"e-2\",\"to\":\"e-9\"}\n\n",
     );
     assert_eq!(body, format!("{first}{gap}"));
@@ -91,7 +91,7 @@ fn events_move_the_vector() {
         chunk("id: news=e-3,chat=e-2\nevent: news\ndata: a\ndata: b\n\n"),
         chunk("id: news=e-3,chat=e-8\nevent: chat;base64\ndata: /w==\n\n"),
         chunk(
-            "event: gap\nid: news=e-6,chat=e-8\n\
+            "event: news;gap\nid: news=e-6,chat=e-8\n\
              data: {\"channel\":\"news\",\"from\":\"e-3\",\"to\":\"e-6\"}\n\n",
         ),
     ];
