@@ -297,6 +297,11 @@ impl Book {
         open.count() as u64
     }
 
+    /// How often subscriptions began, and how many are not over.
+    pub fn comings_and_goings(&self) -> (usize, usize) {
+        (self.stints.len(), self.stints.iter().filter(|stint| stint.is_open).count())
+    }
+
     fn reader(&self, stint: usize) -> (usize, usize, &'static str) {
         let Stint { client, channel, how, .. } = self.stints[stint];
         (client, channel, how)

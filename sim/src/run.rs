@@ -216,13 +216,15 @@ fn rest(world: &mut World) {
             world.clients[id].send_more(usize::MAX);
         }
     }
-    // Time for the last presences, which are told once a second.
-    for _ in 0..2 {
-        world.settle();
-        pass(world, Duration::from_millis(1100));
-    }
+    linger(world);
     world.settle();
     assert_eq!(world.unanswered(), 0, "publications without an answer");
+    for client in &world.clients {
+        let connected = client.connection.as_ref().map(|connection| connection.id);
+        world.tell(|_| {
+            format!("client {} {:?} {connected:?} {:?}", client.id, client.kind, client.reads)
+        });
+    }
     let (plan, now_us) = (&world.plan, world.now_us);
     world.book.judge(plan, true, now_us);
     world.book.forget_judged();
@@ -241,10 +243,26 @@ fn check_polls(world: &World) {
     }
 }
 
+/// Time for the last presences, which are told once a second: until nobody came or went for longer.
+fn linger(world: &mut World) {
+    world.settle();
+    if world.plan.channels.iter().all(|channel| channel.counts.is_none()) {
+        return;
+    }
+    for _ in 0..6 {
+        let before = world.book.comings_and_goings();
+        pass(world, Duration::from_millis(2200));
+        world.settle();
+        if world.book.comings_and_goings() == before {
+            return;
+        }
+    }
+}
+
 fn pass(world: &mut World, time: Duration) {
     let until_us = world.now_us + time.as_micros() as u64;
     while world.now_us < until_us {
-        world.step(20_000);
+        world.step(100_000);
         world.take_answers();
     }
 }
@@ -264,10 +282,7 @@ fn audit(world: &mut World) {
         world.clients[id].send_more(usize::MAX);
         world.settle();
     }
-    for _ in 0..2 {
-        world.settle();
-        pass(world, Duration::from_millis(1100));
-    }
+    linger(world);
     world.settle();
     let (plan, now_us) = (&world.plan, world.now_us);
     world.book.judge(plan, true, now_us);

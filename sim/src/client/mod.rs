@@ -51,8 +51,6 @@ pub struct Client {
     /// It asks for all that is kept.
     pub wants_all: bool,
     next_id: u64,
-    /// Gaps that a stream of several channels must tell first.
-    owed_gaps: Vec<(usize, Gap)>,
 }
 
 /// One of a client's channels.
@@ -126,7 +124,6 @@ impl Client {
             is_resting: false,
             wants_all: false,
             next_id: 0,
-            owed_gaps: Vec::new(),
         }
     }
 
@@ -138,7 +135,6 @@ impl Client {
             let start = if self.wants_all { all } else { asked.start };
             read.asked = Some(Asked { start, ..asked });
         }
-        self.owed_gaps.clear();
         let request = self.request(sight);
         let connection = Connection {
             id: net.connect(),

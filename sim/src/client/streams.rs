@@ -53,14 +53,15 @@ impl Client {
     ) -> usize {
         let Some((content, mut len)) = take_chunk(rest) else { return 0 };
         let begun = begun_of(head);
-        let first = Event::of(content).expect("the first chunk is no comment");
-        assert_eq!(first.id, begun.position.to_string());
+        let mut last = Event::of(content).expect("the first chunk is no comment");
         if let Some(gap) = begun.gap {
+            assert_eq!(last.id, "", "whoever has the id has the gap");
             let Some((content, more)) = take_chunk(&rest[len..]) else { return 0 };
-            let event = Event::of(content).expect("a gap is no comment");
-            assert_eq!((event.kind.as_str(), gap_of(&event).1), ("gap", gap));
+            last = Event::of(content).expect("a gap is no comment");
+            assert_eq!((last.kind.as_str(), gap_of(&last).1), ("gap", gap));
             len += more;
         }
+        assert_eq!(last.id, begun.position.to_string());
         self.begin(0, &begun, sight);
         self.connection.as_mut().expect("it is read").is_live = true;
         head.len + len
@@ -73,23 +74,24 @@ impl Client {
         rest: &[u8],
         sight: &mut Sight<'_>,
     ) -> usize {
-        let Some((content, len)) = take_chunk(rest) else { return 0 };
-        let first = Event::of(content).expect("the first chunk is no comment");
-        let positions = self.positions(&first.id, sight);
-        for (read, &position) in positions.iter().enumerate() {
-            // Whether something is missing follows from the position, and must be told next.
-            let asked = self.reads[read].asked.expect("it asks").start;
-            let from = match asked {
-                Start::Since(since) => Some(since),
-                _ => None,
-            };
-            let is_latest = sight.plan.channels[self.reads[read].channel].is_latest();
-            let gap = from
-                .filter(|&from| from != position && !is_latest)
-                .map(|from| Gap { from, to: position });
+        // What is missing is told before the id: whoever has the one has the other.
+        let (mut len, mut gaps) = (0, Vec::new());
+        let id = loop {
+            let Some((content, more)) = take_chunk(&rest[len..]) else { return 0 };
+            let event = Event::of(content).expect("the first chunks are no comments");
+            if len > 0 {
+                gaps.push(gap_of(&event));
+            }
+            len += more;
+            if !event.id.is_empty() {
+                break event.id;
+            }
+        };
+        for (read, position) in self.positions(&id, sight).into_iter().enumerate() {
+            let name = self.reads[read].name(&sight.plan.channels);
+            let gap = gaps.iter().find(|(channel, _)| channel == name).map(|(_, gap)| *gap);
             let begun = Begun { position, recovered: Some(gap.is_none()), gap };
             self.begin(read, &begun, sight);
-            self.owed_gaps.extend(gap.map(|gap| (read, gap)));
         }
         self.connection.as_mut().expect("it is read").is_live = true;
         head.len + len
@@ -136,24 +138,21 @@ impl Client {
 
     fn on_channel_event(&mut self, event: &Event, sight: &mut Sight<'_>) {
         let positions = self.positions(&event.id, sight);
-        let (name, is_base64) = match event.kind.strip_suffix(";base64") {
-            Some(name) => (name, true),
-            None => (event.kind.strip_suffix(";json").unwrap_or(&event.kind), false),
-        };
-        let gap = (name == "gap" || name.ends_with(";gap")).then(|| gap_of(event));
-        let name = gap.as_ref().map_or(name, |(name, _)| name);
+        let (name, mark) = event.kind.split_once(';').unwrap_or((&event.kind, ""));
         let channels = &sight.plan.channels;
         let read = self.reads.iter().position(|read| read.name(channels) == name);
         let read = read.unwrap_or_else(|| panic!("an event of {name}"));
-        match gap {
-            Some((_, gap)) => match self.owed_gaps.iter().position(|&owed| owed == (read, gap)) {
-                Some(owed) => _ = self.owed_gaps.remove(owed),
-                None => self.gap(read, gap, sight),
-            },
-            None => {
-                assert!(self.owed_gaps.is_empty(), "gaps come first: {:?}", self.owed_gaps);
-                self.hear(read, &payload_of(event, is_base64), Some(positions[read]), sight);
+        match mark {
+            "gap" => {
+                let (channel, gap) = gap_of(event);
+                assert_eq!(channel, name);
+                self.gap(read, gap, sight);
             }
+            "" | "json" | "base64" => {
+                let payload = payload_of(event, mark == "base64");
+                self.hear(read, &payload, Some(positions[read]), sight);
+            }
+            _ => panic!("an event {}", event.kind),
         }
         for (read, position) in self.reads.iter().zip(positions) {
             assert_eq!(read.place, Some(position), "the id {} says where it stands", event.id);
