@@ -186,37 +186,11 @@ fn every_error_has_its_code(io: Io) {
     for channel in ["one", "two", "chat"] {
         talk.subscribe(channel, &json!({}));
     }
-    let subscribe = |channel: &str| json!({ "id": 7, "type": "subscribe", "channel": channel });
-    let publish = |channel: &str, text: &str, terms: Value| {
-        let mut command = json!({ "id": 7, "type": "publish", "channel": channel, "text": text });
-        command.as_object_mut().unwrap().extend(terms.as_object().unwrap().clone());
-        command
-    };
     for key in ["a", "b"] {
         assert_eq!(talk.ask(&publish("keys", "x", json!({ "key": key })))["type"], "published");
     }
     assert_eq!(talk.ask(&publish("keys", "x", json!({ "key": "a", "version": 3 })))["id"], 7);
-    let at =
-        |since: &str| json!({ "id": 7, "type": "subscribe", "channel": "three", "since": since });
-    let cases = [
-        ("bad_command", json!({ "id": 7, "type": "subscribe" }), "channel"),
-        ("bad_command", json!({ "id": 7, "type": "jump" }), "subscribe"),
-        ("bad_command", json!({ "id": 7, "type": "ping", "chanel": "x" }), "chanel"),
-        (
-            "bad_command",
-            json!([{ "id": 7, "type": "ping", "key": 1 }, { "type": "ping" }]),
-            "string",
-        ),
-        ("bad_channel", subscribe("two words"), "letters"),
-        ("bad_position", at("yesterday"), "18c2f3a9d1e-42"),
-        ("already_subscribed", subscribe("one"), "already"),
-        ("not_subscribed", json!({ "id": 7, "type": "unsubscribe", "channel": "x" }), "not"),
-        ("forbidden", publish("one", "x", json!({})), "not publish"),
-        ("too_large", publish("chat", &"x".repeat(101), json!({})), "100"),
-        ("stale_version", publish("keys", "x", json!({ "key": "a", "version": 3 })), "higher"),
-        ("too_many_keys", publish("keys", "x", json!({ "key": "c" })), "keys"),
-    ];
-    for (code, command, word) in cases {
+    for (code, command, word) in wrong_commands() {
         expect_error(&mut talk, &command, code, word);
     }
     // 6 channels: these two, chat, keys, and two more of another's.
@@ -253,6 +227,41 @@ fn every_error_has_its_code(io: Io) {
     let told: Vec<Value> = told.collect();
     assert!(!told.is_empty(), "an hour is enough to be told");
     assert!(told.iter().all(|told| told["code"] == "draining"), "{told:?}");
+}
+
+fn subscribe(channel: &str) -> Value {
+    json!({ "id": 7, "type": "subscribe", "channel": channel })
+}
+
+fn publish(channel: &str, text: &str, terms: Value) -> Value {
+    let mut command = json!({ "id": 7, "type": "publish", "channel": channel, "text": text });
+    command.as_object_mut().unwrap().extend(terms.as_object().unwrap().clone());
+    command
+}
+
+/// Commands that are refused where [`every_error_has_its_code`] stands: the code, the command, and a
+/// word of what would be right.
+fn wrong_commands() -> Vec<(&'static str, Value, &'static str)> {
+    let at =
+        |since: &str| json!({ "id": 7, "type": "subscribe", "channel": "three", "since": since });
+    vec![
+        ("bad_command", json!({ "id": 7, "type": "subscribe" }), "channel"),
+        ("bad_command", json!({ "id": 7, "type": "jump" }), "subscribe"),
+        ("bad_command", json!({ "id": 7, "type": "ping", "chanel": "x" }), "chanel"),
+        (
+            "bad_command",
+            json!([{ "id": 7, "type": "ping", "key": 1 }, { "type": "ping" }]),
+            "string",
+        ),
+        ("bad_channel", subscribe("two words"), "letters"),
+        ("bad_position", at("yesterday"), "18c2f3a9d1e-42"),
+        ("already_subscribed", subscribe("one"), "already"),
+        ("not_subscribed", json!({ "id": 7, "type": "unsubscribe", "channel": "x" }), "not"),
+        ("forbidden", publish("one", "x", json!({})), "not publish"),
+        ("too_large", publish("chat", &"x".repeat(101), json!({})), "100"),
+        ("stale_version", publish("keys", "x", json!({ "key": "a", "version": 3 })), "higher"),
+        ("too_many_keys", publish("keys", "x", json!({ "key": "c" })), "keys"),
+    ]
 }
 
 #[track_caller]
