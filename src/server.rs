@@ -8,6 +8,7 @@ mod banner;
 mod journal;
 mod listen;
 mod plan;
+mod settings;
 
 use std::{
     io::{self, Write},
@@ -26,7 +27,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::{
     config::Config,
-    control::{self, Control},
+    control::Control,
     counters::Counters,
     hub::Message,
     ids::{Epoch, ShardId},
@@ -47,6 +48,7 @@ use crate::{
 };
 
 use journal::{Heritages, Opened};
+use settings::{control_settings, rules};
 
 pub use plan::{Engine, Plan, PlanError};
 
@@ -458,39 +460,6 @@ fn ingress(config: &Config, parking: &Arc<Parking>, answered: &Arc<Notify>) -> I
 
 fn questions(parking: &Arc<Parking>) -> Questions<Question> {
     Questions::new(QUESTIONS_MAX, Arc::clone(parking))
-}
-
-fn rules(config: &Config) -> Rules {
-    Rules {
-        head_max: config.head_max.bytes(),
-        frame_max: config.frame_max.bytes(),
-        message_max: config.message_max.bytes(),
-        handshake_timeout: config.handshake_timeout,
-        ping_interval: config.ping_interval,
-        pong_timeout: config.pong_timeout,
-        stall_timeout: config.stall_timeout,
-        echo: config.echo,
-        allowed_origins: config.allow_origin.clone(),
-        retry_after: config.retry_after,
-        policies: config.channels.policies().clone(),
-        subscriptions_max: config.subscriptions_max,
-        poll_timeout_max: config.poll_timeout_max,
-        publication_max: config.publication_max.bytes(),
-        ..Rules::default()
-    }
-}
-
-fn control_settings(config: &Config, subscribers: SocketAddr) -> control::Settings {
-    let defaults = control::Settings::default();
-    let publication_max = config.publication_max.bytes();
-    control::Settings {
-        publication_max,
-        payload_memory_max: defaults.payload_memory_max.max(4 * publication_max),
-        retry_after: config.retry_after,
-        subscribers,
-        hosts: config.control_host.0.clone(),
-        ..defaults
-    }
 }
 
 /// A numbering that no earlier life of this server had: microseconds since 1970.

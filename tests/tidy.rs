@@ -29,12 +29,18 @@ const SERVER: Package = Package {
         ("counters", &["close", "frame"]),
         ("doctor", &["config", "io", "limits"]),
         ("frame", &["ids"]),
-        ("hub", &["counters", "frame", "ids", "io", "limits", "log", "wire"]),
+        (
+            "hub",
+            &[
+                "counters", "frame", "ids", "io", "limits", "log", "mesh", "policy", "report",
+                "resume", "wire",
+            ],
+        ),
         ("ids", &["limits"]),
         ("io", &["ids", "limits"]),
         ("journal", &["frame", "ids", "limits", "mesh"]),
         ("limits", &[]),
-        ("log", &["limits", "segment"]),
+        ("log", &["frame", "ids", "limits", "segment"]),
         ("mesh", &["frame", "ids", "io"]),
         ("policy", &["ids", "limits"]),
         ("report", &["frame", "ids", "policy"]),
@@ -43,16 +49,16 @@ const SERVER: Package = Package {
         (
             "server",
             &[
-                "config", "control", "counters", "hub", "ids", "io", "limits", "mesh", "policy",
-                "report", "session", "shard",
+                "config", "control", "counters", "hub", "ids", "io", "journal", "limits", "mesh",
+                "policy", "report", "session", "shard",
             ],
         ),
         ("session", &["close", "frame", "ids", "limits", "mesh", "policy", "resume", "wire"]),
         (
             "shard",
             &[
-                "close", "counters", "frame", "hub", "ids", "io", "limits", "mesh", "resume",
-                "session", "timers",
+                "close", "counters", "frame", "hub", "ids", "io", "journal", "limits", "mesh",
+                "policy", "report", "resume", "session", "timers",
             ],
         ),
         ("timers", &["ids"]),

@@ -2,8 +2,11 @@
 
 mod beginnings;
 mod bounds;
+mod oracle;
 
 use std::collections::{HashMap, HashSet, VecDeque};
+
+use oracle::{Item, Peer, Sub};
 
 use super::*;
 use crate::{
@@ -63,35 +66,6 @@ pub(super) fn views(policies: Policies, shard: u16, lag_bytes_max: usize) -> Vie
 
 pub(super) fn plain(name: &ChannelName, payload: &[u8]) -> Publish {
     Publish::plain(Ticket(0), name.clone(), payload.to_vec().into())
-}
-
-/// What a subscriber got.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Item {
-    /// The publication with this number.
-    Number(u64),
-    Gap(Gap),
-}
-
-/// A subscription as the oracle knows it.
-struct Sub {
-    channel: usize,
-    start: Start,
-    begun: Option<Begun>,
-    items: Vec<Item>,
-}
-
-/// One connection as the oracle knows it.
-#[derive(Default)]
-struct Peer {
-    format: Option<Format>,
-    subs: Vec<Sub>,
-    /// What it was sent and is not yet parsed.
-    received: Vec<u8>,
-    blocked: bool,
-    /// For counting.
-    frames: usize,
-    bytes: usize,
 }
 
 struct Shard {
@@ -431,170 +405,6 @@ fn push(inbox: &mut VecDeque<Message>, capacity: usize, message: Message) -> Res
     }
     inbox.push_back(message);
     Ok(())
-}
-
-impl Peer {
-    fn sub(&mut self, channel: &str) -> &mut Sub {
-        let sub = self.subs.iter_mut().find(|sub| CHANNELS[sub.channel] == channel);
-        sub.expect("it subscribed to that")
-    }
-
-    /// Takes bytes, and out of them every frame that is whole.
-    fn take(&mut self, bytes: &[u8]) {
-        self.bytes += bytes.len();
-        self.received.extend_from_slice(bytes);
-        let format = self.format.expect("it reads something");
-        while let Some(len) = whole_frame(format, &self.received) {
-            let frame: Vec<u8> = self.received.drain(..len).collect();
-            let (channel, number) = contents(format, &frame);
-            let sub = match channel {
-                Some(channel) => self.sub(&channel),
-                None => &mut self.subs[0],
-            };
-            assert!(sub.begun.is_some(), "it has yet to be told where it begins");
-            sub.items.push(Item::Number(number));
-            self.frames += 1;
-        }
-    }
-
-    /// A frame that was cut is made whole.
-    fn take_rest(&mut self, rest: Rest) {
-        match rest {
-            Rest::None => (),
-            Rest::Kept(rest) => self.take(&rest),
-            Rest::TooMuch => panic!("there was room"),
-        }
-    }
-
-    fn check(&self, book: &[Vec<(u64, Offset)>], has_all: bool) -> usize {
-        assert!(!has_all || self.received.is_empty(), "the last frame is whole");
-        self.subs.iter().map(|sub| sub.check(book, has_all)).sum()
-    }
-}
-
-impl Sub {
-    /// The last position that it was sent.
-    fn position(&self, book: &[Vec<(u64, Offset)>]) -> Option<Position> {
-        let offset = match self.items.last() {
-            None => self.begun?.position.offset,
-            Some(Item::Gap(gap)) => gap.to.offset,
-            Some(Item::Number(number)) => {
-                book[self.channel].iter().find(|(known, _)| known == number).unwrap().1
-            }
-        };
-        Some(Position { epoch: EPOCH, offset })
-    }
-
-    /// What a subscriber that leaves is told to resume from. In a channel of latest values it may be
-    /// behind what it was spared.
-    fn check_position(&self, told: Option<Position>, book: &[Vec<(u64, Offset)>]) {
-        let expected = self.position(book);
-        match self.channel == LATEST {
-            true => assert!(told.map(|told| told.offset) >= expected.map(|at| at.offset)),
-            false => assert_eq!(told, expected, "the position to resume from"),
-        }
-    }
-
-    /// It was told where it begins, and got everything behind that, in order and once, but for the
-    /// gaps that it was told of; if it `has_all`, to the last. Returns how many it got.
-    fn check(&self, book: &[Vec<(u64, Offset)>], has_all: bool) -> usize {
-        let Some(Begun { position, gap }) = self.begun else {
-            assert!(self.items.is_empty() && !has_all, "it has yet to begin");
-            return 0;
-        };
-        self.check_beginning(position, gap);
-        if self.channel == LATEST {
-            return self.check_latest(&book[LATEST], position, has_all);
-        }
-        let mut rest = &book[self.channel][..];
-        let mut at = position.offset;
-        let mut count = 0;
-        let skip_to = |rest: &mut &[(u64, Offset)], at| {
-            *rest = &rest[rest.partition_point(|(_, offset)| *offset <= at)..];
-        };
-        skip_to(&mut rest, at);
-        for item in &self.items {
-            match *item {
-                Item::Number(number) => {
-                    let ((expected, offset), others) = rest.split_first().expect("published");
-                    assert_eq!(number, *expected, "behind {at:?}");
-                    (rest, at, count) = (others, *offset, count + 1);
-                }
-                Item::Gap(Gap { from, to }) => {
-                    assert_eq!((from.epoch, from.offset), (EPOCH, at), "the gap begins here");
-                    assert!(to.offset > at, "and is one");
-                    at = to.offset;
-                    skip_to(&mut rest, at);
-                }
-            }
-        }
-        assert!(!has_all || rest.is_empty(), "missing behind {at:?}: {rest:?}");
-        count
-    }
-
-    /// Who asked for what was since gets that, or is told exactly what not.
-    fn check_beginning(&self, position: Position, gap: Option<Gap>) {
-        assert_eq!(position.epoch, EPOCH);
-        match (self.start, gap) {
-            (Start::Since(since), Some(gap)) => {
-                assert_eq!((gap.from, gap.to), (since, position));
-                assert!(since.epoch != EPOCH || since.offset != position.offset);
-            }
-            (Start::Since(since), None) if self.channel != LATEST => assert_eq!(since, position),
-            (_, None) => (),
-            (start, Some(gap)) => panic!("{gap:?} for {start:?}"),
-        }
-    }
-
-    /// In a channel of latest values: never back, and in the end the newest of every key, unless it
-    /// had that before it began.
-    fn check_latest(&self, book: &[(u64, Offset)], begun: Position, has_all: bool) -> usize {
-        let numbers = self.items.iter().map(|item| match item {
-            Item::Number(number) => *number,
-            Item::Gap(gap) => panic!("{gap:?}"),
-        });
-        let numbers: Vec<u64> = numbers.collect();
-        assert!(numbers.is_sorted_by(|a, b| a < b), "in order, and once: {numbers:?}");
-        for key in (0..3).filter(|_| has_all) {
-            let newest = book.iter().rev().find(|(number, _)| number % 3 == key);
-            let got = numbers.iter().rev().find(|&&number| number % 3 == key);
-            if let Some((newest, offset)) = newest.filter(|(_, offset)| *offset > begun.offset) {
-                assert_eq!(got, Some(newest), "the newest of key {key}, of offset {offset:?}");
-            }
-        }
-        numbers.len()
-    }
-}
-
-/// The length of the first frame, if it is whole. Ours here are below 64 KiB.
-fn whole_frame(format: Format, bytes: &[u8]) -> Option<usize> {
-    let is_known = match format {
-        Format::Sse => bytes.windows(2).any(|two| two == b"\r\n"),
-        _ => bytes.len() >= 2 && (bytes[1] < 126 || bytes.len() >= 4),
-    };
-    let len = is_known.then(|| wire::frame_len(format, bytes))?;
-    (len <= bytes.len()).then_some(len)
-}
-
-/// The channel, where the frame names it, and the number in one frame.
-fn contents(format: Format, frame: &[u8]) -> (Option<String>, u64) {
-    match format {
-        Format::WebSocket => {
-            let payload = std::str::from_utf8(wire::websocket::payload(frame)).unwrap();
-            (None, payload.parse().unwrap())
-        }
-        Format::Sse => {
-            let text = std::str::from_utf8(frame).unwrap();
-            let data = text.lines().find_map(|line| line.strip_prefix("data: ")).unwrap();
-            (None, data.parse().unwrap())
-        }
-        Format::Json => {
-            let object: serde_json::Value =
-                serde_json::from_slice(wire::json::object(frame)).unwrap();
-            let number = object["data"].as_str().unwrap().parse().unwrap();
-            (Some(object["channel"].as_str().unwrap().into()), number)
-        }
-    }
 }
 
 /// Every subscriber gets everything from where it was told that it begins, once and in order,

@@ -9,9 +9,11 @@ use std::{
     thread,
 };
 
+use serde_json::{Value, json};
+
 use crate::support::{
     Dice, Folder, Follows, Gap, Io, Kind, Poller, Publisher, Seen, Server, Stubborn, Subscriber,
-    Whereabouts, eventually, follow, refused_start, run, stentor,
+    Talk, Whereabouts, eventually, follow, refused_start, run, stentor,
 };
 
 const CHANNELS: [&str; 6] = ["orders", "chat.a", "chat.b", "chat.c", "ticker.EURUSD", "a/b:c"];
@@ -136,7 +138,8 @@ fn a_full_disk_loses_nothing() {
     let _mounted = Mounted(folder.path());
     let dir = folder.path().join("journal");
     let dir = dir.to_str().unwrap();
-    let flags = ["--journal", dir, "--channels", "* history=100000 history-bytes=1GiB"];
+    let channels = "* history=100000 history-bytes=1GiB publish=true";
+    let flags = ["--journal", dir, "--channels", channels];
     let server = Server::start(Io::Uring, &flags);
     let ballast = folder.path().join("ballast");
     fs::write(&ballast, vec![0; 3 * 1024 * 1024]).unwrap();
@@ -149,7 +152,7 @@ fn a_full_disk_loses_nothing() {
         let answer = publisher.try_publish("news", text(number).as_bytes());
         match answer.head.status {
             200 => {
-                let told: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
+                let told: Value = serde_json::from_slice(&answer.body).unwrap();
                 book.push((text(number), told["position"].as_str().unwrap().to_owned()));
                 assert_eq!(reader.publication(), text(number).as_bytes());
             }
@@ -166,11 +169,13 @@ fn a_full_disk_loses_nothing() {
         assert!(number < 500, "the disk never filled");
     }
     assert!(book.len() > 20, "{}", book.len());
+    let command = json!({ "type": "publish", "channel": "news", "text": text(0) });
+    assert_eq!(Talk::open(server.subscribers, "").ask(&command)["code"], "disk_full");
     fs::remove_file(&ballast).unwrap();
     let after = eventually("publishing goes on", || {
         let answer = publisher.try_publish("news", b"after");
         let is_well = answer.head.status == 200;
-        is_well.then(|| serde_json::from_slice::<serde_json::Value>(&answer.body).unwrap())
+        is_well.then(|| serde_json::from_slice::<Value>(&answer.body).unwrap())
     });
     book.push(("after".to_owned(), after["position"].as_str().unwrap().to_owned()));
     assert_eq!(reader.publication(), b"after", "what was refused was seen by nobody");

@@ -30,6 +30,7 @@ mod limits;
 mod many;
 mod polling;
 mod recovery;
+mod several;
 mod slow;
 mod stopping;
 mod stories;

@@ -7,7 +7,7 @@ use super::{
 use crate::{
     frame::{Format, Publication},
     ids::{ChannelName, Epoch, Offset, Position},
-    log::{Log, Place, Stamp},
+    log::{Log, Mark, Place, Stamp},
     mesh::Publish,
     policy::{Mode, PatternId, Policy},
     resume::{Begun, Gap, Start},
@@ -18,6 +18,9 @@ use crate::{
 pub(super) struct Channel {
     pub pattern: PatternId,
     pub logs: [Option<Box<Log>>; Format::ALL.len()],
+    /// Formats that are read and that nothing was published in since: a bit each. Their logs are made
+    /// when something is, since most channels of a million are silent.
+    silent: u8,
     pub interests: Vec<Interest>,
     /// The offset of its newest publication, or what it can be at most.
     pub last: u64,
@@ -33,7 +36,7 @@ impl Channel {
     pub fn new(pattern: PatternId, policy: &Policy, last: u64) -> Self {
         let logs = Default::default();
         let kept = (!policy.history.is_none()).then(|| Box::new(Kept::new(policy, last)));
-        let mut channel = Channel { pattern, logs, interests: Vec::new(), last, kept };
+        let mut channel = Channel { pattern, logs, silent: 0, interests: Vec::new(), last, kept };
         if channel.kept.is_some() {
             channel.logs[CANONICAL.index()] = Some(Box::new(channel.new_log(policy)));
         }
@@ -83,6 +86,7 @@ impl Channel {
         position: Position,
         time: u32,
     ) -> u32 {
+        self.break_silence(policy);
         self.last = position.offset.0 as u64;
         let key = publish.terms.as_ref().and_then(|terms| terms.key.as_deref());
         let is_latest = policy.mode == Mode::Latest;
@@ -154,6 +158,10 @@ impl Channel {
         if self.logs[format.index()].is_some() {
             return;
         }
+        if self.kept.is_none() {
+            self.silent |= 1 << format.index();
+            return;
+        }
         let mut log = self.new_log(policy);
         if let Some(mut kept) = self.kept.take() {
             let canonical = self.logs[CANONICAL.index()].as_deref().expect("it is always kept");
@@ -193,6 +201,7 @@ impl Channel {
             }
             None => {
                 self.logs[format.index()] = None;
+                self.silent &= !(1 << format.index());
                 false
             }
         }
@@ -209,31 +218,50 @@ impl Channel {
         }
     }
 
+    /// Makes the logs of formats that are read, before something is published in them.
+    fn break_silence(&mut self, policy: &Policy) {
+        for format in Format::ALL {
+            if self.silent >> format.index() & 1 == 1 {
+                self.logs[format.index()] = Some(Box::new(self.new_log(policy)));
+            }
+        }
+        self.silent = 0;
+    }
+
+    /// The end of a format's stream, if it is read or kept.
+    pub fn head(&self, format: Format) -> Option<Place> {
+        let silent = Place { mark: Mark::default(), before: Offset(u128::from(self.last)) };
+        let is_silent = self.silent >> format.index() & 1 == 1;
+        let log = self.logs[format.index()].as_ref().map(|log| log.head());
+        log.or(Some(silent).filter(|_| is_silent))
+    }
+
     /// Where a subscriber begins in a format's log, and what it is told of that.
     pub fn begin(&self, format: Format, epoch: Epoch, start: Start) -> Option<(Place, Begun)> {
-        let log = self.logs[format.index()].as_deref()?;
+        let log = self.logs[format.index()].as_deref();
+        let head = self.head(format)?;
+        let behind = |offset| log.map_or(head, |log| log.behind(offset));
+        let behind_frames = |frames| log.map_or(head, |log| log.behind_frames(frames));
         let position = |offset| Position { epoch, offset };
         let is_latest = self.kept.as_ref().is_some_and(|kept| kept.values.is_some());
         let floor = self.floor();
         let whole = |place: Place| (place, Begun { position: position(place.before), gap: None });
         Some(match start {
-            Start::Since(since) if is_latest && since.epoch == epoch => {
-                whole(log.behind(since.offset))
-            }
+            Start::Since(since) if is_latest && since.epoch == epoch => whole(behind(since.offset)),
             // Whoever comes to a channel of latest values gets the current ones.
-            _ if is_latest => whole(log.behind_frames(0)),
-            Start::Live => whole(log.head()),
+            _ if is_latest => whole(behind_frames(0)),
+            Start::Live => whole(head),
             Start::Last(count) => {
-                let head = log.head().mark.frames;
+                let head = head.mark.frames;
                 let kept = self.kept.as_ref().map_or(head, |kept| kept.floor_frames);
-                whole(log.behind_frames(head.saturating_sub(u64::from(count)).max(kept)))
+                whole(behind_frames(head.saturating_sub(u64::from(count)).max(kept)))
             }
             Start::Since(since) => {
                 let is_known = since.epoch == epoch
                     && since.offset >= floor
                     && since.offset <= Offset(u128::from(self.last));
                 let from = if is_known { since.offset } else { floor };
-                let place = log.behind(from);
+                let place = behind(from);
                 let gap = Gap { from: since, to: position(from) };
                 let gap = (!is_known).then_some(gap);
                 (place, Begun { position: position(from), gap })

@@ -58,7 +58,8 @@ pub struct Home {
     setup: HomeSetup,
     /// The last offset given in each bucket. Only the buckets of this shard move.
     offsets: Box<[u64; BUCKETS]>,
-    channels: HashMap<ChannelName, Channel>,
+    /// Boxed, so that the table's free places are small.
+    channels: HashMap<ChannelName, Box<Channel>>,
     forgotten: Forgotten,
     remembered: Remembered,
     waiting: Waiting,
@@ -97,7 +98,7 @@ impl Home {
     /// Whether some shard cannot send the channel's publications as fast as they come. They are
     /// to be held back until it can: its subscribers are not to blame.
     pub fn is_congested(&self, name: &ChannelName) -> bool {
-        self.channels.get(name).is_some_and(Channel::is_congested)
+        self.channels.get(name).is_some_and(|channel| channel.is_congested())
     }
 
     /// The numbering of a channel.
@@ -125,7 +126,7 @@ impl Home {
         let forgotten = &self.forgotten;
         let made = || Channel::new(policies.pattern(name), policy, forgotten.last(name));
         if !self.channels.contains_key(name) {
-            self.channels.insert(name.clone(), made());
+            self.channels.insert(name.clone(), Box::new(made()));
         }
         (self.channels.get_mut(name).expect("it is there"), policy)
     }

@@ -233,7 +233,7 @@ impl Home {
             let policies = &self.setup.policies;
             let last = self.forgotten.last(name).min(first.saturating_sub(1));
             let channel = Channel::new(policies.pattern(name), policies.of(name), last);
-            self.channels.insert(name.clone(), channel);
+            self.channels.insert(name.clone(), Box::new(channel));
         }
     }
 

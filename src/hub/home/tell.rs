@@ -74,7 +74,7 @@ impl Home {
         let (channel, policy) = self.channel(name);
         channel.read(name, policy, epoch, format);
         channel.forget_told(lag_bytes_max);
-        let told = channel.logs[format.index()].as_ref().map_or(0, |log| log.head().mark.byte);
+        let told = channel.head(format).map_or(0, |head| head.mark.byte);
         let pattern = channel.pattern;
         let mut interest =
             Interest { from, view, format, subscribers, congested, live: false, owed: false, told };
@@ -172,17 +172,22 @@ impl Channel {
         epoch: Epoch,
         push: &mut impl FnMut(Message) -> Result<(), Message>,
     ) -> bool {
-        let of_view = |interest: &&mut Interest| (interest.from, interest.view) == (target, view);
-        let Some(interest) = self.interests.iter_mut().find(of_view) else { return true };
-        let Some(log) = self.logs[interest.format.index()].as_deref() else { return true };
+        let of_view = |interest: &Interest| (interest.from, interest.view) == (target, view);
+        let Some(place) = self.interests.iter().position(of_view) else { return true };
+        let interest = &self.interests[place];
+        let (format, told) = (interest.format, interest.told);
+        let log = self.logs[format.index()].as_deref();
         if !interest.live {
-            let head = log.behind_byte(interest.told);
+            let Some(head) = self.head(format) else { return true };
+            let head = log.map_or(head, |log| log.behind_byte(told));
+            let interest = &mut self.interests[place];
             interest.live = push(Message::Live { view, head, epoch }).is_ok();
         }
+        let interest = &mut self.interests[place];
         if !interest.live {
             return false;
         }
-        for extent in log.since(interest.told) {
+        for extent in log.into_iter().flat_map(|log| log.since(told)) {
             let end = extent.end.byte;
             if push(Message::Head { view, extent }).is_err() {
                 return false;

@@ -1,6 +1,6 @@
 //! Coming and going: readers join views, and homes are told and asked.
 
-use std::collections::hash_map::Entry;
+use std::hash::BuildHasher;
 
 use super::{
     REFUSALS_MAX, Rest, Views,
@@ -92,7 +92,12 @@ impl Views {
         start: Start,
         composed: bool,
     ) -> Joined {
-        let index = match self.by_name.get(&(name.clone(), format)) {
+        let hash = self.hasher.hash_one((name, format));
+        let is_it = |&index: &u32| {
+            let view = &self.table[index as usize];
+            view.name.as_ref() == Some(name) && view.format == format
+        };
+        let index = match self.by_name.find(hash, is_it) {
             Some(&index) => index,
             None => self.add_view(name.clone(), format),
         };
@@ -251,13 +256,15 @@ impl Views {
         let sparse = self.setup.policies.get(pattern).mode == Mode::Latest;
         let nowhere = Place { mark: Mark::default(), before: Offset(0) };
         let window = Window::at(nowhere, sparse);
-        match self.by_name.entry((name.clone(), format)) {
-            Entry::Vacant(entry) => entry.insert(index),
-            Entry::Occupied(_) => unreachable!("it was looked for"),
-        };
+        let hash = self.hasher.hash_one((&name, format));
         let unused = super::View::unused();
         self.table[index as usize] =
             super::View { name: Some(name), format, pattern, generation, window, ..unused };
+        let (table, hasher) = (&self.table, &self.hasher);
+        self.by_name.insert_unique(hash, index, |&known| {
+            let view = &table[known as usize];
+            hasher.hash_one((view.name.as_ref().expect("it has a name"), view.format))
+        });
         index
     }
 }

@@ -16,13 +16,19 @@ mod lap;
 mod reader;
 mod several;
 mod sweep;
+mod visit;
 
 pub use compose::Compose;
 pub use join::{Joined, Left, NotJoined};
 pub use lap::{Lapped, Skipped};
 pub use sweep::{Batch, Notice};
 
-use std::collections::{HashMap, VecDeque};
+use std::{
+    collections::{HashMap, VecDeque},
+    hash::{BuildHasher, RandomState},
+};
+
+use hashbrown::HashTable;
 
 use self::{
     join::Asking,
@@ -61,7 +67,9 @@ pub struct Views {
     slots: u32,
     table: Vec<View>,
     free: Vec<u32>,
-    by_name: HashMap<(ChannelName, Format), u32>,
+    /// The views by name and format, without a copy of either.
+    by_name: HashTable<u32>,
+    hasher: RandomState,
     /// By reader: first those that are connections, then those of connections with several channels.
     subscribers: Vec<Subscriber>,
     /// The connections of the latter.
@@ -175,7 +183,8 @@ impl Views {
             setup,
             table: Vec::new(),
             free: Vec::new(),
-            by_name: HashMap::new(),
+            by_name: HashTable::new(),
+            hasher: RandomState::new(),
             owners: Vec::new(),
             free_readers: Vec::new(),
             several: HashMap::new(),
@@ -398,7 +407,10 @@ impl Views {
         self.change_window(index, |window| *window = View::unused().window);
         let view = &mut self.table[index as usize];
         if let Some(name) = view.name.take() {
-            self.by_name.remove(&(name, view.format));
+            let hash = self.hasher.hash_one((&name, view.format));
+            if let Ok(entry) = self.by_name.find_entry(hash, |&known| known == index) {
+                entry.remove();
+            }
         }
         // Whoever still has it queued finds it unused. Its place is free once they have.
         let generation = view.generation;

@@ -17,9 +17,8 @@
 
 use super::{
     View, Views,
-    reader::{
-        BATCHED, BEHIND, BLOCKED, COMPOSED, CUT, HELD, LAPPED, LATE, STUCK, Subscriber, WAITING,
-    },
+    reader::{BATCHED, BEHIND, BLOCKED, CUT, HELD, LAPPED, LATE, STUCK, WAITING},
+    visit::{Visit, Visiting},
 };
 use crate::{
     counters::Counters,
@@ -83,13 +82,13 @@ pub struct Batch {
     entries: Vec<Entry>,
 }
 
-struct Entry {
-    slot: Slot,
-    reader: Reader,
-    view: u32,
-    from: u64,
-    from_frames: u32,
-    end: Mark,
+pub(super) struct Entry {
+    pub slot: Slot,
+    pub reader: Reader,
+    pub view: u32,
+    pub from: u64,
+    pub from_frames: u32,
+    pub end: Mark,
 }
 
 /// What became of a send, where the shard must act on it.
@@ -456,92 +455,6 @@ impl View {
         }
         (self.sweep.next, self.sweep.began_us) = (0, now_us);
         Begin::Round
-    }
-}
-
-/// A view's readers as they are visited.
-struct Visiting<'a> {
-    index: u32,
-    view: &'a View,
-    head: Mark,
-    slots: u32,
-    owners: &'a [Slot],
-}
-
-/// What is to be done with a reader.
-enum Visit {
-    /// Nothing: it is at the head, or its turn comes without this.
-    Nothing,
-    /// Send it this.
-    Send(Entry),
-    /// File it: it cannot be served now, or stands where it did not before.
-    Aside,
-    /// Make it skip what is no longer kept.
-    Skip,
-    /// Write its connection's publications.
-    Compose(Slot),
-}
-
-impl Visiting<'_> {
-    fn visit(&self, reader: Reader, subscribers: &mut [Subscriber]) -> Visit {
-        let subscriber = &subscribers[reader.index()];
-        if reader.0 < self.slots && subscriber.is_clean() {
-            if subscriber.cursor < self.head.byte {
-                return self.send(reader, Slot(reader.0), subscribers);
-            }
-            return if subscriber.has(BEHIND | LATE) { Visit::Aside } else { Visit::Nothing };
-        }
-        self.visit_other(reader, subscribers)
-    }
-
-    /// The same for readers that are not clean, or not alone on their connection.
-    fn visit_other(&self, reader: Reader, subscribers: &mut [Subscriber]) -> Visit {
-        let subscriber = subscribers[reader.index()];
-        let slot = match reader.0.checked_sub(self.slots) {
-            Some(at) => self.owners[at as usize],
-            None => Slot(reader.0),
-        };
-        let connection = &mut subscribers[slot.index()];
-        let is_behind = subscriber.has(LAPPED) || subscriber.cursor < self.head.byte;
-        let is_ready = !connection.has(BLOCKED | HELD | CUT)
-            && !subscriber.has(WAITING)
-            && subscriber.cut == 0;
-        if !is_behind || !is_ready {
-            let is_known = !is_behind && !subscriber.has(BEHIND | LATE);
-            return if is_known { Visit::Nothing } else { Visit::Aside };
-        }
-        if subscriber.has(LAPPED) {
-            return Visit::Skip;
-        }
-        // One send for each connection and batch: who comes second is a latecomer.
-        if connection.has(BATCHED) {
-            return Visit::Aside;
-        }
-        if subscriber.has(COMPOSED) {
-            connection.flags |= BATCHED;
-            return Visit::Compose(slot);
-        }
-        let visit = self.send(reader, slot, subscribers);
-        if matches!(visit, Visit::Send(_)) && reader.0 >= self.slots {
-            subscribers[slot.index()].flags |= BATCHED;
-        }
-        visit
-    }
-
-    fn send(&self, reader: Reader, slot: Slot, subscribers: &mut [Subscriber]) -> Visit {
-        let subscriber = &mut subscribers[reader.index()];
-        let Some(due) = self.view.window.due(subscriber.cursor) else {
-            // Everything up to the head was replaced.
-            (subscriber.cursor, subscriber.frames) = (self.head.byte, self.head.frames as u32);
-            return Visit::Aside;
-        };
-        let is_sparse = self.view.window.is_sparse();
-        let from_frames = match is_sparse {
-            true => self.view.window.find(due.start).frames as u32,
-            false => subscriber.frames,
-        };
-        let (from, end, view) = (due.start, due.end, self.index);
-        Visit::Send(Entry { slot, reader, view, from, from_frames, end })
     }
 }
 

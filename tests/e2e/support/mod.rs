@@ -2,6 +2,7 @@
 
 mod folder;
 mod poller;
+mod press;
 mod publisher;
 mod reader;
 mod server;
@@ -14,6 +15,7 @@ mod wire;
 
 pub use folder::Folder;
 pub use poller::{Poll, Poller};
+pub use press::{Book, Press};
 pub use publisher::{Publisher, post};
 pub use reader::{Item, Reader, Via};
 pub use server::{Io, Server, refused_start, stentor, through};

@@ -74,7 +74,7 @@ pub enum Stubborn {
     /// Over HTTP.
     Http(Whereabouts, Option<BufReader<TcpStream>>),
     /// Over `stentor.v1`.
-    Commands(Whereabouts, Option<WebSocket<TcpStream>>),
+    Commands(Whereabouts, Option<Box<WebSocket<TcpStream>>>),
 }
 
 impl Stubborn {
@@ -113,7 +113,7 @@ impl Stubborn {
             Stubborn::Commands(at, connection) => {
                 let socket = match connection {
                     Some(socket) => socket,
-                    none => none.insert(talk(at.subscribers())?),
+                    none => none.insert(Box::new(talk(at.subscribers())?)),
                 };
                 let command = json!({ "type": "publish", "channel": channel, "text": text,
                     "idempotency": key });

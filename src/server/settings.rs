@@ -1,0 +1,40 @@
+//! What the parts are told of the operator's settings.
+
+use std::net::SocketAddr;
+
+use crate::{config::Config, control, session::Rules};
+
+/// What sessions live by.
+pub fn rules(config: &Config) -> Rules {
+    Rules {
+        head_max: config.head_max.bytes(),
+        frame_max: config.frame_max.bytes(),
+        message_max: config.message_max.bytes(),
+        handshake_timeout: config.handshake_timeout,
+        ping_interval: config.ping_interval,
+        pong_timeout: config.pong_timeout,
+        stall_timeout: config.stall_timeout,
+        echo: config.echo,
+        allowed_origins: config.allow_origin.clone(),
+        retry_after: config.retry_after,
+        policies: config.channels.policies().clone(),
+        subscriptions_max: config.subscriptions_max,
+        poll_timeout_max: config.poll_timeout_max,
+        publication_max: config.publication_max.bytes(),
+        ..Rules::default()
+    }
+}
+
+/// What the control plane lives by.
+pub fn control_settings(config: &Config, subscribers: SocketAddr) -> control::Settings {
+    let defaults = control::Settings::default();
+    let publication_max = config.publication_max.bytes();
+    control::Settings {
+        publication_max,
+        payload_memory_max: defaults.payload_memory_max.max(4 * publication_max),
+        retry_after: config.retry_after,
+        subscribers,
+        hosts: config.control_host.0.clone(),
+        ..defaults
+    }
+}
