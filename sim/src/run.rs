@@ -121,12 +121,12 @@ fn act_as(world: &mut World, id: usize, number: usize) {
             connection.net.stall(connection.id);
         }
         8 => connection.mute = !connection.mute,
-        9 if number % 4 == 0 => {
+        9 if number < 75 => {
             connection.net.reset(connection.id);
             world.tell(|_| format!("client {id} resets"));
             world.with(id, |client, sight| client.disconnect(sight));
         }
-        10 if number % 2 == 0 => {
+        10 if number < 150 => {
             world.tell(|_| format!("client {id} leaves"));
             world.with(id, |client, sight| client.disconnect(sight));
         }

@@ -65,4 +65,16 @@ mod tests {
         assert!(exact.count() > 9_500, "cells are spread");
         assert!((1..).zip(&names).all(|(offset, name)| forgotten.last(name) >= offset));
     }
+
+    /// What all channels of a bucket may have come to holds for each of them, and for no other bucket's.
+    #[test]
+    fn a_whole_bucket_is_remembered() {
+        let mut forgotten = Forgotten::default();
+        let [news, other] = ["news", "a"].map(|name| ChannelName::new(name).unwrap());
+        forgotten.note(&news, 9);
+        forgotten.note_all(news.bucket(), 7);
+        assert_eq!((forgotten.last(&news), forgotten.last(&other)), (9, 0));
+        forgotten.note_all(news.bucket(), 11);
+        assert_eq!((forgotten.last(&news), forgotten.last(&other)), (11, 0));
+    }
 }
