@@ -223,9 +223,9 @@ impl<K: Kernel> Shard<K> {
         worked |= self.take_publications();
         worked |= self.take_questions();
         worked |= self.home.on_time(now.us);
-        self.exchange();
+        worked |= self.exchange();
         worked |= self.read();
-        self.exchange();
+        worked |= self.exchange();
         worked |= self.flush_ready();
         worked |= self.sweep();
         worked |= self.fire_deadlines();
@@ -314,8 +314,10 @@ impl<K: Kernel> Shard<K> {
         }
     }
 
-    /// Tells homes and views what they are owed, here and elsewhere; at most one wake-up each.
-    fn exchange(&mut self) {
+    /// Tells homes and views what they are owed, here and elsewhere; at most one wake-up each. Says
+    /// whether anything was told here: publications that were held back may go on then, and no
+    /// wake-up says so.
+    fn exchange(&mut self) -> bool {
         self.tell_presence();
         let Shard { setup, views, home, scratch, answers, .. } = self;
         let (me, mesh) = (setup.id, &setup.mesh);
@@ -360,6 +362,7 @@ impl<K: Kernel> Shard<K> {
             // An interest of our own is answered in the same turn.
             self.exchange();
         }
+        again
     }
 
     /// Ends a conversation in the words of its protocol.
