@@ -28,7 +28,7 @@ pub use admission::{Admission, Drain};
 pub use publications::{Heritage, JournalEnd};
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{HashMap, VecDeque},
     sync::Arc,
     time::Instant,
 };
@@ -37,7 +37,7 @@ use crate::{
     close::CloseReason,
     counters::Counters,
     frame::Format,
-    hub::{Batch, Home, HomeSetup, Message, Notice, Reader, Views, ViewsSetup},
+    hub::{Batch, Home, HomeSetup, Message, Notice, Views, ViewsSetup},
     ids::{Epoch, ShardId, Slot, Tick},
     io::{Event, Exception, Interest, Kernel},
     limits::{CUT_FRAME_BYTES_MAX, MESSAGES_PER_TURN_MAX, PINGED_TOGETHER, TICK_MS},
@@ -109,8 +109,6 @@ pub struct Shard<K> {
     last_call: u64,
     /// Answers to subscribers elsewhere that have yet to be told.
     answers: VecDeque<(ShardId, Message)>,
-    /// Readers that are to leave as soon as they have begun.
-    leaving: HashSet<Reader>,
     connections: u32,
     draining_since: Option<Tick>,
     accepting: bool,
@@ -176,7 +174,6 @@ impl<K: Kernel> Shard<K> {
             calls: HashMap::new(),
             last_call: 0,
             answers: VecDeque::new(),
-            leaving: HashSet::new(),
             connections: 0,
             draining_since: None,
             accepting: false,
