@@ -17,10 +17,7 @@ mod timers;
 pub use publish::{Durable, Published};
 pub use timers::Keep;
 
-use std::{
-    cmp::Reverse,
-    collections::{BinaryHeap, HashMap, VecDeque},
-};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use channel::Channel;
 use forgotten::Forgotten;
@@ -65,8 +62,8 @@ pub struct Home {
     presence: Presence,
     /// Per target shard, in order: what it is yet to be told.
     owed: Vec<VecDeque<Owed>>,
-    /// When channels are to be looked after, in microseconds.
-    timers: BinaryHeap<Reverse<(u64, ChannelName)>>,
+    /// When channels are to be looked after, in microseconds: one for each at most.
+    timers: BTreeSet<(u64, ChannelName)>,
     answers: VecDeque<(Asker, Answer)>,
     durables: VecDeque<Durable>,
 }
@@ -82,7 +79,7 @@ impl Home {
             waiting: Waiting::default(),
             presence: Presence::default(),
             owed: (0..setup.shards).map(|_| VecDeque::new()).collect(),
-            timers: BinaryHeap::new(),
+            timers: BTreeSet::new(),
             answers: VecDeque::new(),
             durables: VecDeque::new(),
             setup,
@@ -140,6 +137,9 @@ impl Home {
             return;
         };
         self.forgotten.note(name, channel.last);
+        if let Some(due_us) = channel.kept.as_ref().and_then(|kept| kept.timed) {
+            self.timers.remove(&(due_us, name.clone()));
+        }
         self.channels.remove(name);
     }
 }
