@@ -60,6 +60,8 @@ pub struct Home {
     remembered: Remembered,
     waiting: Waiting,
     presence: Presence,
+    /// How large each bucket's file in the journal is to be before it is looked at next.
+    look_at: Box<[u64; BUCKETS]>,
     /// Per target shard, in order: what it is yet to be told.
     owed: Vec<VecDeque<Owed>>,
     /// When channels are to be looked after, in microseconds: one for each at most.
@@ -78,6 +80,7 @@ impl Home {
             remembered: Remembered::default(),
             waiting: Waiting::default(),
             presence: Presence::default(),
+            look_at: Box::new([0; BUCKETS]),
             owed: (0..setup.shards).map(|_| VecDeque::new()).collect(),
             timers: BTreeSet::new(),
             answers: VecDeque::new(),

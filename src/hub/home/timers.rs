@@ -82,11 +82,16 @@ impl Home {
     }
 
     /// Whether a bucket's file in the journal, of this size, is worth writing anew, and if so what of
-    /// it is kept. `landed` is the last offset of the bucket that is on disk. Walks all channels.
-    pub fn compaction(&self, bucket: Bucket, landed: u64, file_bytes: u64) -> Option<Keep> {
-        if file_bytes < FILE_BYTES_MIN {
+    /// it is kept. `landed` is the last offset of the bucket that is on disk. Walks all channels, and
+    /// if it was not worth it not again before the file has grown by an eighth.
+    pub fn compaction(&mut self, bucket: Bucket, landed: u64, file_bytes: u64) -> Option<Keep> {
+        let look_at = &mut self.look_at[usize::from(bucket.0)];
+        // A file that has shrunk was written anew.
+        *look_at = (*look_at).min(file_bytes + file_bytes / 8);
+        if file_bytes < FILE_BYTES_MIN.max(*look_at) {
             return None;
         }
+        *look_at = file_bytes + file_bytes / 8;
         let mut live = 0;
         let mut keep = Keep::default();
         for (name, channel) in &self.channels {

@@ -80,6 +80,36 @@ fn a_channel_has_one_timer() {
     assert_eq!((home.channels(), fired), (0, 1));
 }
 
+/// A home whose publications go through a journal, and of which `count` are kept of each channel.
+fn journaled(count: u32) -> Home {
+    let history = Retention { count, bytes: 16 << 20, age: None };
+    let policies = policies(Policy { history, ..Policy::default() });
+    let (epoch, journal) = (Epoch(1), Some(Epoch(2)));
+    let (channels_max, lag_bytes_max) = (100, 1000);
+    Home::new(HomeSetup { epoch, journal, shards: 1, policies, channels_max, lag_bytes_max })
+}
+
+/// A file of which too much is kept is looked at again when it has grown by an eighth, not with every
+/// record; and so is one that was written anew.
+#[test]
+fn a_file_is_looked_at_when_it_has_grown() {
+    const MIB: u64 = 1 << 20;
+    let mut home = journaled(1);
+    let bucket = name("a").bucket();
+    let publish = |home: &mut Home, offset, bytes: u64| {
+        home.publish(plain(&name("a"), &vec![b'x'; bytes as usize]), 0);
+        home.on_landed(bucket, offset, Ok(()), 0);
+    };
+    publish(&mut home, 1, 4 * MIB);
+    assert_eq!(home.compaction(bucket, 1, 4 * MIB), None, "all of it is kept");
+    publish(&mut home, 2, 1);
+    assert_eq!(home.compaction(bucket, 2, 4 * MIB + 1), None, "not yet");
+    let keep = home.compaction(bucket, 2, 4 * MIB + MIB / 2).unwrap();
+    assert_eq!(keep.floors, [(name("a"), 1)]);
+    assert!(home.compaction(bucket, 2, MIB).is_none(), "it has just been written anew");
+    assert!(home.compaction(bucket, 2, MIB + MIB / 8).is_some());
+}
+
 fn versioned(version: u64) -> Publish {
     let terms = Terms { version: Some(version), ..Terms::default() };
     Publish { terms: Some(Box::new(terms)), ..plain(&name("a"), b"value") }
@@ -88,12 +118,7 @@ fn versioned(version: u64) -> Publish {
 /// Versions that were refused in a row count as never published: each may be tried again.
 #[test]
 fn refused_versions_are_free() {
-    let history = Retention { count: 5, bytes: 1000, age: None };
-    let policies = policies(Policy { history, ..Policy::default() });
-    let (epoch, journal) = (Epoch(1), Some(Epoch(2)));
-    let (channels_max, lag_bytes_max) = (100, 1000);
-    let setup = HomeSetup { epoch, journal, shards: 1, policies, channels_max, lag_bytes_max };
-    let mut home = Home::new(setup);
+    let mut home = journaled(5);
     let bucket = name("a").bucket();
     (5..=7).for_each(|version| _ = home.publish(versioned(version), 0));
     for offset in 1..=3 {
