@@ -2,6 +2,7 @@
 
 mod beginnings;
 mod bounds;
+mod leaks;
 mod oracle;
 
 use std::collections::{HashMap, HashSet, VecDeque};

@@ -1,8 +1,10 @@
 //! A conversation in `stentor.v1`: commands become calls, and what comes of them becomes replies.
 //!
-//! Bounded: calls by one read's input, since the shard takes them at once; commands that await
-//! their answers by [`COMMANDS_UNANSWERED_MAX`] and what one read may add; publications that do by
-//! [`CALLS_IN_FLIGHT_MAX`].
+//! Subscriptions and their ends are called for in order, and none while one before it about the same
+//! channel is unanswered: the answers name the channel alone. Publications wait for nobody.
+//!
+//! Bounded: commands that await their answers, called for or not, by [`COMMANDS_UNANSWERED_MAX`] and
+//! what one read may add; publications that do by [`CALLS_IN_FLIGHT_MAX`].
 
 use std::collections::VecDeque;
 
@@ -40,6 +42,8 @@ struct Asked {
     channel: ChannelName,
     /// Whether the reply is to say if everything missed was recovered.
     recovers: bool,
+    /// Whether it was called for.
+    is_called: bool,
 }
 
 /// A publication that was asked for.
@@ -59,12 +63,30 @@ impl Conversation {
     }
 
     pub(super) fn next_call(&mut self) -> Option<Call> {
-        let call = self.calls.pop_front();
-        if call.is_none() {
+        let mut must_wait = false;
+        let at = self.calls.iter().position(|call| match call {
+            Call::Publish { .. } => true,
+            Call::Subscribe { channel, .. } | Call::Unsubscribe { channel } => {
+                must_wait = must_wait || self.awaits(channel);
+                !must_wait
+            }
+        });
+        let call = at.and_then(|at| self.calls.remove(at));
+        if self.calls.is_empty() {
             // An idle conversation keeps no memory of a busy one.
             self.calls = VecDeque::new();
         }
+        if let Some(Call::Subscribe { .. } | Call::Unsubscribe { .. }) = call
+            && let Some(asked) = self.asked.iter_mut().find(|asked| !asked.is_called)
+        {
+            asked.is_called = true;
+        }
         call
+    }
+
+    /// Whether something about this channel was called for and not answered.
+    fn awaits(&self, channel: &ChannelName) -> bool {
+        self.asked.iter().any(|asked| asked.is_called && asked.channel == *channel)
     }
 
     pub(super) fn has_calls(&self) -> bool {
@@ -109,7 +131,7 @@ impl Conversation {
             Ok(Command::Subscribe(channel, start)) => self.subscribe(id, channel, start),
             Ok(Command::Unsubscribe(channel)) => {
                 self.calls.push_back(Call::Unsubscribe { channel: channel.clone() });
-                self.asked.push_back(Asked { id, channel, recovers: false });
+                self.ask(id, channel, false);
             }
             Ok(Command::Publish(publishing)) => match self.refuses(&publishing, rules) {
                 Some(wrong) => write_wrong(id, &wrong, out),
@@ -121,8 +143,12 @@ impl Conversation {
 
     fn subscribe(&mut self, id: Option<u64>, channel: ChannelName, start: Start) {
         let recovers = is_asked(start);
-        self.asked.push_back(Asked { id, channel: channel.clone(), recovers });
+        self.ask(id, channel.clone(), recovers);
         self.calls.push_back(Call::Subscribe { channel, format: Format::Json, start });
+    }
+
+    fn ask(&mut self, id: Option<u64>, channel: ChannelName, recovers: bool) {
+        self.asked.push_back(Asked { id, channel, recovers, is_called: false });
     }
 
     /// What of our own speaks against a publication.

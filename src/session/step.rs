@@ -28,7 +28,8 @@ pub enum Step {
         start: Start,
     },
     /// Take what the session asks for with [`Session::next_call`](super::Session::next_call) until
-    /// there is none.
+    /// there is none, and again after each answer: what is about one channel is called for one
+    /// after the other.
     Call,
     /// The long-poll is answered: leave the channel. Once `out` has left, the connection is read on.
     Unsubscribe,

@@ -6,7 +6,7 @@ use crate::{
     ids::{ChannelName, ShardId, Slot},
     io::Kernel,
     mesh::{Answer, Asker, Publish, Ticket},
-    session::{Call, NotPublished, Reads, Refused},
+    session::{Call, NotPublished, Refused},
 };
 
 impl<K: Kernel> Shard<K> {
@@ -71,14 +71,9 @@ impl<K: Kernel> Shard<K> {
 
     /// The connection is gone: what it published goes on, and nobody is told.
     pub(super) fn forget_calls(&mut self, slot: Slot) {
-        if self.sessions[slot.index()].reads() == Reads::Nothing && self.calls.is_empty() {
-            return;
-        }
         if !self.calls.is_empty() {
             self.calls.retain(|_, (whose, _)| *whose != slot);
         }
-        let (leaving, views) = (&mut self.leaving, &self.views);
-        leaving.retain(|reader| views.owner(*reader) != slot);
     }
 
     /// Sends an answer where its publication came from.

@@ -28,7 +28,7 @@ pub use admission::{Admission, Drain};
 pub use publications::{Heritage, JournalEnd};
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{HashMap, VecDeque},
     sync::Arc,
     time::Instant,
 };
@@ -37,7 +37,7 @@ use crate::{
     close::CloseReason,
     counters::Counters,
     frame::Format,
-    hub::{Batch, Home, HomeSetup, Message, Notice, Reader, Views, ViewsSetup},
+    hub::{Batch, Home, HomeSetup, Message, Notice, Views, ViewsSetup},
     ids::{Epoch, ShardId, Slot, Tick},
     io::{Event, Exception, Interest, Kernel},
     limits::{CUT_FRAME_BYTES_MAX, MESSAGES_PER_TURN_MAX, PINGED_TOGETHER, TICK_MS},
@@ -109,8 +109,6 @@ pub struct Shard<K> {
     last_call: u64,
     /// Answers to subscribers elsewhere that have yet to be told.
     answers: VecDeque<(ShardId, Message)>,
-    /// Readers that are to leave as soon as they have begun.
-    leaving: HashSet<Reader>,
     connections: u32,
     draining_since: Option<Tick>,
     accepting: bool,
@@ -176,7 +174,6 @@ impl<K: Kernel> Shard<K> {
             calls: HashMap::new(),
             last_call: 0,
             answers: VecDeque::new(),
-            leaving: HashSet::new(),
             connections: 0,
             draining_since: None,
             accepting: false,
@@ -223,9 +220,9 @@ impl<K: Kernel> Shard<K> {
         worked |= self.take_publications();
         worked |= self.take_questions();
         worked |= self.home.on_time(now.us);
-        self.exchange();
+        worked |= self.exchange();
         worked |= self.read();
-        self.exchange();
+        worked |= self.exchange();
         worked |= self.flush_ready();
         worked |= self.sweep();
         worked |= self.fire_deadlines();
@@ -314,8 +311,10 @@ impl<K: Kernel> Shard<K> {
         }
     }
 
-    /// Tells homes and views what they are owed, here and elsewhere; at most one wake-up each.
-    fn exchange(&mut self) {
+    /// Tells homes and views what they are owed, here and elsewhere; at most one wake-up each. Says
+    /// whether anything was told here: publications that were held back may go on then, and no
+    /// wake-up says so.
+    fn exchange(&mut self) -> bool {
         self.tell_presence();
         let Shard { setup, views, home, scratch, answers, .. } = self;
         let (me, mesh) = (setup.id, &setup.mesh);
@@ -360,6 +359,7 @@ impl<K: Kernel> Shard<K> {
             // An interest of our own is answered in the same turn.
             self.exchange();
         }
+        again
     }
 
     /// Ends a conversation in the words of its protocol.

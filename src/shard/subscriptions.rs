@@ -69,16 +69,12 @@ impl<K: Kernel> Shard<K> {
         });
     }
 
-    /// Takes a connection out of one of its channels. One that has yet to begin there leaves once it
-    /// has, so that it is answered in the order in which it asked.
+    /// Takes a connection out of one of its channels. It has begun there: its session waits for the
+    /// answer before it calls for anything else of the channel.
     pub(super) fn unsubscribe(&mut self, slot: Slot, channel: &ChannelName) {
         let Some(reader) = self.views.reader_of(slot, channel) else {
             return self.refuse(slot, channel, Refused::NotSubscribed);
         };
-        if self.views.is_waiting(reader) {
-            self.leaving.insert(reader);
-            return;
-        }
         let room = self.outboxes.room().min(CUT_FRAME_BYTES_MAX);
         let left = self.views.leave(reader, room);
         self.keep_rest(slot, left.rest);
@@ -129,7 +125,10 @@ impl<K: Kernel> Shard<K> {
             News::Started(started) => self.on_started(&started),
             News::Refused(channel, slots) => {
                 slots.iter().for_each(|&slot| match self.sessions[slot.index()].is_several() {
-                    true => self.refuse(slot, &channel, Refused::TooManyChannels),
+                    true => {
+                        self.refuse(slot, &channel, Refused::TooManyChannels);
+                        self.carry_out(slot);
+                    }
                     false => self.end(slot, CloseReason::Overloaded),
                 });
             }
@@ -152,11 +151,8 @@ impl<K: Kernel> Shard<K> {
                 self.go_live(slot, begun);
                 continue;
             }
-            let leaves = self.leaving.remove(&reader);
             self.go_live_in(slot, channel, begun);
-            if leaves {
-                self.unsubscribe(slot, channel);
-            }
+            self.carry_out(slot);
         }
     }
 

@@ -24,6 +24,8 @@ pub(super) struct Channel {
     pub interests: Vec<Interest>,
     /// The offset of its newest publication, or what it can be at most.
     pub last: u64,
+    /// Whether what is kept need not be once nobody reads it.
+    pub is_idle: bool,
     /// What is kept, where anything is to be. Its form is then [`CANONICAL`].
     pub kept: Option<Box<Kept>>,
 }
@@ -36,7 +38,9 @@ impl Channel {
     pub fn new(pattern: PatternId, policy: &Policy, last: u64) -> Self {
         let logs = Default::default();
         let kept = (!policy.history.is_none()).then(|| Box::new(Kept::new(policy, last)));
-        let mut channel = Channel { pattern, logs, silent: 0, interests: Vec::new(), last, kept };
+        let interests = Vec::new();
+        let mut channel =
+            Channel { pattern, logs, silent: 0, interests, last, is_idle: false, kept };
         if channel.kept.is_some() {
             channel.logs[CANONICAL.index()] = Some(Box::new(channel.new_log(policy)));
         }
@@ -53,9 +57,10 @@ impl Channel {
         self.interests.iter().any(|interest| interest.congested)
     }
 
-    /// Whether nobody reads it and nothing of it is kept.
+    /// Whether nobody reads it and nothing of it is kept, or nothing that matters.
     pub fn is_empty(&self) -> bool {
-        self.interests.is_empty() && self.kept.as_ref().is_none_or(|kept| kept.is_empty(self))
+        self.interests.is_empty()
+            && (self.is_idle || self.kept.as_ref().is_none_or(|kept| kept.is_empty(self)))
     }
 
     /// The end of the log that history is counted in.

@@ -24,8 +24,8 @@ pub(super) struct Kept {
     pub values: Option<Values>,
     /// For each format that is encoded but read by nobody: since when, in microseconds.
     pub unread_since_us: [Option<u64>; Format::ALL.len()],
-    /// Whether the home has a timer for it.
-    pub timed: bool,
+    /// When the home's timer for it fires, in microseconds.
+    pub timed: Option<u64>,
 }
 
 /// The current value of every key.
@@ -71,7 +71,7 @@ impl Kept {
             bytes: 0,
             values: (policy.mode == Mode::Latest).then(Values::default),
             unread_since_us: Default::default(),
-            timed: false,
+            timed: None,
         }
     }
 

@@ -17,10 +17,7 @@ mod timers;
 pub use publish::{Durable, Published};
 pub use timers::Keep;
 
-use std::{
-    cmp::Reverse,
-    collections::{BinaryHeap, HashMap, VecDeque},
-};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use channel::Channel;
 use forgotten::Forgotten;
@@ -64,10 +61,12 @@ pub struct Home {
     remembered: Remembered,
     waiting: Waiting,
     presence: Presence,
+    /// How large each bucket's file in the journal is to be before it is looked at next.
+    look_at: Box<[u64; BUCKETS]>,
     /// Per target shard, in order: what it is yet to be told.
     owed: Vec<VecDeque<Owed>>,
-    /// When channels are to be looked after, in microseconds.
-    timers: BinaryHeap<Reverse<(u64, ChannelName)>>,
+    /// When channels are to be looked after, in microseconds: one for each at most.
+    timers: BTreeSet<(u64, ChannelName)>,
     answers: VecDeque<(Asker, Answer)>,
     durables: VecDeque<Durable>,
 }
@@ -82,8 +81,9 @@ impl Home {
             remembered: Remembered::default(),
             waiting: Waiting::default(),
             presence: Presence::default(),
+            look_at: Box::new([0; BUCKETS]),
             owed: (0..setup.shards).map(|_| VecDeque::new()).collect(),
-            timers: BinaryHeap::new(),
+            timers: BTreeSet::new(),
             answers: VecDeque::new(),
             durables: VecDeque::new(),
             setup,
@@ -141,6 +141,9 @@ impl Home {
             return;
         };
         self.forgotten.note(name, channel.last);
+        if let Some(due_us) = channel.kept.as_ref().and_then(|kept| kept.timed) {
+            self.timers.remove(&(due_us, name.clone()));
+        }
         self.channels.remove(name);
     }
 }

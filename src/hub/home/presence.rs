@@ -85,6 +85,10 @@ impl Home {
     }
 }
 
+/// What is told of a channel that nobody reads. Whoever tells this and is read by nobody need not be
+/// kept: there can be as many channels as names, and each would have one that tells its presence.
+pub(super) const NOBODY: &[u8] = br#"{"subscribers":0}"#;
+
 /// The publication of a presence, unless the name is too long to have one.
 fn presence(name: &ChannelName, subscribers: u64) -> Option<Publish> {
     let channel = ChannelName::new(&format!("{name}{PRESENCE_SUFFIX}")).ok()?;

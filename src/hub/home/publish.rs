@@ -2,11 +2,15 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use super::{Home, channel::Channel, remembered::First};
+use super::{Home, channel::Channel, presence::NOBODY, remembered::First};
 use crate::{
     ids::{Bucket, ChannelName, Offset, Position},
     mesh::{Accepted, Answer, Asker, Publish, Rejected, Terms},
 };
+
+/// The highest age that a restored publication is given, in hundredths of a second: 124 days, above
+/// every age that a policy may have, and far from where ages wrap.
+const AGE_MAX: u32 = u32::MAX / 4;
 
 /// What a home has done with a publication, for counting.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,6 +55,19 @@ impl Waiting {
 
     fn put(&mut self, waiter: Waiter) {
         self.by_bucket.entry(waiter.publish.channel.bucket()).or_default().push_back(waiter);
+    }
+
+    /// The next that raises the version of the same key.
+    fn next_version(&mut self, publish: &Publish) -> Option<&mut Waiter> {
+        let queue = self.by_bucket.get_mut(&publish.channel.bucket())?;
+        let key = |publish: &Publish| publish.terms.as_ref().and_then(|terms| terms.key.clone());
+        queue.iter_mut().find(|waiter| {
+            let terms = waiter.publish.terms.as_ref().filter(|_| !waiter.repeats);
+            terms.is_some_and(|terms| terms.version.is_some())
+                && waiter.publish.channel == publish.channel
+                && key(&waiter.publish).as_deref().unwrap_or("")
+                    == key(publish).as_deref().unwrap_or("")
+        })
     }
 
     /// The oldest of a bucket, if its offset is at most `offset`.
@@ -202,10 +219,13 @@ impl Home {
             self.remembered.take(&publish.channel, key);
         }
         let key = terms.key.as_deref().unwrap_or("");
-        // Another may have raised it since.
-        if terms.version.is_some()
-            && self.remembered.version(&publish.channel, key) == terms.version
-        {
+        if terms.version.is_none() {
+            return;
+        }
+        // Another may have raised it since: if that fails, too, it is as before both.
+        if let Some(next) = self.waiting.next_version(publish) {
+            next.version_before = version_before;
+        } else if self.remembered.version(&publish.channel, key) == terms.version {
             self.remembered.set_version(&publish.channel, key, version_before);
         }
     }
@@ -269,17 +289,23 @@ impl Home {
         let lag_bytes_max = self.setup.lag_bytes_max;
         let name = &publish.channel;
         let now = (now_us / 10_000) as u32;
-        let time = now.wrapping_sub((age_us / 10_000) as u32);
+        let time = now.wrapping_sub(u32::try_from(age_us / 10_000).unwrap_or(AGE_MAX).min(AGE_MAX));
+        let tells_nobody =
+            publish.payload[..] == *NOBODY && self.setup.policies.tells_presence(name);
         let (channel, policy) = self.channel(name);
         let policy = policy.clone();
         let encodings = channel.append(&policy, publish, position, time);
+        channel.is_idle = tells_nobody;
         channel.trim(&policy, now, lag_bytes_max);
-        let is_timed = channel.kept.as_ref().is_some_and(|kept| kept.timed);
+        let is_timed = channel.kept.as_ref().is_some_and(|kept| kept.timed.is_some());
         if let Some(channel) = self.channels.get_mut(name) {
             channel.owe_all(name, &mut self.owed);
         }
         if policy.history.age.is_some() && !is_timed {
             self.look_after(name, now_us);
+        }
+        if tells_nobody {
+            self.free_if_empty(name);
         }
         encodings
     }

@@ -55,8 +55,7 @@ impl Remembered {
     pub fn take(&mut self, channel: &ChannelName, key: &str) {
         let key = (channel.clone(), Box::from(key));
         if self.first.remove(&key).is_some() {
-            // Rare: the disk was full.
-            self.order.retain(|(_, known)| *known != key);
+            forget_newest(&mut self.order, |(_, known)| *known == key);
         }
     }
 
@@ -76,7 +75,7 @@ impl Remembered {
         let key = (channel.clone(), key.into());
         let Some(version) = version else {
             if self.versions.remove(&key).is_some() {
-                self.version_order.retain(|known| *known != key);
+                forget_newest(&mut self.version_order, |known| *known == key);
             }
             return;
         };
@@ -88,6 +87,14 @@ impl Remembered {
         {
             self.versions.remove(&oldest);
         }
+    }
+}
+
+/// Takes the newest that matches out of a queue. What is rejected has come a moment ago: it stands
+/// near the back, so that a full disk does not cost a walk over everything for each publication.
+fn forget_newest<T>(queue: &mut VecDeque<T>, matches: impl Fn(&T) -> bool) {
+    if let Some(at) = queue.iter().rposition(matches) {
+        queue.remove(at);
     }
 }
 

@@ -1,7 +1,5 @@
 //! What happens to channels as time passes: publications get too old, formats are read no more.
 
-use std::cmp::Reverse;
-
 use super::Home;
 use crate::{
     frame::Format,
@@ -24,7 +22,7 @@ const FILE_BYTES_MIN: u64 = 1024 * 1024;
 impl Home {
     /// When the home is to be looked after next, in microseconds.
     pub fn next_due_us(&self) -> Option<u64> {
-        let timer = self.timers.peek().map(|Reverse((due_us, _))| *due_us);
+        let timer = self.timers.first().map(|&(due_us, _)| due_us);
         timer.into_iter().chain(self.presence_due()).min()
     }
 
@@ -32,11 +30,10 @@ impl Home {
     pub fn on_time(&mut self, now_us: u64) -> bool {
         let mut worked = false;
         for _ in 0..PER_TURN_MAX {
-            let is_due = |Reverse((due_us, _)): &Reverse<(u64, ChannelName)>| *due_us <= now_us;
-            if !self.timers.peek().is_some_and(is_due) {
+            if self.timers.first().is_none_or(|&(due_us, _)| due_us > now_us) {
                 break;
             }
-            let Some(Reverse((_, name))) = self.timers.pop() else { break };
+            let Some((_, name)) = self.timers.pop_first() else { break };
             self.age(&name, now_us);
             worked = true;
         }
@@ -58,7 +55,7 @@ impl Home {
             }
         }
         if let Some(kept) = &mut channel.kept {
-            kept.timed = false;
+            kept.timed = None;
         }
         self.look_after(name, now_us);
         self.free_if_empty(name);
@@ -72,24 +69,29 @@ impl Home {
         let policy = self.setup.policies.of(name);
         let log = channel.logs[super::channel::CANONICAL.index()].as_deref();
         let Some((kept, log)) = channel.kept.as_mut().zip(log) else { return };
-        if kept.timed {
+        if kept.timed.is_some() {
             return;
         }
         let expires = kept.expires_in(policy, log, (now_us / 10_000) as u32);
         let expires_us = expires.map(|hundredths| now_us + u64::from(hundredths) * 10_000);
         let unread = kept.unread_since_us.iter().flatten().map(|since_us| since_us + UNREAD_US);
         let Some(due_us) = unread.chain(expires_us).min() else { return };
-        kept.timed = true;
         // A hundredth later, so that it is over and not only nearly.
-        self.timers.push(Reverse((due_us + 10_000, name.clone())));
+        kept.timed = Some(due_us + 10_000);
+        self.timers.insert((due_us + 10_000, name.clone()));
     }
 
     /// Whether a bucket's file in the journal, of this size, is worth writing anew, and if so what of
-    /// it is kept. `landed` is the last offset of the bucket that is on disk. Walks all channels.
-    pub fn compaction(&self, bucket: Bucket, landed: u64, file_bytes: u64) -> Option<Keep> {
-        if file_bytes < FILE_BYTES_MIN {
+    /// it is kept. `landed` is the last offset of the bucket that is on disk. Walks all channels, and
+    /// if it was not worth it not again before the file has grown by an eighth.
+    pub fn compaction(&mut self, bucket: Bucket, landed: u64, file_bytes: u64) -> Option<Keep> {
+        let look_at = &mut self.look_at[usize::from(bucket.0)];
+        // A file that has shrunk was written anew.
+        *look_at = (*look_at).min(file_bytes + file_bytes / 8);
+        if file_bytes < FILE_BYTES_MIN.max(*look_at) {
             return None;
         }
+        *look_at = file_bytes + file_bytes / 8;
         let mut live = 0;
         let mut keep = Keep::default();
         for (name, channel) in &self.channels {

@@ -176,11 +176,6 @@ impl Views {
         Some(view.position(offset))
     }
 
-    /// Whether a reader has yet to be told where it begins.
-    pub fn is_waiting(&self, reader: Reader) -> bool {
-        self.subscribers[reader.index()].has(WAITING)
-    }
-
     /// The connection is gone, and with it whatever was known of it.
     pub fn forget(&mut self, slot: Slot) {
         self.leave_all(slot, 0);

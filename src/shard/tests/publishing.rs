@@ -66,3 +66,20 @@ fn nothing_waits_for_another_turn() {
     world.step(1000);
     assert!(clients.iter().all(|&client| world.clients[client].frames == 1));
 }
+
+/// What was held back while a channel was congested goes on as soon as it is not, although nothing
+/// else happens then.
+#[test]
+fn what_is_held_back_goes_on_by_itself() {
+    for seed in 0..10 {
+        println!("seed {seed}");
+        let mut world =
+            World::new(Plan { seed, places: 1000, lag_bytes_max: 10_000, ..Plan::default() });
+        let client = world.join(0, Format::Sse, 0);
+        world.settle();
+        let count = PUBLICATIONS_PER_TURN_MAX + 10;
+        (0..count).for_each(|n| world.tell(0, format!("{n}").as_bytes()));
+        world.settle();
+        assert_eq!((world.unanswered(), world.clients[client].frames), (0, count));
+    }
+}
