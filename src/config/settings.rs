@@ -18,7 +18,7 @@ use crate::wire::route::Origins;
 
 settings! {
     "Listening" {
-        /// Where subscribers connect, over WebSocket or SSE.
+        /// Where subscribers connect, over WebSocket, SSE or long-polling.
         listen: SocketAddr = "127.0.0.1:8080";
         /// Where publishers, probes and the dashboard connect. Keep it off the internet.
         control: SocketAddr = "127.0.0.1:8081";
@@ -33,8 +33,9 @@ settings! {
         control_host: Names = "";
     }
     "Channels" {
-        /// What is kept of which channels, and what befalls their slow subscribers; see the keys
-        /// below. The first pattern that matches decides; without one nothing is kept.
+        /// What is kept of which channels, and what befalls their slow subscribers, as patterns
+        /// like 'ticker.* history=1000 slow=skip; user.* mode=latest'; `stentor config --reference`
+        /// lists the keys. The first pattern that matches decides; without one nothing is kept.
         channels: Channels = "";
         /// Where what is kept of channels is written, so that it outlives the server. Without it
         /// nothing is written.
@@ -58,7 +59,8 @@ settings! {
         /// Subscribers at one time, over all shards; one more is answered 503. With auto 100,000,
         /// or what the kernel can hold if that is less.
         max_connections: Auto<u32> = "auto", "1" to "16777216";
-        /// Channels with subscribers at one time; subscribing to one more is answered 503.
+        /// Channels at one time that have subscribers or of which something is kept; subscribing
+        /// to one more, or publishing to it if it would be kept, is answered 503.
         channels_max: u32 = "1000000", "1" to "100000000";
         /// Channels that one connection may subscribe to; one more is refused.
         subscriptions_max: u32 = "128", "1" to "65536";
@@ -73,8 +75,8 @@ settings! {
         publication_max: Size = "1MiB", "1" to "64MiB";
         /// Publications that may wait in front of one shard; one more is answered 503.
         publish_queue: u32 = "1024", "1" to "1048576";
-        /// Encoded bytes that a subscriber may fall behind in a channel before it is closed with
-        /// 1013. They are kept once per channel, not per subscriber.
+        /// Encoded bytes that a subscriber may fall behind in a channel before the channel's `slow`
+        /// decides. They are kept once per channel, not per subscriber.
         lag_max: Size = "16MiB", "1KiB" to "64GiB";
     }
     "Time-outs" {

@@ -191,7 +191,7 @@ impl ShardsCollector {
     }
 
     fn encode_connections(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {
-        let help = "Connections by transport; other are in their handshake, or closing.";
+        let help = "Connections by transport; json is stentor.v1 and waiting long-polls, other handshakes, idle polls and closing.";
         let mut metric = encoder.encode_descriptor("connections", help, None, MetricType::Gauge)?;
         let now = connections(&self.counters);
         for (transport, count) in [
