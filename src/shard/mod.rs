@@ -315,6 +315,15 @@ impl<K: Kernel> Shard<K> {
     /// whether anything was told here: publications that were held back may go on then, and no
     /// wake-up says so.
     fn exchange(&mut self) -> bool {
+        let mut worked = false;
+        // An interest of our own is answered in the same turn.
+        while self.exchange_once() {
+            worked = true;
+        }
+        worked
+    }
+
+    fn exchange_once(&mut self) -> bool {
         self.tell_presence();
         let Shard { setup, views, home, scratch, answers, .. } = self;
         let (me, mesh) = (setup.id, &setup.mesh);
@@ -355,10 +364,6 @@ impl<K: Kernel> Shard<K> {
         let again = !local.is_empty();
         local.drain(..).for_each(|message| self.on_message(message));
         self.scratch.local = local;
-        if again {
-            // An interest of our own is answered in the same turn.
-            self.exchange();
-        }
         again
     }
 

@@ -118,8 +118,10 @@ impl Kept {
             let Some((extent, index)) = log.find(frame) else { break };
             let stamp = extent.stamp(index);
             let history = &policy.history;
+            // The newest value is owed to its readers, however large it is.
+            let is_last_value = self.values.is_some() && self.count(log) == 1;
             let is_over = self.count(log) > u64::from(history.count)
-                || self.bytes > history.bytes
+                || (self.bytes > history.bytes && !is_last_value)
                 || history.age.is_some_and(|age| age_of(stamp.time, now) >= hundredths(age));
             if !is_over {
                 break;

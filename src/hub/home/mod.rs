@@ -122,13 +122,14 @@ impl Home {
     /// The channel, which is made if need be, and its policy.
     fn channel(&mut self, name: &ChannelName) -> (&mut Channel, &Policy) {
         let policies = &self.setup.policies;
-        let policy = policies.of(name);
-        let forgotten = &self.forgotten;
-        let made = || Channel::new(policies.pattern(name), policy, forgotten.last(name));
         if !self.channels.contains_key(name) {
-            self.channels.insert(name.clone(), Box::new(made()));
+            let pattern = policies.pattern(name);
+            let made = Channel::new(pattern, policies.get(pattern), self.forgotten.last(name));
+            self.channels.insert(name.clone(), Box::new(made));
         }
-        (self.channels.get_mut(name).expect("it is there"), policy)
+        let channel = self.channels.get_mut(name).expect("it is there");
+        let policy = policies.get(channel.pattern);
+        (channel, policy)
     }
 
     fn policy(&self, pattern: PatternId) -> &Policy {

@@ -117,11 +117,13 @@ impl Home {
         if let Some(known) = known.filter(|&known| terms.version <= Some(known)) {
             return Decision::Answer(Err(Rejected::Stale(known)));
         }
-        let policy = self.setup.policies.of(name);
-        if !policy.history.is_none() && self.is_full_for(name) {
-            return Decision::Answer(Err(Rejected::TooManyChannels));
-        }
-        let kept = self.channels.get(name).and_then(|channel| channel.kept.as_deref());
+        let Some(channel) = self.channels.get(name) else {
+            let is_kept = !self.setup.policies.of(name).history.is_none();
+            let is_refused = is_kept && self.is_full_for(name);
+            let full = Decision::Answer(Err(Rejected::TooManyChannels));
+            return if is_refused { full } else { Decision::Publish };
+        };
+        let (kept, policy) = (channel.kept.as_deref(), self.policy(channel.pattern));
         if kept.is_some_and(|kept| !kept.has_room(key, policy)) {
             return Decision::Answer(Err(Rejected::TooManyKeys));
         }

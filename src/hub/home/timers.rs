@@ -66,7 +66,7 @@ impl Home {
     /// for an unread format, late.
     pub(super) fn look_after(&mut self, name: &ChannelName, now_us: u64) {
         let Some(channel) = self.channels.get_mut(name) else { return };
-        let policy = self.setup.policies.of(name);
+        let policy = self.setup.policies.get(channel.pattern);
         let log = channel.logs[super::channel::CANONICAL.index()].as_deref();
         let Some((kept, log)) = channel.kept.as_mut().zip(log) else { return };
         if kept.timed.is_some() {

@@ -32,7 +32,7 @@ fn interests(home: &mut Home, views: &mut Views) {
 }
 
 /// Lets a home and the views of its own shard tell each other all that they owe.
-fn exchange(home: &mut Home, views: &mut Views) -> Vec<News> {
+pub(super) fn exchange(home: &mut Home, views: &mut Views) -> Vec<News> {
     interests(home, views);
     let mut news = Vec::new();
     home.tell(ShardId(0), |message| {

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use super::{home, plain};
+use super::{bounds::exchange, home, plain, views};
 use crate::{
     frame::Format,
-    hub::{Home, HomeSetup, Published, Said, ViewId},
-    ids::{ChannelName, Epoch, ShardId},
+    hub::{Batch, Home, HomeSetup, Published, Said, ViewId},
+    ids::{ChannelName, Epoch, ShardId, Slot},
     mesh::{Publish, Rejected, Terms},
-    policy::{Pattern, Policies, Policy, Retention},
+    policy::{Mode, Pattern, Policies, Policy, Retention},
+    resume::Start,
 };
 
 fn name(text: &str) -> ChannelName {
@@ -108,6 +109,23 @@ fn a_file_is_looked_at_when_it_has_grown() {
     assert_eq!(keep.floors, [(name("a"), 1)]);
     assert!(home.compaction(bucket, 2, MIB).is_none(), "it has just been written anew");
     assert!(home.compaction(bucket, 2, MIB + MIB / 8).is_some());
+}
+
+/// The newest value is there for those who read it, although it alone is more than may be kept.
+#[test]
+fn the_newest_value_is_delivered() {
+    let history = Retention { count: 5, bytes: 10, age: None };
+    let latest = Policy { mode: Mode::Latest, history, ..Policy::default() };
+    let (mut home, mut views) =
+        (home(policies(latest.clone()), 1, 100, 1000), views(policies(latest), 0, 1000));
+    views.join(Slot(0), &name("a"), Format::Json, Start::Live, false);
+    exchange(&mut home, &mut views);
+    home.publish(plain(&name("a"), b"more than ten bytes"), 0);
+    exchange(&mut home, &mut views);
+    let mut batch = Batch::new();
+    views.fill(&mut batch, 0);
+    let sent: Vec<u8> = views.sends(&batch).flat_map(|(_, bytes)| bytes.to_vec()).collect();
+    assert!(String::from_utf8_lossy(&sent).contains("more than ten bytes"));
 }
 
 fn versioned(version: u64) -> Publish {
