@@ -145,14 +145,14 @@ fn the_module_is_served() {
         "Cache-Control: no-cache",
         "Access-Control-Allow-Origin: *",
         &format!("Content-Length: {}", body.len()),
-        &format!("ETag: {}", module::TAG),
+        &format!("ETag: {}", module::tag()),
     ] {
         assert!(head.lines().any(|found| found == line), "{line} in {head}");
     }
     assert_eq!(body, module::MODULE);
 
     let mut bench = Bench::new();
-    let again = format!("{request}If-None-Match: W/{}\r\n\r\n", module::TAG);
+    let again = format!("{request}If-None-Match: W/{}\r\n\r\n", module::tag());
     assert_eq!(bench.bytes(again), Step::Finish(CloseReason::PeerLeft));
     let answer = bench.text();
     assert!(answer.starts_with("HTTP/1.1 304 ") && answer.ends_with("\r\n\r\n"), "{answer}");
