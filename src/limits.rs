@@ -69,6 +69,10 @@ pub const PUBLICATION_BYTES_PER_TURN_MAX: usize = 1024 * 1024;
 /// Questions from outside answered per turn. Each may walk over all channels.
 pub const QUESTIONS_PER_TURN_MAX: usize = 4;
 
+/// Bytes that may wait for the connections of a shard before those whose publications are written for
+/// them alone get but one at a time.
+pub const COMPOSED_BYTES_PER_SHARD_MAX: usize = 64 * 1024 * 1024;
+
 /// Bytes of frames that are written at a time for a connection whose publications are written for it
 /// alone; the one that reaches it is the last.
 pub const COMPOSE_BYTES_MAX: usize = 256 * 1024;

@@ -113,6 +113,8 @@ impl Window {
                     self.floor = self.floor.min(start);
                 }
                 self.memory += extent.bytes.capacity();
+                // Most windows have one segment, and room for four takes 192 bytes.
+                self.extents.reserve_exact(usize::from(self.extents.is_empty()));
                 self.extents.push_back(extent);
             }
         }

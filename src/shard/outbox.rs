@@ -2,7 +2,10 @@
 
 use std::collections::HashMap;
 
-use crate::{ids::Slot, limits::CUT_FRAME_BYTES_PER_SHARD_MAX};
+use crate::{
+    ids::Slot,
+    limits::{COMPOSE_BYTES_MAX, COMPOSED_BYTES_PER_SHARD_MAX, CUT_FRAME_BYTES_PER_SHARD_MAX},
+};
 
 /// The outboxes that are not empty.
 #[derive(Default)]
@@ -10,6 +13,8 @@ pub struct Outboxes {
     by_slot: HashMap<Slot, Outbox>,
     /// Bytes of cut frames in all of them.
     rests: usize,
+    /// Bytes in all of them.
+    bytes: usize,
 }
 
 #[derive(Default)]
@@ -24,6 +29,14 @@ impl Outboxes {
     /// Appends private bytes.
     pub fn append(&mut self, slot: Slot, bytes: &[u8]) {
         self.by_slot.entry(slot).or_default().bytes.extend_from_slice(bytes);
+        self.bytes += bytes.len();
+    }
+
+    /// Bytes of publications that may be written for one connection alone: a part of what all of them
+    /// may have waiting, so that many that do not read get little each.
+    pub fn room_to_compose(&self) -> usize {
+        let left = COMPOSED_BYTES_PER_SHARD_MAX.saturating_sub(self.bytes);
+        (left / 64).min(COMPOSE_BYTES_MAX)
     }
 
     /// How many bytes of cut frames can be kept beside those that are.
@@ -38,6 +51,7 @@ impl Outboxes {
         let outbox = self.by_slot.entry(slot).or_default();
         debug_assert_eq!((outbox.sent, outbox.rest), (0, 0));
         self.rests += rest.len();
+        self.bytes += rest.len();
         outbox.rest = rest.len();
         outbox.bytes.splice(0..0, rest);
     }
@@ -66,6 +80,7 @@ impl Outboxes {
     pub fn remove(&mut self, slot: Slot) {
         if let Some(outbox) = self.by_slot.remove(&slot) {
             self.rests -= outbox.rest;
+            self.bytes -= outbox.bytes.len();
         }
     }
 }
@@ -86,6 +101,22 @@ mod tests {
         assert_eq!(outboxes.waiting(slot), b"t close!");
         outboxes.on_sent(slot, 8);
         assert!(!outboxes.has(slot) && outboxes.rests == 0);
+    }
+
+    /// The more waits for all connections, the less is written for one, and what was sent waits no
+    /// more.
+    #[test]
+    fn composing_has_a_bound() {
+        let mut outboxes = Outboxes::default();
+        assert_eq!(outboxes.room_to_compose(), COMPOSE_BYTES_MAX);
+        outboxes.append(Slot(0), &vec![0; COMPOSED_BYTES_PER_SHARD_MAX - 6400]);
+        assert_eq!(outboxes.room_to_compose(), 100);
+        outboxes.put_rest(Slot(1), vec![0; 6400]);
+        outboxes.append(Slot(2), b"more than there is room for");
+        assert_eq!(outboxes.room_to_compose(), 0);
+        outboxes.on_sent(Slot(0), COMPOSED_BYTES_PER_SHARD_MAX - 6400);
+        outboxes.remove(Slot(1));
+        assert_eq!(outboxes.room_to_compose(), COMPOSE_BYTES_MAX);
     }
 
     /// Room is taken by rests, and given back with the outbox that held them.

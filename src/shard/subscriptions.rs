@@ -7,7 +7,7 @@ use crate::{
     hub::{Joined, Lapped, News, NotJoined, Reader, Skipped, Started},
     ids::{ChannelName, Slot, Tick},
     io::Kernel,
-    limits::{COMPOSE_BYTES_MAX, CUT_FRAME_BYTES_MAX},
+    limits::CUT_FRAME_BYTES_MAX,
     resume::{Begun, Start},
     session::{Delivery, Reads, Refused, Rules, Session, Step},
 };
@@ -191,6 +191,7 @@ impl<K: Kernel> Shard<K> {
             return;
         }
         let mut out = Vec::new();
+        let room = self.outboxes.room_to_compose();
         let (mut bytes, mut frames) = (0, 0);
         self.views.compose(slot, |compose| {
             bytes += compose.frame.len();
@@ -200,7 +201,7 @@ impl<K: Kernel> Shard<K> {
                 &Delivery { channel, position, kind, frame: compose.frame },
                 &mut out,
             );
-            bytes < COMPOSE_BYTES_MAX
+            bytes < room
         });
         let now = self.now.tick();
         if frames > 0 {

@@ -88,11 +88,14 @@ impl Kept {
         channel.canonical().is_none_or(|log| self.count(log) == 0)
     }
 
-    /// Whether there is a value of this key, or may be one more.
-    pub fn has_room(&self, key: &str, policy: &Policy) -> bool {
-        self.values.as_ref().is_none_or(|values| {
-            values.by_key.len() < policy.history.count as usize || values.by_key.contains_key(key)
-        })
+    /// Whether there is a value of this key.
+    pub fn has_key(&self, key: &str) -> bool {
+        self.values.as_ref().is_some_and(|values| values.by_key.contains_key(key))
+    }
+
+    /// Keys that have a value.
+    pub fn keys(&self) -> usize {
+        self.values.as_ref().map_or(0, |values| values.by_key.len())
     }
 
     /// Takes the new value of a key, and gives back the one that it replaces.

@@ -6,6 +6,7 @@ use super::{Home, channel::Channel, presence::NOBODY, remembered::First};
 use crate::{
     ids::{Bucket, ChannelName, Offset, Position},
     mesh::{Accepted, Answer, Asker, Publish, Rejected, Terms},
+    policy::Mode,
 };
 
 /// The highest age that a restored publication is given, in hundredths of a second: 124 days, above
@@ -70,6 +71,17 @@ impl Waiting {
         })
     }
 
+    /// How many publications to a channel wait whose key `is_new`. One that is published twice
+    /// counts twice: then a key too many is refused, and may be tried again.
+    fn new_keys(&self, name: &ChannelName, is_new: impl Fn(&str) -> bool) -> usize {
+        let waiting = self.by_bucket.get(&name.bucket()).into_iter().flatten();
+        let key = |waiter: &Waiter| {
+            let terms = waiter.publish.terms.as_deref();
+            is_new(terms.and_then(|terms| terms.key.as_deref()).unwrap_or(""))
+        };
+        waiting.filter(|it| !it.repeats && it.publish.channel == *name && key(it)).count()
+    }
+
     /// The oldest of a bucket, if its offset is at most `offset`.
     fn take(&mut self, bucket: Bucket, offset: u64) -> Option<Waiter> {
         let queue = self.by_bucket.get_mut(&bucket)?;
@@ -124,7 +136,12 @@ impl Home {
             return if is_refused { full } else { Decision::Publish };
         };
         let (kept, policy) = (channel.kept.as_deref(), self.policy(channel.pattern));
-        if kept.is_some_and(|kept| !kept.has_room(key, policy)) {
+        let in_flight = || self.waiting.new_keys(name, |key| kept.is_none_or(|k| !k.has_key(key)));
+        let is_known = kept.is_some_and(|kept| kept.has_key(key));
+        let keys = kept.map_or(0, |kept| kept.keys());
+        let keys_max = policy.history.count as usize;
+        let is_limited = policy.mode == Mode::Latest && !policy.history.is_none();
+        if is_limited && !is_known && (keys >= keys_max || keys + in_flight() >= keys_max) {
             return Decision::Answer(Err(Rejected::TooManyKeys));
         }
         Decision::Publish
@@ -239,10 +256,11 @@ impl Home {
         *last = offset.max(*last);
         let position = self.position(&publish.channel, offset);
         let policy = self.setup.policies.of(&publish.channel);
-        if policy.history.is_none() || self.is_full_for(&publish.channel) {
+        if policy.history.is_none() {
             self.forgotten.note(&publish.channel, offset);
             return;
         }
+        // However many there may be now: the next compaction would drop what is not here.
         self.restore_channel(&publish.channel, offset);
         self.append(publish, position, now_us, age_us);
         self.promise(publish, position, false, now_us);

@@ -39,6 +39,8 @@ pub enum NotJoined {
 pub(super) struct Asking {
     pub number: u32,
     pub start: Start,
+    /// Whether the reader had begun, and was lapped.
+    pub is_lapped: bool,
 }
 
 /// What a reader leaves behind.
@@ -119,15 +121,15 @@ impl Views {
         };
         self.owe(index);
         if !is_at_head {
-            self.ask(reader, index, start);
+            self.ask(reader, index, start, false);
         }
         joined
     }
 
-    fn ask(&mut self, reader: Reader, index: u32, start: Start) {
+    pub(super) fn ask(&mut self, reader: Reader, index: u32, start: Start, is_lapped: bool) {
         self.asked = self.asked.wrapping_add(1);
         let number = self.asked;
-        self.asking.insert(reader, Asking { number, start });
+        self.asking.insert(reader, Asking { number, start, is_lapped });
         let view = ViewId { index, generation: self.table[index as usize].generation };
         self.asks.push_back((index, Ask { from: self.setup.shard, view, reader, number, start }));
     }
@@ -166,11 +168,9 @@ impl Views {
     pub(super) fn position_of(&self, reader: Reader) -> Option<Position> {
         let subscriber = &self.subscribers[reader.index()];
         let view = self.table.get(subscriber.view as usize)?;
-        if subscriber.has(WAITING) {
-            return None;
-        }
         let offset = match self.lapped.get(&reader) {
             Some(&offset) => offset,
+            None if subscriber.has(WAITING) => return None,
             None => view.window.find(subscriber.cursor + u64::from(subscriber.cut)).before,
         };
         Some(view.position(offset))

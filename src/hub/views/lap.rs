@@ -16,7 +16,7 @@ use crate::{
     limits::CUT_FRAME_BYTES_MAX,
     log::{Extent, Place},
     policy::Slow,
-    resume::Gap,
+    resume::{Begun, Gap, Start},
 };
 
 /// A subscriber that fell too far behind.
@@ -147,12 +147,23 @@ impl Views {
     /// A subscriber that was lapped and can be served: it goes on with the oldest that is kept, or
     /// the newest, as its channel's policy says. Its session is to tell it of the gap.
     pub fn next_skip(&mut self) -> Option<Skipped> {
+        if let Some(skipped) = self.skipped.pop() {
+            return Some(skipped);
+        }
         loop {
             let reader = self.skipping.pop()?;
             let subscriber = self.subscribers[reader.index()];
-            let Some(offset) = self.lapped.remove(&reader) else { continue };
+            let Some(&offset) = self.lapped.get(&reader) else { continue };
             let view = &self.table[subscriber.view as usize];
-            let is_newest = self.policy(subscriber.view).slow == Slow::Latest;
+            let policy = self.policy(subscriber.view);
+            let is_newest = policy.slow == Slow::Latest;
+            if !is_newest && !policy.history.is_none() {
+                // The home keeps more than the window does.
+                self.come_back(reader, view.position(offset));
+                continue;
+            }
+            self.lapped.remove(&reader);
+            let view = &self.table[subscriber.view as usize];
             let target = if is_newest { view.window.newest() } else { view.window.oldest() };
             // Others may have brought back meanwhile what it missed.
             let is_gap = target.before > offset;
@@ -169,6 +180,26 @@ impl Views {
                 continue;
             }
             return Some(Skipped { slot: self.owner(reader), channel, gap, publications });
+        }
+    }
+
+    /// Lets a reader that was lapped begin anew behind where it stood, as if it had been away.
+    fn come_back(&mut self, reader: Reader, position: Position) {
+        let subscriber = &mut self.subscribers[reader.index()];
+        subscriber.flags = subscriber.flags & !LAPPED | WAITING;
+        subscriber.cursor = u64::MAX;
+        let index = subscriber.view;
+        self.file(reader, index);
+        self.ask(reader, index, Start::Since(position), true);
+    }
+
+    /// The home has said where a reader goes on that was lapped.
+    pub(super) fn go_on(&mut self, reader: Reader, publications: u32, begun: &Begun) {
+        self.lapped.remove(&reader);
+        let channel = self.channel_of(reader).cloned();
+        if let Some((gap, channel)) = begun.gap.zip(channel) {
+            let slot = self.owner(reader);
+            self.skipped.push(Skipped { slot, channel, gap, publications });
         }
     }
 

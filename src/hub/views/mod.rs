@@ -89,6 +89,7 @@ pub struct Views {
     lapped: HashMap<Reader, Offset>,
     /// What sweeps found that is not for them: see [`Views::next_skip`], [`Views::next_compose`].
     skipping: Vec<Reader>,
+    skipped: Vec<Skipped>,
     composing: Vec<Slot>,
     rests: Vec<Lapped>,
     /// Rests that were kept of subscribers who stay, and are yet to be counted as delivered.
@@ -195,6 +196,7 @@ impl Views {
             active: VecDeque::new(),
             lapped: HashMap::new(),
             skipping: Vec::new(),
+            skipped: Vec::new(),
             composing: Vec::new(),
             rests: Vec::new(),
             kept_frames: 0,
@@ -330,7 +332,9 @@ impl Views {
     fn on_begin(&mut self, id: ViewId, beginning: &Beginning, room: usize, now_us: u64) -> News {
         let Beginning { reader, number, mark, begun, extents } = beginning;
         let asking = self.asking.get(reader).filter(|asking| asking.number == *number);
-        let Some(Asking { start, .. }) = asking.copied().filter(|_| self.view(id).is_some()) else {
+        let Some(Asking { start, is_lapped, .. }) =
+            asking.copied().filter(|_| self.view(id).is_some())
+        else {
             return News::Nothing;
         };
         self.asking.remove(reader);
@@ -343,9 +347,15 @@ impl Views {
         let history = extents.iter().map(|extent| extent.bytes.capacity()).sum();
         let view = &mut self.table[id.index as usize];
         view.history = view.history.max(history);
-        self.subscribers[reader.index()].begin(*mark);
+        let subscriber = &mut self.subscribers[reader.index()];
+        let skipped = (mark.frames as u32).wrapping_sub(subscriber.frames);
+        subscriber.begin(*mark);
         self.file(*reader, id.index);
         self.activate(id.index);
+        if is_lapped {
+            self.go_on(*reader, skipped, begun);
+            return News::Nothing;
+        }
         let channel = self.table[id.index as usize].name.clone().expect("the view is taken");
         let mut readers = ReaderSet::default();
         readers.insert(*reader);
