@@ -76,15 +76,22 @@ pub fn parse(message: &str) -> Result<Vec<Ask>, Ask> {
         id: from_str::<OnlyId>(raw).ok().and_then(|it| it.id).filter(|&id| id <= ID_MAX),
         command: Err(Wrong::shape(error)),
     };
+    let ask = |raw: &str| {
+        // The parser would take the fields as an array, too.
+        if raw.starts_with('[') {
+            let wrong = Wrong::new(
+                Code::BadCommand,
+                "a command is a JSON object, like {\"type\":\"ping\"}",
+            );
+            return Err(Ask { id: None, command: Err(wrong) });
+        }
+        from_str::<Fields>(raw).map_err(|error| refused(raw, error))?.ask()
+    };
     if !message.trim_start().starts_with('[') {
-        let fields: Fields = from_str(message).map_err(|error| refused(message, error))?;
-        return Ok(vec![fields.ask()?]);
+        return Ok(vec![ask(message)?]);
     }
     let Commands(raw) = from_str(message).map_err(|error| refused("", error))?;
-    let fields = raw
-        .into_iter()
-        .map(|raw| from_str::<Fields>(raw.get()).map_err(|error| refused(raw.get(), error)));
-    fields.map(|fields| fields?.ask()).collect()
+    raw.into_iter().map(|raw| ask(raw.get())).collect()
 }
 
 /// All that a command may have.
@@ -229,9 +236,11 @@ impl Wrong {
         Wrong { channel: Some(channel), ..self }
     }
 
-    /// The parser may quote the message at any length.
+    /// The parser may quote the message at any length, and names our types.
     fn shape(error: serde_json::Error) -> Self {
-        let message = error.to_string().chars().take(SHAPE_CHARS_MAX).collect();
+        let message = error.to_string().replace("expected u64", "expected a whole number");
+        let message = message.replace("expected u32", "expected a whole number below 2^32");
+        let message = message.chars().take(SHAPE_CHARS_MAX).collect();
         Wrong { code: Code::BadCommand, message, channel: None }
     }
 }

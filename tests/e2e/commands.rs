@@ -9,6 +9,7 @@ use crate::support::{
 
 on_both_kernels!(
     every_channel_resumes_from_its_own,
+    one_breath_is_carried_out_in_order,
     the_request_may_bring_channels,
     who_may_publish_does,
     every_error_has_its_code,
@@ -75,6 +76,34 @@ fn every_channel_resumes_from_its_own(io: Io) {
     }
     assert_eq!(talk.ask(&json!({ "type": "ping" })), json!({ "type": "pong" }));
     server.stop();
+}
+
+/// Who changes its mind before it is answered, over and over in one message, is answered as if it
+/// had waited each time: nothing is refused, no command is without its reply, and it is on the
+/// channel in the end.
+fn one_breath_is_carried_out_in_order(io: Io) {
+    const TIMES: usize = 20;
+    let server = Server::start(io, &["--shards", "3"]);
+    let mut talk = Talk::open(server.subscribers, "");
+    let rooms = ["room.0", "room.1", "room.2"];
+    let command = |id: usize| {
+        let kind = if id.is_multiple_of(2) { "subscribe" } else { "unsubscribe" };
+        rooms.map(|room| json!({ "id": id, "type": kind, "channel": room }))
+    };
+    talk.say(&(0..=2 * TIMES).flat_map(command).collect());
+    let mut next = [0; 3];
+    while next != [2 * TIMES + 1; 3] {
+        let told = talk.hear();
+        let room = rooms.iter().position(|room| told["channel"] == **room).expect("a room");
+        let kind = if next[room] % 2 == 0 { "subscribed" } else { "unsubscribed" };
+        assert_eq!((&told["id"], &told["type"]), (&json!(next[room]), &json!(kind)), "{told}");
+        next[room] += 1;
+    }
+    let mut publisher = Publisher::of(&server);
+    for room in rooms {
+        let id = publisher.publish(room, b"hello").0;
+        assert_eq!(talk.hear(), json!({ "channel": room, "id": id, "data": "hello" }));
+    }
 }
 
 /// Channels of the path or the query are subscribed to as if by commands without an id, each from

@@ -148,6 +148,9 @@ fn an_array_is_taken_whole() {
     assert_eq!(asks[0].command.as_ref().unwrap_err().code, Code::BadChannel);
     assert_eq!(asks[1].command, Ok(Command::Ping));
     assert!(parse("[[]]").is_err() && parse("[").is_err());
+    let fields = format!(r#"[[7,"ping"{}]]"#, ",null".repeat(9));
+    let Err(Ask { command: Err(wrong), .. }) = parse(&fields) else { panic!("not an object") };
+    assert_eq!(wrong.message, "a command is a JSON object, like {\"type\":\"ping\"}");
 }
 
 proptest! {
