@@ -1,12 +1,12 @@
 //! A publication's way: what was promised about it, its position, the journal, the channel.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
-use super::{Home, channel::Channel, presence::NOBODY, remembered::First};
+use super::{Home, channel::Channel, kept::Kept, presence::NOBODY, remembered::First};
 use crate::{
     ids::{Bucket, ChannelName, Offset, Position},
     mesh::{Accepted, Answer, Asker, Publish, Rejected, Terms},
-    policy::Mode,
+    policy::{Mode, Policy},
 };
 
 /// The highest age that a restored publication is given, in hundredths of a second: 124 days, above
@@ -71,15 +71,11 @@ impl Waiting {
         })
     }
 
-    /// How many publications to a channel wait whose key `is_new`. One that is published twice
-    /// counts twice: then a key too many is refused, and may be tried again.
-    fn new_keys(&self, name: &ChannelName, is_new: impl Fn(&str) -> bool) -> usize {
+    /// The keys of a channel's publications that wait.
+    fn keys(&self, name: &ChannelName) -> HashSet<&str> {
         let waiting = self.by_bucket.get(&name.bucket()).into_iter().flatten();
-        let key = |waiter: &Waiter| {
-            let terms = waiter.publish.terms.as_deref();
-            is_new(terms.and_then(|terms| terms.key.as_deref()).unwrap_or(""))
-        };
-        waiting.filter(|it| !it.repeats && it.publish.channel == *name && key(it)).count()
+        let of_channel = waiting.filter(|it| !it.repeats && it.publish.channel == *name);
+        of_channel.map(|waiter| key_of(&waiter.publish)).collect()
     }
 
     /// The oldest of a bucket, if its offset is at most `offset`.
@@ -136,15 +132,28 @@ impl Home {
             return if is_refused { full } else { Decision::Publish };
         };
         let (kept, policy) = (channel.kept.as_deref(), self.policy(channel.pattern));
-        let in_flight = || self.waiting.new_keys(name, |key| kept.is_none_or(|k| !k.has_key(key)));
-        let is_known = kept.is_some_and(|kept| kept.has_key(key));
-        let keys = kept.map_or(0, |kept| kept.keys());
-        let keys_max = policy.history.count as usize;
-        let is_limited = policy.mode == Mode::Latest && !policy.history.is_none();
-        if is_limited && !is_known && (keys >= keys_max || keys + in_flight() >= keys_max) {
+        if policy.mode == Mode::Latest && !self.has_room_for(name, key, kept, policy) {
             return Decision::Answer(Err(Rejected::TooManyKeys));
         }
         Decision::Publish
+    }
+
+    /// Whether a channel of latest values has a value of this key, or may have one more, with those
+    /// that are on their way to the disk.
+    fn has_room_for(
+        &self,
+        name: &ChannelName,
+        key: &str,
+        kept: Option<&Kept>,
+        policy: &Policy,
+    ) -> bool {
+        let (keys, keys_max) = (kept.map_or(0, Kept::keys), policy.history.count as usize);
+        if policy.history.is_none() || kept.is_some_and(|kept| kept.has_key(key)) {
+            return true;
+        }
+        let waiting = self.waiting.keys(name);
+        let is_new = |key: &&&str| !kept.is_some_and(|kept| kept.has_key(key));
+        waiting.contains(key) || keys + waiting.iter().filter(is_new).count() < keys_max
     }
 
     /// Gives a publication its position.
@@ -369,6 +378,12 @@ impl Home {
     pub fn owes_journal(&self) -> bool {
         !self.durables.is_empty()
     }
+}
+
+/// What a publication is the value of.
+fn key_of(publish: &Publish) -> &str {
+    let terms = publish.terms.as_deref();
+    terms.and_then(|terms| terms.key.as_deref()).unwrap_or("")
 }
 
 /// What terms and bounds say to a publication.
