@@ -125,13 +125,15 @@ impl Home {
         if let Some(known) = known.filter(|&known| terms.version <= Some(known)) {
             return Decision::Answer(Err(Rejected::Stale(known)));
         }
-        let Some(channel) = self.channels.get(name) else {
-            let is_kept = !self.setup.policies.of(name).history.is_none();
-            let is_refused = is_kept && self.is_full_for(name);
-            let full = Decision::Answer(Err(Rejected::TooManyChannels));
-            return if is_refused { full } else { Decision::Publish };
+        let channel = self.channels.get(name);
+        let policy = match channel {
+            Some(channel) => self.policy(channel.pattern),
+            None => self.setup.policies.of(name),
         };
-        let (kept, policy) = (channel.kept.as_deref(), self.policy(channel.pattern));
+        if channel.is_none() && !policy.history.is_none() && self.is_full_for(name) {
+            return Decision::Answer(Err(Rejected::TooManyChannels));
+        }
+        let kept = channel.and_then(|channel| channel.kept.as_deref());
         if policy.mode == Mode::Latest && !self.has_room_for(name, key, kept, policy) {
             return Decision::Answer(Err(Rejected::TooManyKeys));
         }

@@ -240,3 +240,44 @@ fn kept_channels_are_limited() {
     assert_eq!(publish(&mut home, plain(&channel(10), b"x"), 0), Err(Rejected::TooManyChannels));
     assert!(publish(&mut home, plain(&channel(9), b"x"), 0).is_ok());
 }
+
+/// Keys that are on their way to the disk count like those that have a value, and each once.
+#[test]
+fn keys_in_flight_count() {
+    let history = Retention { count: 1, bytes: 1000, age: None };
+    let latest = Policy { mode: Mode::Latest, history, ..Policy::default() };
+    let mut home = Home::new(HomeSetup {
+        epoch: EPOCH,
+        journal: Some(crate::ids::Epoch(9)),
+        shards: 1,
+        policies: Policies::new([(Pattern::new("*"), latest)]),
+        channels_max: 10,
+        lag_bytes_max: 1 << 20,
+    });
+    let value = |key: &str| Publish {
+        terms: Some(Box::new(Terms { key: Some(key.into()), ..Terms::default() })),
+        ..plain(&name(), b"x")
+    };
+    home.publish(value("a"), 0);
+    home.publish(value("a"), 0);
+    assert!(home.next_answer().is_none(), "not before they are on disk");
+    home.publish(value("b"), 0);
+    assert_eq!(home.next_answer().unwrap().1.outcome, Err(Rejected::TooManyKeys));
+    home.on_landed(name().bucket(), 2, Ok(()), 0);
+    let offsets: Vec<u128> = std::iter::from_fn(|| home.next_answer())
+        .map(|(_, answer)| answer.outcome.unwrap().position.offset.0)
+        .collect();
+    assert_eq!(offsets, [1, 2]);
+    home.publish(value("b"), 0);
+    assert_eq!(home.next_answer().unwrap().1.outcome, Err(Rejected::TooManyKeys));
+}
+
+/// What the journal has is restored however many channels there may be now.
+#[test]
+fn more_channels_than_allowed_are_restored() {
+    let mut home = keeping(1, 100, None);
+    let channel = |n: u64| ChannelName::new(&n.to_string()).unwrap();
+    (1..=12).for_each(|n| home.restore(&plain(&channel(n), b"x"), n, 0, 0));
+    assert_eq!(home.channels(), 12);
+    assert_eq!(publish(&mut home, plain(&channel(13), b"x"), 0), Err(Rejected::TooManyChannels));
+}

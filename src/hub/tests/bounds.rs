@@ -5,9 +5,9 @@ use crate::{
     counters::Counters,
     frame::Format,
     hub::{Batch, Home, Joined, Lapped, Message, News, Reader, ReaderSet, Rest, Views},
-    ids::{ChannelName, ShardId, Slot},
+    ids::{ChannelName, Offset, ShardId, Slot},
     io::{Exception, Outcome},
-    policy::Policies,
+    policy::{Pattern, Policies, Policy, Retention, Slow},
     resume::Start,
 };
 
@@ -149,4 +149,40 @@ fn rounds_are_timed() {
     }
     views.count_rounds(500, &counters);
     assert_eq!((counters.sweeps.get(), counters.sweep_us.get()), (1, 400));
+}
+
+/// Who was lapped in a channel that is kept goes on with the oldest that is, like one who was away,
+/// whatever its shard still has in memory.
+#[test]
+fn who_skips_gets_what_is_kept() {
+    let keep = Retention { count: 50, bytes: 1 << 20, age: None };
+    let skip = Policy { history: keep, slow: Slow::Skip, ..Policy::default() };
+    let policies = Policies::new([(Pattern::new("*"), skip)]);
+    let (mut home, mut views) = (home(policies.clone(), 1, 10, 1000), views(policies, 0, 1000));
+    let (name, counters, mut batch) =
+        (ChannelName::new("a").unwrap(), Counters::default(), Batch::new());
+    join(&mut views, 0, &name, Format::WebSocket);
+    exchange(&mut home, &mut views);
+    let mut sweep = |views: &mut Views, takes: bool| {
+        while views.has_work() {
+            views.fill(&mut batch, 0);
+            let full = |index| Exception { index, outcome: Outcome::Short(0) };
+            let exceptions: Vec<_> = (0..batch.len()).filter(|_| !takes).map(full).collect();
+            views.settle(&batch, &exceptions, &mut Vec::new(), &counters);
+            assert_eq!(views.next_skip(), None, "its home is asked first");
+        }
+    };
+    for n in 0..200 {
+        home.publish(plain(&name, &[b'x'; 100]), 0);
+        exchange(&mut home, &mut views);
+        sweep(&mut views, n < 10);
+    }
+    views.unblock(Slot(0));
+    sweep(&mut views, true);
+    exchange(&mut home, &mut views);
+    let skipped = views.next_skip().expect("it is told of the gap");
+    let (from, to) = (skipped.gap.from.offset, skipped.gap.to.offset);
+    assert_eq!((from, to, skipped.publications), (Offset(10), Offset(150), 140));
+    sweep(&mut views, true);
+    assert_eq!(counters.deliveries.get(), 10 + 50);
 }
