@@ -94,7 +94,7 @@ impl Waiting {
 
 impl Home {
     /// Takes a publication. It becomes visible and is answered at once, or once it is on disk:
-    /// see [`Home::next_answer`] and [`Home::next_durable`]. `now_us` is the server's time.
+    /// see [`Home::next_answer`] and [`Home::write`]. `now_us` is the server's time.
     pub fn publish(&mut self, publish: Publish, now_us: u64) -> Published {
         match self.decide(&publish, now_us) {
             Decision::Answer(outcome) => self.answer(&publish, outcome),
