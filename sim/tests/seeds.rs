@@ -12,7 +12,7 @@ fn judge(seeds: std::ops::Range<u64>) {
     seeds.for_each(|seed| story += run(seed, false));
     println!("{story:?}");
     let Story { heard, gaps, resumed, recovered, compactions } = story;
-    assert!(heard > 100_000 && gaps > 1000 && compactions > 1000, "{story:?}");
+    assert!(heard > 100_000 && gaps > 1000 && compactions > 200, "{story:?}");
     assert!(recovered > 1000 && resumed > recovered + 500, "{story:?}");
 }
 
