@@ -4,7 +4,7 @@
 use libfuzzer_sys::fuzz_target;
 use stentor::{
     frame::{Format, PayloadKind, Publication},
-    ids::{Epoch, Offset, Position},
+    ids::{ChannelName, Epoch, Offset, Position},
     wire::{encode, encoded_len, frame_len},
 };
 
@@ -12,7 +12,8 @@ fuzz_target!(|input: (u64, u128, &[u8])| {
     let (epoch, offset, payload) = input;
     let position = Position { epoch: Epoch(epoch), offset: Offset(offset) };
     let kind = PayloadKind::of(payload);
-    let publication = Publication { position, kind, payload };
+    let channel = &ChannelName::new("news").unwrap();
+    let publication = Publication { channel, position, kind, key: None, payload };
     let mut frame = vec![0xaa; encoded_len(Format::Sse, &publication)];
     encode(Format::Sse, &publication, &mut frame);
     assert_eq!(frame_len(Format::Sse, &frame), frame.len());
