@@ -166,32 +166,30 @@ impl Home {
         let offset = *last;
         let position = self.position(name, offset);
         let is_journaled = self.is_journaled(name);
-        let version_before = self.promise(&publish, position, is_journaled, now_us);
+        let version_before = self.raise_version(&publish);
         if is_journaled {
+            self.remember_key(&publish, First::Waiting(position), now_us);
             self.durables.push_back(Durable { offset, publish: publish.clone() });
             self.waiting.put(Waiter { offset, publish, repeats: false, version_before });
             return Published::default();
         }
+        self.remember_key(&publish, First::Published(position), now_us);
         let published = self.apply(&publish, position, now_us);
         let accepted = self.accepted(&publish.channel, position, false);
         self.answer(&publish, Ok(accepted));
         published
     }
 
-    /// Remembers what the publication's terms say. Returns the version of its key before it.
-    fn promise(
-        &mut self,
-        publish: &Publish,
-        position: Position,
-        is_waiting: bool,
-        now_us: u64,
-    ) -> Option<u64> {
-        let (name, terms) = (&publish.channel, publish.terms.as_deref()?);
-        if let Some(key) = &terms.idempotency {
-            let waiting = First::Waiting(position);
-            let first = if is_waiting { waiting } else { First::Published(position) };
-            self.remembered.put(name, key, first, now_us);
+    fn remember_key(&mut self, publish: &Publish, first: First, now_us: u64) {
+        let terms = publish.terms.as_deref();
+        if let Some(key) = terms.and_then(|terms| terms.idempotency.as_deref()) {
+            self.remembered.put(&publish.channel, key, first, now_us);
         }
+    }
+
+    /// Remembers the publication's version, if it has one. Returns that of its key before it.
+    fn raise_version(&mut self, publish: &Publish) -> Option<u64> {
+        let (name, terms) = (&publish.channel, publish.terms.as_deref()?);
         let key = terms.key.as_deref().unwrap_or("");
         let before = self.remembered.version(name, key);
         if terms.version.is_some() {
@@ -217,7 +215,8 @@ impl Home {
             let outcome = match (repeats, result) {
                 (false, Ok(())) => {
                     published += self.apply(&publish, position, now_us);
-                    self.promise(&publish, position, false, now_us);
+                    // The version was set when it came, and may have been raised since.
+                    self.remember_key(&publish, First::Published(position), now_us);
                     Ok(self.accepted(&name, position, false))
                 }
                 (false, Err(rejected)) => {
@@ -274,7 +273,8 @@ impl Home {
         // However many there may be now: the next compaction would drop what is not here.
         self.restore_channel(&publish.channel, offset);
         self.append(publish, position, now_us, age_us);
-        self.promise(publish, position, false, now_us);
+        self.remember_key(publish, First::Published(position), now_us);
+        self.raise_version(publish);
     }
 
     /// Makes the channel of the first of its records that is left, unless it is there. What the

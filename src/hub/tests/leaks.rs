@@ -149,3 +149,17 @@ fn refused_versions_are_free() {
     home.on_landed(bucket, 4, Ok(()), 0);
     assert!(home.next_answer().unwrap().1.outcome.is_ok());
 }
+
+/// A version that lands while a later one is on its way to the disk does not make room for those
+/// between: an older one that comes then is refused.
+#[test]
+fn a_version_that_lands_is_not_the_last() {
+    let mut home = journaled(10);
+    home.publish(versioned(5), 0);
+    home.publish(versioned(7), 0);
+    let bucket = versioned(5).channel.bucket();
+    home.on_landed(bucket, 1, Ok(()), 0);
+    assert!(home.next_answer().unwrap().1.outcome.is_ok());
+    home.publish(versioned(6), 0);
+    assert_eq!(home.next_answer().unwrap().1.outcome, Err(Rejected::Stale(7)));
+}
