@@ -2,7 +2,13 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
-use super::{Home, channel::Channel, kept::Kept, presence::NOBODY, remembered::First};
+use super::{
+    Home,
+    channel::Channel,
+    kept::Kept,
+    presence::NOBODY,
+    remembered::{First, IDEMPOTENCY_US},
+};
 use crate::{
     ids::{Bucket, ChannelName, Offset, Position},
     mesh::{Accepted, Answer, Asker, Publish, Rejected, Terms},
@@ -168,22 +174,23 @@ impl Home {
         let is_journaled = self.is_journaled(name);
         let version_before = self.raise_version(&publish);
         if is_journaled {
-            self.remember_key(&publish, First::Waiting(position), now_us);
+            self.remember_key(&publish, First::Waiting(position), now_us + IDEMPOTENCY_US);
             self.durables.push_back(Durable { offset, publish: publish.clone() });
             self.waiting.put(Waiter { offset, publish, repeats: false, version_before });
             return Published::default();
         }
-        self.remember_key(&publish, First::Published(position), now_us);
+        self.remember_key(&publish, First::Published(position), now_us + IDEMPOTENCY_US);
         let published = self.apply(&publish, position, now_us);
         let accepted = self.accepted(&publish.channel, position, false);
         self.answer(&publish, Ok(accepted));
         published
     }
 
-    fn remember_key(&mut self, publish: &Publish, first: First, now_us: u64) {
+    /// Remembers what became of a publication's idempotency key, if it has one, until `until_us`.
+    fn remember_key(&mut self, publish: &Publish, first: First, until_us: u64) {
         let terms = publish.terms.as_deref();
         if let Some(key) = terms.and_then(|terms| terms.idempotency.as_deref()) {
-            self.remembered.put(&publish.channel, key, first, now_us);
+            self.remembered.put(&publish.channel, key, first, until_us);
         }
     }
 
@@ -216,7 +223,8 @@ impl Home {
                 (false, Ok(())) => {
                     published += self.apply(&publish, position, now_us);
                     // The version was set when it came, and may have been raised since.
-                    self.remember_key(&publish, First::Published(position), now_us);
+                    let until_us = now_us + IDEMPOTENCY_US;
+                    self.remember_key(&publish, First::Published(position), until_us);
                     Ok(self.accepted(&name, position, false))
                 }
                 (false, Err(rejected)) => {
@@ -273,7 +281,10 @@ impl Home {
         // However many there may be now: the next compaction would drop what is not here.
         self.restore_channel(&publish.channel, offset);
         self.append(publish, position, now_us, age_us);
-        self.remember_key(publish, First::Published(position), now_us);
+        let left_us = IDEMPOTENCY_US.saturating_sub(age_us);
+        if left_us > 0 {
+            self.remember_key(publish, First::Published(position), now_us + left_us);
+        }
         self.raise_version(publish);
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Both are bounded: beyond [`REMEMBERED_MAX`] of either the oldest is forgotten.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use crate::{
     ids::{ChannelName, Position},
@@ -14,9 +14,10 @@ type Key = (ChannelName, Box<str>);
 /// What a home remembers of publishers' terms.
 #[derive(Default)]
 pub(super) struct Remembered {
-    first: HashMap<Key, First>,
-    /// When each of those came, in microseconds; the oldest first.
-    order: VecDeque<(u64, Key)>,
+    /// The first publications, and until when each is remembered, in microseconds.
+    first: HashMap<Key, (First, u64)>,
+    /// The same times in order: what is restored comes bucket by bucket, and not by age.
+    order: BTreeSet<(u64, Key)>,
     versions: HashMap<Key, u64>,
     version_order: VecDeque<Key>,
 }
@@ -33,19 +34,22 @@ pub(super) enum First {
 impl Remembered {
     /// The first publication with this key in the last five minutes.
     pub fn first(&mut self, channel: &ChannelName, key: &str, now_us: u64) -> Option<First> {
-        let age_us = IDEMPOTENCY_SECONDS * 1_000_000;
-        while self.order.front().is_some_and(|(came_us, _)| came_us + age_us <= now_us) {
+        while self.order.first().is_some_and(|&(until_us, _)| until_us <= now_us) {
             self.forget_oldest();
         }
-        self.first.get(&(channel.clone(), key.into())).copied()
+        self.first.get(&(channel.clone(), key.into())).map(|&(first, _)| first)
     }
 
-    /// Remembers a publication with a key that is new, or what became of one that waited.
-    pub fn put(&mut self, channel: &ChannelName, key: &str, first: First, now_us: u64) {
+    /// Remembers a publication with a key that is new, until `until_us`, or what became of one that
+    /// waited.
+    pub fn put(&mut self, channel: &ChannelName, key: &str, first: First, until_us: u64) {
         let key = (channel.clone(), key.into());
-        if self.first.insert(key.clone(), first).is_none() {
-            self.order.push_back((now_us, key));
+        if let Some((known, _)) = self.first.get_mut(&key) {
+            *known = first;
+            return;
         }
+        self.order.insert((until_us, key.clone()));
+        self.first.insert(key, (first, until_us));
         if self.first.len() > REMEMBERED_MAX {
             self.forget_oldest();
         }
@@ -54,13 +58,13 @@ impl Remembered {
     /// The publication was rejected after all: the key may be used again.
     pub fn take(&mut self, channel: &ChannelName, key: &str) {
         let key = (channel.clone(), Box::from(key));
-        if self.first.remove(&key).is_some() {
-            forget_newest(&mut self.order, |(_, known)| *known == key);
+        if let Some((_, until_us)) = self.first.remove(&key) {
+            self.order.remove(&(until_us, key));
         }
     }
 
     fn forget_oldest(&mut self) {
-        if let Some((_, key)) = self.order.pop_front() {
+        if let Some((_, key)) = self.order.pop_first() {
             self.first.remove(&key);
         }
     }
@@ -74,8 +78,12 @@ impl Remembered {
     pub fn set_version(&mut self, channel: &ChannelName, key: &str, version: Option<u64>) {
         let key = (channel.clone(), key.into());
         let Some(version) = version else {
-            if self.versions.remove(&key).is_some() {
-                forget_newest(&mut self.version_order, |known| *known == key);
+            // What is rejected has come a moment ago: it stands near the back, so that a full disk does
+            // not cost a walk over everything for each publication.
+            if self.versions.remove(&key).is_some()
+                && let Some(at) = self.version_order.iter().rposition(|known| *known == key)
+            {
+                self.version_order.remove(at);
             }
             return;
         };
@@ -90,13 +98,8 @@ impl Remembered {
     }
 }
 
-/// Takes the newest that matches out of a queue. What is rejected has come a moment ago: it stands
-/// near the back, so that a full disk does not cost a walk over everything for each publication.
-fn forget_newest<T>(queue: &mut VecDeque<T>, matches: impl Fn(&T) -> bool) {
-    if let Some(at) = queue.iter().rposition(matches) {
-        queue.remove(at);
-    }
-}
+/// Microseconds for which a key is remembered from when it came.
+pub(super) const IDEMPOTENCY_US: u64 = IDEMPOTENCY_SECONDS * 1_000_000;
 
 #[cfg(test)]
 mod tests {
@@ -112,7 +115,7 @@ mod tests {
     fn a_key_is_remembered_for_five_minutes() {
         let (a, b) = (ChannelName::new("a").unwrap(), ChannelName::new("b").unwrap());
         let mut remembered = Remembered::default();
-        remembered.put(&a, "k", published(1), 1_000);
+        remembered.put(&a, "k", published(1), 1_000 + IDEMPOTENCY_US);
         assert_eq!(remembered.first(&b, "k", 2_000), None);
         assert_eq!(remembered.first(&a, "k", 300_000_999), Some(published(1)));
         assert_eq!(remembered.first(&a, "k", 300_001_000), None);
@@ -125,7 +128,7 @@ mod tests {
         let a = ChannelName::new("a").unwrap();
         let mut remembered = Remembered::default();
         for n in 0..=REMEMBERED_MAX as u64 {
-            remembered.put(&a, &n.to_string(), published(n), n);
+            remembered.put(&a, &n.to_string(), published(n), 1 + n);
             remembered.set_version(&a, &n.to_string(), Some(n));
         }
         assert_eq!(remembered.first(&a, "0", 0), None);
@@ -142,7 +145,7 @@ mod tests {
     fn a_rejected_key_is_free() {
         let a = ChannelName::new("a").unwrap();
         let mut remembered = Remembered::default();
-        remembered.put(&a, "k", published(1), 0);
+        remembered.put(&a, "k", published(1), 1);
         remembered.take(&a, "k");
         assert_eq!(remembered.first(&a, "k", 0), None);
         remembered.set_version(&a, "k", Some(3));

@@ -163,3 +163,28 @@ fn a_version_that_lands_is_not_the_last() {
     home.publish(versioned(6), 0);
     assert_eq!(home.next_answer().unwrap().1.outcome, Err(Rejected::Stale(7)));
 }
+
+/// An idempotency key is remembered for five minutes from when it came, restarts included.
+#[test]
+fn a_restored_key_is_as_old_as_it_is() {
+    let mut home = journaled(10);
+    let with = |key: &str| Publish {
+        terms: Some(Box::new(Terms { idempotency: Some(key.into()), ..Terms::default() })),
+        ..plain(&name("a"), b"x")
+    };
+    home.restore(&with("old"), 1, 0, 300_000_000);
+    home.restore(&with("new"), 2, 0, 299_999_999);
+    home.publish(with("new"), 0);
+    assert!(home.next_answer().unwrap().1.outcome.unwrap().repeated);
+    home.publish(with("old"), 0);
+    assert!(home.next_answer().is_none(), "it is published anew, and waits for the disk");
+    // Buckets are restored one after the other, so a younger one may come before.
+    home.restore(&with("young"), 3, 0, 1_000_000);
+    home.restore(&with("two minutes"), 4, 0, 120_000_000);
+    home.publish(with("two minutes"), 179_999_999);
+    assert!(home.next_answer().unwrap().1.outcome.unwrap().repeated);
+    home.publish(with("two minutes"), 180_000_000);
+    assert!(home.next_answer().is_none());
+    home.publish(with("young"), 298_999_999);
+    assert!(home.next_answer().unwrap().1.outcome.unwrap().repeated);
+}
