@@ -7,7 +7,6 @@ use std::{
 
 use super::Shard;
 use crate::{
-    counters::Counters,
     hub::{Durable, Keep, Published},
     ids::{Bucket, ChannelName, Epoch},
     io::Kernel,
@@ -122,18 +121,26 @@ impl<K: Kernel> Shard<K> {
 
     /// Hears from the journal what is on disk.
     pub(super) fn take_landed(&mut self) -> bool {
-        let Some(journal) = &self.setup.journal else { return false };
-        let (mut last, mut worked) = (None, false);
+        let mut worked = false;
         for _ in 0..PUBLICATIONS_PER_TURN_MAX {
-            let Some(landed) = journal.landing.take() else { break };
+            let journal = self.setup.journal.as_ref();
+            let Some(landed) = journal.and_then(|journal| journal.landing.take()) else { break };
             let Landed { bucket, offset, result, .. } = landed;
             let published = self.home.on_landed(bucket, offset, result, self.now.us);
-            let counters = &self.setup.counters[usize::from(self.setup.id.0)];
-            count(counters, published);
-            last = Some(landed).filter(|_| result.is_ok()).or(last);
+            self.count(published);
+            if result.is_ok() {
+                self.compact(&landed);
+            }
             worked = true;
         }
-        if let Some(Landed { bucket, offset, file_bytes, .. }) = last
+        self.give_answers();
+        worked
+    }
+
+    /// Has the file written anew that a record has landed in, if that is worth it.
+    fn compact(&mut self, landed: &Landed) {
+        let &Landed { bucket, offset, file_bytes, .. } = landed;
+        if let Some(journal) = &self.setup.journal
             && !journal.writer.is_compacting(bucket)
             && let Some(keep) = self.home.compaction(bucket, offset, file_bytes)
         {
@@ -142,8 +149,6 @@ impl<K: Kernel> Shard<K> {
             // Only this shard asks for its buckets, so none can have begun since.
             let _ = journal.writer.compact_to(self.setup.id, compaction);
         }
-        self.give_answers();
-        worked
     }
 
     fn write_journal(&mut self) {
@@ -175,12 +180,9 @@ impl<K: Kernel> Shard<K> {
     }
 
     fn count(&self, published: Published) {
-        count(self.counters(), published);
+        let counters = self.counters();
+        counters.publications.add(u64::from(published.publications));
+        counters.publication_bytes.add(published.bytes);
+        counters.encodings.add(u64::from(published.encodings));
     }
-}
-
-fn count(counters: &Counters, published: Published) {
-    counters.publications.add(u64::from(published.publications));
-    counters.publication_bytes.add(published.bytes);
-    counters.encodings.add(u64::from(published.encodings));
 }

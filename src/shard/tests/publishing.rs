@@ -1,7 +1,19 @@
 //! Publishers: places, answers, and how soon things happen.
 
-use super::world::{Plan, World};
-use crate::{frame::Format, limits::PUBLICATIONS_PER_TURN_MAX};
+use std::sync::Arc;
+
+use super::{
+    super::{JournalEnd, Now},
+    world::{Plan, World},
+};
+use crate::{
+    frame::Format,
+    ids::{Bucket, Epoch, ShardId},
+    io::sim::SimBell,
+    journal::{self, Compaction, Landed},
+    limits::PUBLICATIONS_PER_TURN_MAX,
+    mesh::{Parking, Rejected},
+};
 
 /// Every publication is answered, whether a turn's share is full, one short or one over.
 #[test]
@@ -82,4 +94,37 @@ fn what_is_held_back_goes_on_by_itself() {
         world.settle();
         assert_eq!((world.unanswered(), world.clients[client].frames), (0, count));
     }
+}
+
+/// Every file that has grown is written anew, whatever else lands in the same turn.
+///
+/// Method: what lands in one turn is told by the test, which holds the journal's other end.
+#[test]
+fn each_file_that_has_grown_is_written_anew() {
+    const MIB: u64 = 1 << 20;
+    let mut world = World::new(Plan::default());
+    let parking = Parking::new(Arc::new(SimBell::default()));
+    let (writer, landings, intake) = journal::queues(8, &[parking]);
+    let landing = Arc::clone(&landings[0]);
+    let shard = &mut world.nodes[0].shard;
+    shard.setup.journal = Some(JournalEnd { epoch: Epoch(1), writer, landing });
+    let full = Err(Rejected::DiskFull);
+    for (bucket, offset, result, file_bytes) in [
+        (1, 10, Ok(()), MIB),
+        (2, 20, full, MIB),
+        (3, 30, Ok(()), MIB),
+        (3, 31, Ok(()), MIB),
+        (4, 40, Ok(()), MIB - 1),
+        (5, 50, full, MIB),
+    ] {
+        let bucket = Bucket(bucket);
+        intake.land(ShardId(0), Landed { bucket, offset, result, file_bytes });
+    }
+    shard.turn(Now { us: 0 });
+    let asked = std::iter::from_fn(|| intake.take_compaction(ShardId(0)));
+    let compaction = |bucket, as_of| {
+        let bucket = Bucket(bucket);
+        Compaction { bucket, as_of, floors: vec![], kept: vec![] }
+    };
+    assert_eq!(asked.collect::<Vec<_>>(), [compaction(1, 10), compaction(3, 30)]);
 }
