@@ -2,6 +2,7 @@
 //!
 //! This is the table of contents. `docs/architecture.md` tells how the parts work together.
 
+pub mod bus;
 pub mod close;
 pub mod config;
 pub mod control;
@@ -10,10 +11,12 @@ pub mod doctor;
 pub mod frame;
 pub mod hub;
 pub mod ids;
+pub mod inputs;
 pub mod io;
 pub mod journal;
 pub mod limits;
 pub mod log;
+pub mod mapping;
 pub mod mesh;
 pub mod policy;
 pub mod report;

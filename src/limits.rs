@@ -192,3 +192,6 @@ const _: () = assert!(PATTERNS_MAX < u16::MAX as usize, "patterns are numbered i
 const _: () = assert!(SEGMENT_BYTES_MIN <= SEGMENT_BYTES_MAX);
 const _: () = assert!(SEGMENT_BYTES_MAX < u32::MAX as usize);
 const _: () = assert!(CONTROL_BUFFER_BYTES >= 8192, "hyper takes no smaller buffer");
+
+/// Publications that may wait to be taken to a bus; one more is answered 503.
+pub const FORWARDS_MAX: usize = 1024;

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod banner;
+mod inputs;
 mod journal;
 mod listen;
 mod plan;
@@ -47,6 +48,7 @@ use crate::{
     shard::{Admission, Drain, Setup, Shard},
 };
 
+use inputs::Inputs;
 use journal::{Heritages, Opened};
 use settings::{control_settings, rules};
 
@@ -100,6 +102,7 @@ pub struct Server {
     subscribers: SocketAddr,
     control: SocketAddr,
     shards: Shards,
+    inputs: Inputs,
     control_thread: Option<JoinHandle<()>>,
     journal_thread: Option<JoinHandle<()>>,
     draining: watch::Sender<bool>,
@@ -171,9 +174,11 @@ impl Server {
             bells.iter().map(|bell| Parking::new(Arc::clone(bell) as _)).collect();
         let answered = Arc::new(Notify::new());
         let (tell, news) = mpsc::channel();
+        let mut inputs = Inputs::new(config, &parkings);
         let shared = Shared {
             mesh: Mesh::new(config.inbox as usize, &parkings),
             ingresses: parkings.iter().map(|parking| ingress(config, parking, &answered)).collect(),
+            inputs: inputs.ingresses(),
             questions: parkings.iter().map(questions).collect(),
             policies: config.channels.policies().clone(),
             counters: (0..plan.shards).map(|_| Counters::default()).collect(),
@@ -205,6 +210,7 @@ impl Server {
             shards.threads.push(spawned);
         }
         wait_for_shards(plan.shards, &news)?;
+        inputs.start(config)?;
         let (draining, is_draining) = watch::channel(false);
         let stop_control = Arc::new(Notify::new());
         let control = shared.control(config, subscribers, answered, is_draining);
@@ -221,6 +227,7 @@ impl Server {
             subscribers,
             control: control_address,
             shards,
+            inputs,
             control_thread,
             journal_thread,
             draining,
@@ -272,6 +279,8 @@ impl Server {
 
     fn begin_drain(&mut self) {
         let _ = self.draining.send(true);
+        // They would go on publishing to whoever is left.
+        self.inputs.stop();
         self.shards.begin_drain();
     }
 
@@ -326,6 +335,7 @@ impl Drop for Shards {
 struct Shared {
     mesh: Mesh<Message>,
     ingresses: Arc<[Ingress]>,
+    inputs: Arc<[Arc<[Ingress]>]>,
     questions: Arc<[Questions<Question>]>,
     policies: Policies,
     counters: Arc<[Counters]>,
@@ -345,6 +355,7 @@ impl Shared {
             rules: Arc::clone(&self.rules),
             mesh: self.mesh.clone(),
             ingresses: Arc::clone(&self.ingresses),
+            inputs: Arc::clone(&self.inputs),
             questions: Arc::clone(&self.questions),
             journal: None,
             policies: self.policies.clone(),

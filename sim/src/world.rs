@@ -178,6 +178,7 @@ impl World {
             mesh: common.mesh.clone(),
             ingresses: Arc::clone(&self.ingresses),
             questions: Arc::clone(&common.questions),
+            inputs: Arc::default(),
             journal,
             policies: self.plan.policies(),
             started_ms: STARTED_MS + self.now_us / 1000,
@@ -258,6 +259,7 @@ impl World {
             channel: channel.clone(),
             kind: known.kind,
             payload: Bytes::from(known.payload.clone()),
+            position: None,
             terms,
         });
         self.ingresses[home].wake();

@@ -10,6 +10,7 @@
 mod channels;
 mod check;
 mod error;
+mod inputs;
 mod origins;
 mod settings;
 mod show;
@@ -30,6 +31,7 @@ use std::{
 
 pub use channels::Channels;
 pub use error::{ConfigError, ConfigErrors};
+pub use inputs::Inputs as BusInputs;
 pub use settings::{SETTINGS, Settings};
 pub use show::reference;
 pub use sources::{CONFIG_VARIABLE, CONTROL_URL_VARIABLE, Source, URL_VARIABLE};

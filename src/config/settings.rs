@@ -10,6 +10,7 @@ use std::{net::SocketAddr, time::Duration};
 use super::{
     channels::Channels,
     error::ConfigError,
+    inputs::Inputs,
     sources::Given,
     table::{Setting, Shape, capitals, dashed, settings, text},
     values::{Auto, Directory, IoChoice, LogFilter, Names, Size, TOO_LITTLE, TOO_MUCH, Value},
@@ -37,6 +38,12 @@ settings! {
         /// like 'ticker.* history=1000 slow=skip; user.* mode=latest'; `stentor config --reference`
         /// lists the keys. The first pattern that matches decides; without one nothing is kept.
         channels: Channels = "";
+        /// What is read from message buses, as entries like 'nats url=nats://127.0.0.1:4222
+        /// subject=ticks.> channel={subject}'; `stentor config --reference` lists the keys.
+        inputs: Inputs = "";
+        /// The input, by its name, to whose bus publications go that come to the control listener, so
+        /// that every edge gets them. Without it they go to the subscribers here alone.
+        publish_to: String = "";
         /// Where what is kept of channels is written, so that it outlives the server. Without it
         /// nothing is written.
         journal: Directory = "";

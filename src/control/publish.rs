@@ -124,7 +124,7 @@ pub(super) async fn wait_for(
 pub(super) fn rejection(plane: &Plane, rejected: Rejected) -> Refusal {
     let reason = rejected.to_string();
     match rejected {
-        Rejected::Stale(_) => Refusal::new(StatusCode::CONFLICT, reason),
+        Rejected::Stale(_) | Rejected::FedByBus => Refusal::new(StatusCode::CONFLICT, reason),
         Rejected::TooManyKeys | Rejected::TooManyChannels => {
             Refusal::later(plane.settings.retry_after, reason)
         }

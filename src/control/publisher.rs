@@ -92,7 +92,7 @@ impl Publisher {
         let Content { kind, payload, terms } = content;
         let (asker, channel) = (Asker::Outside, channel.clone());
         let home = self.home(&channel);
-        let publication = Publish { asker, ticket, channel, kind, payload, terms };
+        let publication = Publish { asker, ticket, channel, kind, payload, terms, position: None };
         match self.ingress(home).publish(publication) {
             Ok(()) => {
                 // The answer cannot be looked up before the lock is released.

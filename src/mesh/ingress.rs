@@ -15,7 +15,8 @@ use crossbeam::queue::ArrayQueue;
 use super::Parking;
 use crate::{
     frame::PayloadKind,
-    ids::{ChannelName, Position, ShardId},
+    ids::{ChannelName, Epoch, Offset, Position, ShardId},
+    policy::Pattern,
 };
 
 /// Names a publication between its publisher and the shard; the publisher's choice.
@@ -37,6 +38,8 @@ pub struct Publish {
     pub payload: Bytes,
     /// What else its publisher asks for, if anything.
     pub terms: Option<Box<Terms>>,
+    /// Where it stands in the bus sequence that it comes from, if that numbers the channel.
+    pub position: Option<Position>,
 }
 
 impl Publish {
@@ -44,7 +47,8 @@ impl Publish {
     /// takes the answers of the ingress.
     pub fn plain(ticket: Ticket, channel: ChannelName, payload: Bytes) -> Self {
         let kind = PayloadKind::of(&payload);
-        Publish { asker: Asker::Outside, ticket, channel, kind, payload, terms: None }
+        let asker = Asker::Outside;
+        Publish { asker, ticket, channel, kind, payload, terms: None, position: None }
     }
 }
 
@@ -55,8 +59,45 @@ pub enum Asker {
     Outside,
     /// A subscriber on this shard, by its inbox.
     Shard(ShardId),
+    /// The input of this number, by its own ingress.
+    Input(u16),
     /// Nobody: a home that publishes the presence of a channel.
     Nobody,
+}
+
+/// What comes into a shard from outside, in order.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Inflow {
+    /// A publication.
+    Publish(Publish),
+    /// News of a bus sequence.
+    Sequence(SequenceNews),
+}
+
+/// What every home is told of a bus sequence, in order with its records.
+#[derive(Clone, Debug, PartialEq)]
+pub enum SequenceNews {
+    /// Records come from here on.
+    Begins {
+        /// The numbering: the same on every edge that reads the sequence.
+        epoch: Epoch,
+        /// The numbering that it takes the place of: the bus has made the sequence anew.
+        replaces: Option<Epoch>,
+        /// Every channel that it may feed matches one of these.
+        feeds: Box<[Pattern]>,
+        /// Only records behind this offset come.
+        floor: Offset,
+    },
+    /// Records were lost on the bus before they could be read: those behind `from`, up to and with
+    /// `to`. Each channel of the sequence may have been among theirs.
+    Hole {
+        /// The numbering.
+        epoch: Epoch,
+        /// The last offset before the hole.
+        from: Offset,
+        /// The last offset that was lost.
+        to: Offset,
+    },
 }
 
 /// What a publisher may ask for besides publishing.
@@ -88,7 +129,8 @@ pub struct Accepted {
     pub position: Position,
     /// Subscribers that the home shard knew of at that moment, over all shards.
     pub subscribers: u64,
-    /// Whether it had been published before, with the same idempotency key.
+    /// Whether it had been published before: with the same idempotency key, or from the same place in
+    /// a bus sequence.
     pub repeated: bool,
 }
 
@@ -104,6 +146,9 @@ pub enum Rejected {
     /// The channel is kept, and as many are as there may be.
     #[error("there are as many channels as channels-max allows, and this one would be kept")]
     TooManyChannels,
+    /// The channel's publications come from a bus, with the bus's positions.
+    #[error("the channel is fed by a bus; publish there, or see --publish-to")]
+    FedByBus,
     /// The journal's disk is full.
     #[error("the journal's disk is full; nothing was published, make room and try again")]
     DiskFull,
@@ -114,7 +159,7 @@ pub enum Rejected {
 
 /// The queue of outside publications to one shard, and of its answers back.
 pub struct Ingress {
-    publications: ArrayQueue<Publish>,
+    inflow: ArrayQueue<Inflow>,
     answers: ArrayQueue<Answer>,
     /// Places free: capacity less publications that wait, are in work, or have an answer waiting.
     free: AtomicUsize,
@@ -131,7 +176,7 @@ impl Ingress {
         answered: Arc<dyn Fn() + Send + Sync>,
     ) -> Self {
         Ingress {
-            publications: ArrayQueue::new(capacity),
+            inflow: ArrayQueue::new(capacity),
             answers: ArrayQueue::new(capacity),
             free: AtomicUsize::new(capacity),
             parking,
@@ -141,18 +186,35 @@ impl Ingress {
 
     /// Places in all, taken or free.
     pub fn capacity(&self) -> usize {
-        self.publications.capacity()
+        self.inflow.capacity()
     }
 
     /// Hands a publication to the shard, or gives it back if every place is taken. The
     /// shard is not woken: call [`Ingress::wake`] after the last publication of a batch.
     pub fn publish(&self, publication: Publish) -> Result<(), Publish> {
-        let place =
-            self.free.fetch_update(Ordering::AcqRel, Ordering::Acquire, |free| free.checked_sub(1));
-        match place {
-            Ok(_) => self.publications.push(publication),
-            Err(_) => Err(publication),
+        if !self.take_place() {
+            return Err(publication);
         }
+        let pushed = self.inflow.push(Inflow::Publish(publication));
+        assert!(pushed.is_ok(), "there is room for as many as there are places");
+        Ok(())
+    }
+
+    /// Hands news of a bus sequence to the shard, behind what was published before, or gives it
+    /// back if every place is taken. The place is free once the shard has taken it.
+    pub fn tell(&self, news: SequenceNews) -> Result<(), SequenceNews> {
+        if !self.take_place() {
+            return Err(news);
+        }
+        let pushed = self.inflow.push(Inflow::Sequence(news));
+        assert!(pushed.is_ok(), "there is room for as many as there are places");
+        Ok(())
+    }
+
+    fn take_place(&self) -> bool {
+        let taken =
+            self.free.fetch_update(Ordering::AcqRel, Ordering::Acquire, |free| free.checked_sub(1));
+        taken.is_ok()
     }
 
     /// Wakes the shard if it is parked.
@@ -160,14 +222,14 @@ impl Ingress {
         self.parking.wake();
     }
 
-    /// The shard takes the oldest publication.
-    pub fn take(&self) -> Option<Publish> {
-        self.publications.pop()
+    /// The shard takes the oldest that has come in.
+    pub fn take(&self) -> Option<Inflow> {
+        self.inflow.pop()
     }
 
-    /// Publications that wait for the shard.
+    /// Publications that wait for the shard, and news.
     pub fn waiting(&self) -> usize {
-        self.publications.len()
+        self.inflow.len()
     }
 
     /// The shard answers a publication that it took. [`Ingress::flush_answers`] makes it known.
@@ -198,10 +260,7 @@ impl Ingress {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        ids::{Epoch, Offset},
-        io::Bell,
-    };
+    use crate::io::Bell;
 
     /// A place is taken from the push until the answer was taken; without one, the publication
     /// comes back.
@@ -219,7 +278,7 @@ mod tests {
         assert_eq!(ingress.publish(publish(1)), Ok(()));
         assert_eq!(ingress.publish(publish(2)), Ok(()));
         assert_eq!(ingress.publish(publish(3)), Err(publish(3)));
-        assert_eq!(ingress.take(), Some(publish(1)));
+        assert_eq!(ingress.take(), Some(Inflow::Publish(publish(1))));
         assert_eq!(ingress.publish(publish(3)), Err(publish(3)), "taken, but not answered");
         ingress.answer(answer(1));
         assert_eq!(ingress.publish(publish(3)), Err(publish(3)), "answered, but not heard");

@@ -13,7 +13,9 @@ mod ingress;
 mod parking;
 mod questions;
 
-pub use ingress::{Accepted, Answer, Asker, Ingress, Publish, Rejected, Terms, Ticket};
+pub use ingress::{
+    Accepted, Answer, Asker, Inflow, Ingress, Publish, Rejected, SequenceNews, Terms, Ticket,
+};
 pub use parking::Parking;
 pub use questions::Questions;
 

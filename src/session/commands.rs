@@ -286,6 +286,7 @@ fn explain_publish(reason: NotPublished) -> (Code, String) {
                 Rejected::Stale(_) => Code::StaleVersion,
                 Rejected::TooManyKeys => Code::TooManyKeys,
                 Rejected::TooManyChannels => Code::TooManyChannels,
+                Rejected::FedByBus => Code::FedByBus,
                 Rejected::DiskFull => Code::DiskFull,
                 Rejected::JournalFailed => Code::JournalFailed,
             };

@@ -29,7 +29,15 @@ impl<K: Kernel> Shard<K> {
                     let asker = Asker::Shard(self.setup.id);
                     self.last_call += 1;
                     let call = Ticket(self.last_call);
-                    let publish = Publish { asker, ticket: call, channel, kind, payload, terms };
+                    let publish = Publish {
+                        asker,
+                        ticket: call,
+                        channel,
+                        kind,
+                        payload,
+                        terms,
+                        position: None,
+                    };
                     match self.hand_over(publish) {
                         Ok(()) => _ = self.calls.insert(call.0, (slot, ticket)),
                         Err(_) => self.not_published(slot, ticket, NotPublished::Busy),
@@ -84,6 +92,12 @@ impl<K: Kernel> Shard<K> {
                 return true;
             }
             Asker::Shard(shard) => self.answers.push_back((shard, Message::Answered(answer))),
+            Asker::Input(input) => {
+                let input = usize::from(input);
+                self.feeds[input].on_answered();
+                self.setup.inputs[input][usize::from(self.setup.id.0)].answer(answer);
+                return false;
+            }
             Asker::Nobody => (),
         }
         self.ingress().release();

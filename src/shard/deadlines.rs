@@ -17,7 +17,7 @@ impl<K: Kernel> Shard<K> {
         let Some(since) = self.draining_since else { return false };
         let longest = self.setup.drain.window() + Duration::from_secs(2 * CLOSING_SECONDS_MAX + 1);
         let is_done = self.is_deserted()
-            && self.ingress().waiting() == 0
+            && self.nothing_waits()
             && self.held.is_empty()
             && self.answers.is_empty()
             && !self.home.awaits_journal();

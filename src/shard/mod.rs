@@ -49,7 +49,7 @@ use crate::{
 };
 
 use outbox::Outboxes;
-use publications::Held;
+use publications::{FeedEnd, Held};
 use state::State;
 
 /// What a shard is given at its start.
@@ -64,6 +64,8 @@ pub struct Setup {
     pub mesh: Mesh<Message>,
     /// Publications from outside, an entry per shard.
     pub ingresses: Arc<[Ingress]>,
+    /// What inputs bring: for each, an entry per shard.
+    pub inputs: Arc<[Arc<[Ingress]>]>,
     /// Questions from outside, an entry per shard.
     pub questions: Arc<[Questions<Question>]>,
     /// The way to the disk, where a journal is kept.
@@ -103,6 +105,10 @@ pub struct Shard<K> {
     /// Connections whose deadline has come.
     expired: VecDeque<Slot>,
     held: Held,
+    /// By the number of the input.
+    feeds: Vec<FeedEnd>,
+    /// Where the next publication is looked for: at the control plane's door or an input's.
+    next_door: usize,
     /// Publications of subscribers here that their homes have yet to answer, by ticket: whose, and
     /// the session's number for it.
     calls: HashMap<u64, (Slot, u32)>,
@@ -171,6 +177,8 @@ impl<K: Kernel> Shard<K> {
             readable: VecDeque::new(),
             expired: VecDeque::new(),
             held: Held::default(),
+            feeds: setup.inputs.iter().map(|_| FeedEnd::default()).collect(),
+            next_door: 0,
             calls: HashMap::new(),
             last_call: 0,
             answers: VecDeque::new(),
@@ -237,6 +245,13 @@ impl<K: Kernel> Shard<K> {
 
     fn ingress(&self) -> &Ingress {
         &self.setup.ingresses[usize::from(self.setup.id.0)]
+    }
+
+    /// Whether no publication waits to be taken, and no news of inputs.
+    fn nothing_waits(&self) -> bool {
+        let me = usize::from(self.setup.id.0);
+        self.ingress().waiting() == 0
+            && self.setup.inputs.iter().all(|ingresses| ingresses[me].waiting() == 0)
     }
 
     fn take_events(&mut self) -> bool {

@@ -17,7 +17,7 @@ impl<K: Kernel> Shard<K> {
     pub fn lie_down(&self) -> bool {
         self.setup.parking.park();
         self.setup.mesh.inbox(self.setup.id).is_empty()
-            && self.ingress().waiting() == 0
+            && self.nothing_waits()
             && self.setup.questions[usize::from(self.setup.id.0)].is_empty()
             && self.setup.journal.as_ref().is_none_or(|journal| journal.landing.is_empty())
             && (self.draining_since.is_some() || !self.setup.drain.has_begun())

@@ -12,7 +12,7 @@ use crate::{
     io::Kernel,
     journal::{Compaction, Landed, Landing, Record, Writer},
     limits::{PUBLICATION_BYTES_PER_TURN_MAX, PUBLICATIONS_PER_TURN_MAX},
-    mesh::{Asker, Publish, Ticket},
+    mesh::{Asker, Inflow, Publish, SequenceNews, Ticket},
 };
 
 /// Publications of channels that are congested: some shard cannot send them as fast as they come,
@@ -38,6 +38,11 @@ impl Held {
         self.by_channel.values().flatten().any(|publish| publish.ticket == ticket)
     }
 
+    /// Whether something from this publisher is held.
+    fn has_from(&self, asker: Asker) -> bool {
+        self.by_channel.values().flatten().any(|publish| publish.asker == asker)
+    }
+
     fn put(&mut self, publish: Publish) {
         self.by_channel.entry(publish.channel.clone()).or_default().push_back(publish);
     }
@@ -51,6 +56,23 @@ impl Held {
             self.by_channel.remove(&channel);
         }
         oldest
+    }
+}
+
+/// A shard's end of an input.
+#[derive(Default)]
+pub(super) struct FeedEnd {
+    /// Whether it was answered since it was last told so.
+    is_answered: bool,
+    /// News of a sequence that is not to overtake records that are held. Nothing further is taken
+    /// from the input until then.
+    news: Option<SequenceNews>,
+}
+
+impl FeedEnd {
+    /// The input is to hear that it was answered.
+    pub(super) fn on_answered(&mut self) {
+        self.is_answered = true;
     }
 }
 
@@ -85,7 +107,7 @@ impl<K: Kernel> Shard<K> {
             let Record { offset, at_ms, channel, kind, payload, terms } = record;
             let age_us = self.setup.started_ms.saturating_sub(at_ms).saturating_mul(1000);
             let (asker, ticket) = (Asker::Nobody, Ticket(0));
-            let publish = Publish { asker, ticket, channel, kind, payload, terms };
+            let publish = Publish { asker, ticket, channel, kind, payload, terms, position: None };
             self.home.restore(&publish, offset, 0, age_us);
         }
         self.home.restore_offset(bucket, last);
@@ -110,13 +132,51 @@ impl<K: Kernel> Shard<K> {
         if let Some(publish) = self.held.take(|channel| self.home.is_congested(channel)) {
             return Some(publish);
         }
+        let doors = self.feeds.len() + 1;
+        (0..doors).find_map(|_| {
+            let door = self.next_door;
+            self.next_door = (door + 1) % doors;
+            self.next_from(door)
+        })
+    }
+
+    /// The next publication from the control plane's ingress, which is door 0, or from an input's,
+    /// that is not to be held back.
+    fn next_from(&mut self, door: usize) -> Option<Publish> {
+        let me = usize::from(self.setup.id.0);
         loop {
-            let publish = self.ingress().take()?;
-            if !self.home.is_congested(&publish.channel) {
-                return Some(publish);
+            let inflow = match door.checked_sub(1) {
+                None => self.setup.ingresses[me].take()?,
+                Some(input) if self.feeds[input].news.is_some() => self.next_news(input)?,
+                Some(input) => self.setup.inputs[input][me].take()?,
+            };
+            match inflow {
+                Inflow::Publish(publish) if self.home.is_congested(&publish.channel) => {
+                    self.held.put(publish);
+                }
+                Inflow::Publish(publish) => return Some(publish),
+                Inflow::Sequence(news) => self.on_sequence(door, news),
             }
-            self.held.put(publish);
         }
+    }
+
+    /// News of a sequence that waited for records before it to be published, if they are.
+    fn next_news(&mut self, input: usize) -> Option<Inflow> {
+        let asker = Asker::Input(input as u16);
+        let news = &mut self.feeds[input].news;
+        news.take_if(|_| !self.held.has_from(asker)).map(Inflow::Sequence)
+    }
+
+    /// Takes news of a sequence, or keeps it until what came before it is published.
+    fn on_sequence(&mut self, door: usize, news: SequenceNews) {
+        let input = door - 1;
+        if self.held.has_from(Asker::Input(input as u16)) {
+            self.feeds[input].news = Some(news);
+            return;
+        }
+        self.home.on_sequence(news, self.now.us);
+        self.setup.inputs[input][usize::from(self.setup.id.0)].release();
+        self.feeds[input].is_answered = true;
     }
 
     /// Hears from the journal what is on disk.
@@ -158,11 +218,11 @@ impl<K: Kernel> Shard<K> {
         let at_ms = self.setup.started_ms + self.now.us / 1000;
         self.home.write(|durable| {
             let Durable { offset, publish } = durable;
-            let Publish { asker, ticket, channel, kind, payload, terms } = publish;
+            let Publish { asker, ticket, channel, kind, payload, terms, position } = publish;
             let record = Record { offset, at_ms, channel, kind, payload, terms };
             journal.writer.append(self.setup.id, record).map_err(|record| {
                 let Record { offset, channel, kind, payload, terms, .. } = record;
-                let publish = Publish { asker, ticket, channel, kind, payload, terms };
+                let publish = Publish { asker, ticket, channel, kind, payload, terms, position };
                 Durable { offset, publish }
             })
         });
@@ -176,6 +236,12 @@ impl<K: Kernel> Shard<K> {
         }
         if heard {
             self.ingress().flush_answers();
+        }
+        let me = usize::from(self.setup.id.0);
+        for (feed, ingresses) in self.feeds.iter_mut().zip(self.setup.inputs.iter()) {
+            if std::mem::take(&mut feed.is_answered) {
+                ingresses[me].flush_answers();
+            }
         }
     }
 

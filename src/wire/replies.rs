@@ -117,6 +117,8 @@ pub enum Code {
     TooLarge,
     /// The version is not above the last.
     StaleVersion,
+    /// The channel's publications come from a bus.
+    FedByBus,
     /// Too much is under way; try later.
     Busy,
     /// The journal's disk is full.
@@ -131,7 +133,7 @@ pub enum Code {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Code; 15] = [
+    pub const ALL: [Code; 16] = [
         Code::BadCommand,
         Code::BadChannel,
         Code::BadPosition,
@@ -142,6 +144,7 @@ impl Code {
         Code::Forbidden,
         Code::TooLarge,
         Code::StaleVersion,
+        Code::FedByBus,
         Code::Busy,
         Code::DiskFull,
         Code::JournalFailed,

@@ -96,6 +96,7 @@ impl<K: Kernel> Stentor<K> {
             mesh: Mesh::new(INBOX_MESSAGES, [&parking]),
             ingresses: Arc::clone(&ingresses),
             questions: [Questions::new(1, Arc::clone(&parking))].into(),
+            inputs: Arc::default(),
             journal: None,
             policies: Policies::default(),
             started_ms: 0,

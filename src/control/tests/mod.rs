@@ -32,7 +32,7 @@ use crate::{
     ids::{Epoch, Offset, Position},
     io::Bell,
     limits::QUESTIONS_MAX,
-    mesh::{Accepted, Answer, Ingress, Parking, Publish, Questions, Rejected},
+    mesh::{Accepted, Answer, Inflow, Ingress, Parking, Publish, Questions, Rejected},
     policy::Policies,
     report::Question,
 };
@@ -153,13 +153,21 @@ fn run(control: Control, listener: std::net::TcpListener, stopped: oneshot::Rece
     });
 }
 
+fn publication(ingress: &Ingress) -> Option<Publish> {
+    match ingress.take()? {
+        Inflow::Publish(publish) => Some(publish),
+        Inflow::Sequence(news) => panic!("the control plane has no sequences: {news:?}"),
+    }
+}
+
 fn turn(shard: Shard, ingress: &Ingress, published: &Published) {
     let wait_for = if let Shard::Gathers(wait_for) = shard { wait_for } else { 0 };
     if ingress.waiting() < wait_for {
         return thread::yield_now();
     }
     let take_max = if shard == Shard::Slow { 1 } else { usize::MAX };
-    let mut taken: Vec<Publish> = std::iter::from_fn(|| ingress.take()).take(take_max).collect();
+    let mut taken: Vec<Publish> =
+        std::iter::from_fn(|| publication(ingress)).take(take_max).collect();
     published.lock().unwrap().extend(taken.iter().cloned());
     if wait_for > 0 {
         taken.sort_by_key(|publish| publish.ticket.0 % 7);

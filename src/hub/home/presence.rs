@@ -94,5 +94,5 @@ fn presence(name: &ChannelName, subscribers: u64) -> Option<Publish> {
     let channel = ChannelName::new(&format!("{name}{PRESENCE_SUFFIX}")).ok()?;
     let payload = format!(r#"{{"subscribers":{subscribers}}}"#).into();
     let (asker, ticket, kind) = (Asker::Nobody, Ticket(0), PayloadKind::Json);
-    Some(Publish { asker, ticket, channel, kind, payload, terms: None })
+    Some(Publish { asker, ticket, channel, kind, payload, terms: None, position: None })
 }

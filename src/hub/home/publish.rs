@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     ids::{Bucket, ChannelName, Offset, Position},
-    mesh::{Accepted, Answer, Asker, Publish, Rejected, Terms},
+    mesh::{Accepted, Answer, Asker, Publish, Rejected, SequenceNews, Terms},
     policy::{Mode, Policy},
 };
 
@@ -99,6 +99,9 @@ impl Waiting {
 }
 
 impl Home {
+    /// Takes news of a bus sequence.
+    pub fn on_sequence(&mut self, _news: SequenceNews, _now_us: u64) {}
+
     /// Takes a publication. It becomes visible and is answered at once, or once it is on disk:
     /// see [`Home::next_answer`] and [`Home::write`]. `now_us` is the server's time.
     pub fn publish(&mut self, publish: Publish, now_us: u64) -> Published {

@@ -235,6 +235,7 @@ fn refusals_have_codes() {
     }
     for (reason, expected) in [
         (NotPublished::Rejected(Rejected::Stale(1)), "stale_version"),
+        (NotPublished::Rejected(Rejected::FedByBus), "fed_by_bus"),
         (NotPublished::Rejected(Rejected::TooManyKeys), "too_many_keys"),
         (NotPublished::Rejected(Rejected::TooManyChannels), "too_many_channels"),
         (NotPublished::Rejected(Rejected::DiskFull), "disk_full"),

@@ -60,6 +60,7 @@ fn publication(line: &str) -> String {
 fn not_published(code: &str) -> NotPublished {
     match code {
         "stale_version" => NotPublished::Rejected(Rejected::Stale(7)),
+        "fed_by_bus" => NotPublished::Rejected(Rejected::FedByBus),
         other => panic!("no example has {other}"),
     }
 }

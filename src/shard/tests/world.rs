@@ -167,6 +167,7 @@ impl World {
                 mesh: mesh.clone(),
                 ingresses: Arc::clone(&world.ingresses),
                 questions: Arc::clone(&questions),
+                inputs: Arc::default(),
                 journal: None,
                 policies: Policies::default(),
                 started_ms: 0,

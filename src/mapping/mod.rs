@@ -1,0 +1,117 @@
+//! Where a record of a bus goes: its channel by a template, its payload whole or in part.
+//!
+//! Pure: what the bus has of a record comes by [`Fields`], what becomes of it goes out as
+//! [`Mapped`] or as the reason why not. A record that maps to nothing never stops its input.
+#![forbid(unsafe_code)]
+
+mod filter;
+mod pointer;
+mod template;
+
+#[cfg(test)]
+mod tests;
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+
+pub use filter::Condition;
+pub use pointer::Pointer;
+pub use template::Template;
+
+use crate::{
+    frame::PayloadKind,
+    ids::{ChannelName, NotAChannel},
+    limits::KEY_BYTES_MAX,
+};
+
+/// What a bus has of one record besides its payload.
+pub trait Fields {
+    /// What stands under a name that the bus gives every record, like `subject`, `topic` or `key`.
+    /// `None` where this record has none.
+    fn field(&self, name: &str) -> Option<Cow<'_, [u8]>>;
+
+    /// The record's header of this name, the last if there are several; in a Redis stream, the
+    /// entry's field.
+    fn header(&self, name: &str) -> Option<Cow<'_, [u8]>>;
+}
+
+/// What becomes of an input's records.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mapping {
+    /// The channel.
+    pub channel: Template,
+    /// What must hold of a record, all of it.
+    pub filter: Vec<Condition>,
+    /// The part of the payload that is sent, as JSON; without one it is sent as it is.
+    pub payload: Option<Pointer>,
+    /// In a channel of latest values, what it is the value of.
+    pub key: Option<Template>,
+}
+
+/// A record that goes to a channel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mapped {
+    /// The channel.
+    pub channel: ChannelName,
+    /// What it is the value of, if anything.
+    pub key: Option<Box<str>>,
+    /// What the payload is.
+    pub kind: PayloadKind,
+    /// What is sent.
+    pub payload: Bytes,
+}
+
+/// Why a record goes nowhere.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unmapped {
+    /// The filter says so.
+    #[error("the filter passes over it")]
+    Filtered,
+    /// It lacks what the template wants.
+    #[error("it has no {0}, which the template of its channel or key wants")]
+    Missing(Box<str>),
+    /// The template makes no channel's name of it.
+    #[error("'{0}' is no name of a channel: {1}")]
+    BadName(Box<str>, NotAChannel),
+    /// What it would be the value of is not text of at most so many bytes.
+    #[error("its key is not UTF-8 of at most {KEY_BYTES_MAX} bytes")]
+    BadKey,
+    /// The payload has no such part, or is no JSON.
+    #[error("its payload has nothing at {0}, or is no JSON")]
+    NoPart(Box<str>),
+}
+
+impl Mapping {
+    /// What becomes of a record.
+    pub fn map(&self, record: &impl Fields, payload: Bytes) -> Result<Mapped, Unmapped> {
+        if !self.filter.iter().all(|condition| condition.holds(record, &payload)) {
+            return Err(Unmapped::Filtered);
+        }
+        let mut name = Vec::new();
+        self.channel.fill(record, &payload, &mut name)?;
+        let channel = ChannelName::check(&name)
+            .and_then(|()| ChannelName::new(&String::from_utf8_lossy(&name)))
+            .map_err(|why| Unmapped::BadName(String::from_utf8_lossy(&name).into(), why))?;
+        let key = match &self.key {
+            Some(template) => {
+                name.clear();
+                template.fill(record, &payload, &mut name)?;
+                let key = String::from_utf8(name).map_err(|_| Unmapped::BadKey)?;
+                Some(Box::from(key))
+                    .filter(|key: &Box<str>| key.len() <= KEY_BYTES_MAX)
+                    .ok_or(Unmapped::BadKey)
+                    .map(Some)?
+            }
+            None => None,
+        };
+        let (kind, payload) = match &self.payload {
+            Some(pointer) => {
+                let missing = || Unmapped::NoPart(pointer.as_str().into());
+                (PayloadKind::Json, pointer.part(&payload).ok_or_else(missing)?)
+            }
+            None => (PayloadKind::of(&payload), payload),
+        };
+        Ok(Mapped { channel, key, kind, payload })
+    }
+}
