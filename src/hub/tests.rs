@@ -259,7 +259,9 @@ impl World {
                 }
             }
             News::Refused(..) => panic!("there is room for all channels"),
-            News::Lapped(lapped) => lapped.into_iter().for_each(|lapped| self.lap(shard, lapped)),
+            News::Lapped(lapped) | News::Renumbered(lapped) => {
+                lapped.into_iter().for_each(|lapped| self.lap(shard, lapped));
+            }
         }
     }
 

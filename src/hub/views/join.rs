@@ -154,6 +154,7 @@ impl Views {
         }
         self.asking.remove(&reader);
         self.lapped.remove(&reader);
+        self.stop_ahead(reader, index);
         self.subscribers[reader.index()] = subscriber.without_view();
         let view = &mut self.table[index as usize];
         view.members.remove(reader);
@@ -168,8 +169,10 @@ impl Views {
     pub(super) fn position_of(&self, reader: Reader) -> Option<Position> {
         let subscriber = &self.subscribers[reader.index()];
         let view = self.table.get(subscriber.view as usize)?;
-        let offset = match self.lapped.get(&reader) {
-            Some(&offset) => offset,
+        let ahead = self.ahead.get(&subscriber.view).into_iter().flatten();
+        let ahead = ahead.filter(|(it, _)| *it == reader).map(|(_, offset)| *offset).next();
+        let offset = match self.lapped.get(&reader).copied().or(ahead) {
+            Some(offset) => offset,
             None if subscriber.has(WAITING) => return None,
             None => view.window.find(subscriber.cursor + u64::from(subscriber.cut)).before,
         };

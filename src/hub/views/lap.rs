@@ -68,6 +68,7 @@ impl Views {
                 window.limit(bytes_max, served);
             }
         });
+        self.pass_over(id.index);
         let view = &mut self.table[id.index as usize];
         view.sweep.served = served.max(view.window.floor().min(view.window.head().mark.byte));
         self.weigh(id.index);
