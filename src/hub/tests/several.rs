@@ -2,16 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Dice, SLOTS};
+use super::SLOTS;
 use crate::{
     frame::Format,
     hub::{NotJoined, Reader, Rest, Views, ViewsSetup},
     ids::{ChannelName, ShardId, Slot},
+    io::sim::Dice,
     policy::Policies,
     resume::Start,
 };
 
-const CHANNELS: u64 = 40;
+const CHANNELS: usize = 40;
 const SUBSCRIPTIONS_MAX: u32 = 20;
 
 /// A connection has one reader of each channel that it reads and none of any other, in whatever order
@@ -22,7 +23,7 @@ const SUBSCRIPTIONS_MAX: u32 = 20;
 #[test]
 fn a_connection_has_one_reader_in_each_of_its_channels() {
     for seed in 0..20 {
-        let mut dice = Dice(seed);
+        let mut dice = Dice::new(seed);
         let mut views = Views::new(ViewsSetup {
             shard: ShardId(0),
             slots: SLOTS,
@@ -30,16 +31,16 @@ fn a_connection_has_one_reader_in_each_of_its_channels() {
             lag_bytes_max: 1000,
             subscriptions_max: SUBSCRIPTIONS_MAX,
         });
-        let mut oracle: BTreeMap<(u32, u64), Reader> = BTreeMap::new();
+        let mut oracle: BTreeMap<(u32, usize), Reader> = BTreeMap::new();
         for step in 0..600 {
-            let busy = dice.roll(3) > 0;
-            let slot = if busy { dice.roll(2) } else { 2 + dice.roll(u64::from(SLOTS) - 2) } as u32;
-            let channel = dice.roll(if busy { CHANNELS } else { 2 });
+            let busy = dice.below(3) > 0;
+            let slot = if busy { dice.below(2) } else { 2 + dice.below(SLOTS as usize - 2) } as u32;
+            let channel = dice.below(if busy { CHANNELS } else { 2 });
             let name = ChannelName::new(&format!("c{channel}")).unwrap();
             let known = oracle.get(&(slot, channel)).copied();
             let context = format!("seed {seed}, step {step}");
             assert_eq!(views.reader_of(Slot(slot), &name), known, "{context}");
-            match (known, dice.roll(400)) {
+            match (known, dice.below(400)) {
                 (_, 0) => {
                     assert_eq!(views.leave_all(Slot(slot), 0), Rest::None, "{context}");
                     oracle.retain(|&(whose, _), _| whose != slot);
@@ -60,8 +61,8 @@ fn a_connection_has_one_reader_in_each_of_its_channels() {
 
 fn join(
     views: &mut Views,
-    oracle: &mut BTreeMap<(u32, u64), Reader>,
-    (slot, channel): (u32, u64),
+    oracle: &mut BTreeMap<(u32, usize), Reader>,
+    (slot, channel): (u32, usize),
     name: &ChannelName,
 ) {
     let reads = oracle.range((slot, 0)..(slot + 1, 0)).count();
