@@ -2,7 +2,7 @@
 
 use super::{
     Rest, Views,
-    reader::{CUT, NO_VIEW, SEVERAL, Subscriber},
+    reader::{self, CUT, NO_VIEW, SEVERAL, Subscriber},
 };
 use crate::{
     frame::Format,
@@ -21,10 +21,7 @@ pub(super) struct Several {
 impl Views {
     /// Whose connection a reader is.
     pub fn owner(&self, reader: Reader) -> Slot {
-        match reader.0.checked_sub(self.slots) {
-            Some(at) => self.owners[at as usize],
-            None => Slot(reader.0),
-        }
+        reader::owner(reader, self.slots, &self.owners)
     }
 
     /// The reader of a connection that reads this channel. A connection may have tens of thousands, and
