@@ -42,7 +42,7 @@ const SERVER: Package = Package {
         ("limits", &[]),
         ("log", &["frame", "ids", "limits", "segment"]),
         ("mesh", &["frame", "ids", "io"]),
-        ("policy", &["ids", "limits"]),
+        ("policy", &["ids"]),
         ("report", &["frame", "ids", "policy"]),
         ("resume", &["ids"]),
         ("segment", &[]),
