@@ -59,6 +59,7 @@ mod protocol;
 mod publishing;
 mod rest;
 mod seeds;
+mod shed;
 mod slow;
 mod tables;
 mod world;
