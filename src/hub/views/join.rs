@@ -94,15 +94,8 @@ impl Views {
         start: Start,
         composed: bool,
     ) -> Joined {
-        let hash = self.hasher.hash_one((name, format));
-        let is_it = |&index: &u32| {
-            let view = &self.table[index as usize];
-            view.name.as_ref() == Some(name) && view.format == format
-        };
-        let index = match self.by_name.find(hash, is_it) {
-            Some(&index) => index,
-            None => self.add_view(name.clone(), format),
-        };
+        let known = self.view_of(name, format);
+        let index = known.unwrap_or_else(|| self.add_view(name.clone(), format));
         let view = &mut self.table[index as usize];
         view.members.insert(reader);
         let subscriber = &mut self.subscribers[reader.index()];
@@ -242,6 +235,16 @@ impl Views {
                 refused += 1;
             }
         }
+    }
+
+    /// The view of a channel in a format.
+    pub(super) fn view_of(&self, name: &ChannelName, format: Format) -> Option<u32> {
+        let hash = self.hasher.hash_one((name, format));
+        let is_it = |&index: &u32| {
+            let view = &self.table[index as usize];
+            view.name.as_ref() == Some(name) && view.format == format
+        };
+        self.by_name.find(hash, is_it).copied()
     }
 
     fn add_view(&mut self, name: ChannelName, format: Format) -> u32 {

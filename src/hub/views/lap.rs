@@ -115,7 +115,7 @@ impl Views {
         let lapped = self.take_rest(reader, room);
         let subscriber = &mut self.subscribers[reader.index()];
         subscriber.flags |= LAPPED;
-        // Above every floor, so that nobody takes it for a place.
+        // Not a place, but below every head: whoever looks at cursors alone finds it behind.
         subscriber.cursor = 0;
         self.lapped.insert(reader, position.offset);
         self.file(reader, index);
