@@ -74,6 +74,11 @@ impl Feed {
         &self.setup.state
     }
 
+    /// Bytes that a publication may have.
+    pub fn publication_bytes_max(&self) -> usize {
+        self.setup.publication_bytes_max
+    }
+
     /// The connection stands, and what is to be read is there.
     pub fn on_connected(&mut self) {
         if self.connected_before {
