@@ -89,7 +89,7 @@ impl Inputs {
     /// Starts the thread that takes publications to the bus of the input that the setting names, and
     /// gives that input's number and the way there.
     pub(super) fn forwards(&mut self, config: &Config) -> io::Result<Option<(usize, Forwards)>> {
-        let named = |end: &End| *end.input.name == *config.publish_to;
+        let named = |end: &End| config.publish_to.0.as_ref() == Some(&end.input.name);
         let Some(number) = self.ends.iter().position(named) else { return Ok(None) };
         let end = &self.ends[number];
         let (forwards, queue) = mpsc::channel(FORWARDS_MAX);
