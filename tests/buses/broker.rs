@@ -14,7 +14,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process_group};
 use socket2::{Domain, Socket, Type};
 
-use crate::support::{DEADLINE, Folder};
+use crate::support::{DEADLINE, Folder, eventually};
 
 /// A port that is a test's own as long as this lives, whether its broker is up or down.
 ///
@@ -62,8 +62,9 @@ impl Broker {
     /// Starts one, and returns when it serves.
     ///
     /// `command` is asked for what to run, with the folder, which is there and is where it will
-    /// run, and the port; it may write a configuration into the folder. It must stay in the
-    /// foreground: what it starts and leaves alone would be left. `serves` is asked again and again
+    /// run, and the port; it may write a configuration into the folder. What it starts must become
+    /// the broker (`exec`, in a script) and stay in the foreground: only that ends for certain when
+    /// the tests are killed. `serves` is asked again and again
     /// whether the broker on this port is ready: see [`listens`].
     #[track_caller]
     pub fn start(
@@ -96,6 +97,9 @@ impl Broker {
         let mut child = self.child.take().expect("it runs");
         signal(&child, Signal::KILL);
         child.wait().expect("a child can be waited for");
+        // What it had started dies a little later.
+        let port = self.port();
+        eventually("a dead broker's port is closed", || (!listens(port)).then_some(()));
     }
 
     /// Starts it again after a kill, on the same port and in the same folder; returns when it
@@ -176,14 +180,13 @@ const LOG: &str = "printed.log";
 /// Lines of it that a failure shows.
 const LOG_LINES_SHOWN: usize = 60;
 
-/// A killed broker is gone at once with all that it started, and comes back at the same port and in
-/// the same folder; so it is of every test at the same time.
+/// A killed broker is gone when that returns, and comes back at the same port and in the same folder;
+/// none is in another's way.
 #[test]
 fn a_broker_is_killed_and_comes_back() {
     let command = |_: &Path, port: u16| {
         let mut command = Command::new("sh");
-        // The broker is a child of what was started, as with RabbitMQ's script.
-        let script = r#"echo "$$" >>starts; mosquitto -p "$0" & wait"#;
+        let script = r#"echo "$$" >>starts; exec mosquitto -p "$0""#;
         command.args(["-c", script, &port.to_string()]);
         command
     };
