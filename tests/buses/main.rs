@@ -15,5 +15,9 @@ mod edge;
 mod proxy;
 mod stories;
 
+#[cfg(feature = "amqp")]
+mod amqp;
+#[cfg(feature = "mqtt")]
+mod mqtt;
 #[cfg(feature = "nats")]
 mod nats;
