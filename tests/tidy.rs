@@ -24,7 +24,7 @@ const SERVER: Package = Package {
     folder: "src",
     may_import: &[
         ("close", &[]),
-        ("config", &["ids", "limits", "policy", "wire"]),
+        ("config", &["ids", "inputs", "limits", "mapping", "policy", "wire"]),
         ("control", &["close", "counters", "frame", "ids", "limits", "mesh", "policy", "report"]),
         ("counters", &["close", "frame"]),
         ("doctor", &["config", "io", "limits"]),

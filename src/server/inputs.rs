@@ -88,7 +88,7 @@ impl Inputs {
 
     /// Starts the thread that takes publications to the bus of the input that the setting names.
     pub(super) fn forwards(&mut self, config: &Config) -> io::Result<Option<Forwards>> {
-        let named = |end: &&End| *end.input.name == *config.publish_to;
+        let named = |end: &&End| config.publish_to.0.as_ref() == Some(&end.input.name);
         let Some(end) = self.ends.iter().find(named) else { return Ok(None) };
         let (forwards, queue) = mpsc::channel(FORWARDS_MAX);
         let (input, runtime, mut stop) = (end.input.clone(), runtime()?, self.stop.subscribe());
