@@ -1,13 +1,15 @@
 //! What is asked of JetStream: the stream, and consumers of it.
 
-use std::time::Duration;
+use std::{error::Error, time::Duration};
 
 use async_nats::{
     datetime::from_nanos,
     jetstream::{
         Context, ErrorCode,
         consumer::{AckPolicy, DeliverPolicy, PullConsumer, pull},
-        context::{ContextBuilder, GetStreamErrorKind},
+        context::{
+            ContextBuilder, GetStreamError, GetStreamErrorKind, RequestError, RequestErrorKind,
+        },
         stream::{ConsumerErrorKind, Info, Stream},
     },
 };
@@ -58,9 +60,7 @@ impl<'a> Site<'a> {
                 ErrorCode::CLUSTER_NOT_AVAILABLE => Fault::Lost(format!("{place} says {why}")),
                 _ => Fault::Refused(format!("{place} says {why}; see stream '{name}'")),
             },
-            GetStreamErrorKind::Request if error.to_string().contains("no responders") => {
-                not_enabled(place)
-            }
+            GetStreamErrorKind::Request if is_unheard(&error) => not_enabled(place),
             GetStreamErrorKind::Request => Fault::Lost(format!("{place} does not answer: {error}")),
             GetStreamErrorKind::EmptyName | GetStreamErrorKind::InvalidStreamName => {
                 Fault::Refused(format!(
@@ -172,6 +172,12 @@ impl<'a> Site<'a> {
 
 pub(super) fn context(link: &Link) -> Context {
     ContextBuilder::new().timeout(ANSWER_MAX).build(link.client.clone())
+}
+
+/// Whether nobody at the server listens to what was asked.
+fn is_unheard(error: &GetStreamError) -> bool {
+    let why = error.source().and_then(|why| why.downcast_ref::<RequestError>());
+    why.is_some_and(|why| why.kind() == RequestErrorKind::NoResponders)
 }
 
 fn not_enabled(place: &str) -> Fault {

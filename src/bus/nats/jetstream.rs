@@ -15,7 +15,7 @@ use async_nats::{
     jetstream::{
         Message,
         consumer::{
-            PullConsumer,
+            self, DeliverPolicy, PullConsumer,
             pull::{self, MessagesError},
         },
         stream::Info,
@@ -107,7 +107,8 @@ impl Log {
         };
         // Between the two the stream may have been made anew.
         let info = site.look(place.created).await?;
-        self.begin(place, start, &consumer, feed).await;
+        let place = self.behind(place, start, &site, &consumer).await?;
+        self.begin(place, feed).await;
         self.look_for_a_hole(&info, feed).await;
         feed.on_connected();
         if source.durable.is_some() {
@@ -159,31 +160,44 @@ impl Log {
         }))
     }
 
-    /// Tells of the sequence if it is not known yet.
-    async fn begin(
-        &mut self,
-        place: Place,
+    /// Where a sequence that is not known yet begins, by what the server says of the consumer.
+    async fn behind(
+        &self,
+        mut place: Place,
         start: Start,
+        site: &Site<'_>,
         consumer: &PullConsumer,
-        feed: &mut Feed,
-    ) {
-        let (before, mut place) = (self.place, place);
+    ) -> Result<Place, Fault> {
+        if self.is_known(place) {
+            return Ok(place);
+        }
         let info = consumer.cached_info();
-        if before.is_none_or(|before| before.epoch != place.epoch) {
-            if self.source.durable.is_some() {
-                place.read_to = info.ack_floor.stream_sequence;
-            } else if let Start::Time(_) = start {
-                place.read_to = info.delivered.stream_sequence;
+        match self.source.durable.as_ref().map_or(start, |_| settled(info)) {
+            Start::Behind(read_to) => place.read_to = read_to,
+            // A consumer that has delivered nothing stands before its first record.
+            start @ Start::Time(_) => {
+                let first = site.passing(start).await?;
+                place.read_to = first.cached_info().delivered.stream_sequence;
             }
-            if self.numbered {
-                let (source, floor) = (&self.source, Offset(place.read_to.into()));
-                let known = |field: &str| match (field, &*source.nats.subjects) {
-                    ("stream", _) => Some(source.stream.clone()),
-                    ("subject", [one]) => Some(subjects::glob(one)),
-                    _ => None,
-                };
-                feed.begin(place.epoch, before.map(|before| before.epoch), floor, known).await;
-            }
+        }
+        Ok(place)
+    }
+
+    fn is_known(&self, place: Place) -> bool {
+        self.place.is_some_and(|before| before.epoch == place.epoch)
+    }
+
+    /// Tells of the sequence if it is not known yet.
+    async fn begin(&mut self, place: Place, feed: &mut Feed) {
+        if self.numbered && !self.is_known(place) {
+            let (source, floor) = (&self.source, Offset(place.read_to.into()));
+            let known = |field: &str| match (field, &*source.nats.subjects) {
+                ("stream", _) => Some(source.stream.clone()),
+                ("subject", [one]) => Some(subjects::glob(one)),
+                _ => None,
+            };
+            let replaced = self.place.map(|before| before.epoch);
+            feed.begin(place.epoch, replaced, floor, known).await;
         }
         self.place = Some(place);
     }
@@ -439,6 +453,26 @@ impl Reading {
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let unsettled = VecDeque::new();
         Ok(Reading { consumer, records, delivered, until, catch_up_to, unsettled, look })
+    }
+}
+
+/// Up to where a durable consumer's records are settled.
+fn settled(consumer: &consumer::Info) -> Start {
+    if consumer.num_ack_pending == 0 {
+        return Start::Behind(consumer.delivered.stream_sequence);
+    }
+    // Before the first acknowledgement the server knows only where it was to begin.
+    match consumer.config.deliver_policy {
+        _ if consumer.ack_floor.consumer_sequence > 0 => {
+            Start::Behind(consumer.ack_floor.stream_sequence)
+        }
+        DeliverPolicy::ByStartSequence { start_sequence } => {
+            Start::Behind(start_sequence.saturating_sub(1))
+        }
+        DeliverPolicy::ByStartTime { start_time } => {
+            Start::Time(u64::try_from(start_time.unix_timestamp_nanos() / 1_000_000).unwrap_or(0))
+        }
+        _ => Start::Behind(0),
     }
 }
 

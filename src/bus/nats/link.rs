@@ -124,8 +124,8 @@ impl Link {
     }
 
     fn end(&self, what: &What) -> Fault {
-        let why = what.error.as_deref().unwrap_or("it said nothing");
-        Fault::Lost(format!("the connection to {} has ended: {why}", self.place))
+        let why = what.error.as_ref().map(|error| format!(": {error}")).unwrap_or_default();
+        Fault::Lost(format!("the connection to {} has ended{why}", self.place))
     }
 
     async fn heard<T>(&self, mut look: impl FnMut(&What) -> Option<T>) -> T {
