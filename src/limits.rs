@@ -221,3 +221,9 @@ pub const TEMPLATE_BYTES_MAX: usize = 1024;
 
 /// Publications that may wait to be taken to a bus; one more is answered 503.
 pub const FORWARDS_MAX: usize = 1024;
+
+/// Connections to one input of lines; one more is told so and closed.
+pub const LINES_CONNECTIONS_MAX: usize = 64;
+
+/// Bytes that a line of an input may have besides a publication in base64: names, escapes.
+pub const LINE_SLACK_BYTES: usize = 64 * 1024;

@@ -25,7 +25,10 @@ const SERVER: Package = Package {
     may_import: &[
         ("close", &[]),
         ("config", &["ids", "inputs", "limits", "mapping", "policy", "wire"]),
-        ("control", &["close", "counters", "frame", "ids", "limits", "mesh", "policy", "report"]),
+        (
+            "control",
+            &["close", "counters", "frame", "ids", "inputs", "limits", "mesh", "policy", "report"],
+        ),
         ("counters", &["close", "frame"]),
         ("doctor", &["config", "io", "limits"]),
         ("frame", &["ids"]),
