@@ -4,6 +4,7 @@ mod beginnings;
 mod bounds;
 mod leaks;
 mod oracle;
+mod several;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
@@ -14,7 +15,7 @@ use crate::{
     counters::Counters,
     frame::Format,
     ids::{Epoch, Offset, Position, ShardId, Slot},
-    io::{Exception, Outcome},
+    io::{Exception, Outcome, sim::Dice},
     mesh::{Publish, Terms, Ticket},
     policy::{Mode, Pattern, Policies, Policy, Retention, Slow},
     resume::Gap,
@@ -27,19 +28,6 @@ const SEVERAL_FROM: u32 = 30;
 const CHANNELS: [&str; 5] = ["a", "b/c", "ticker.x", "newest", "z"];
 const LATEST: usize = 4;
 const EPOCH: Epoch = Epoch(7);
-
-/// Small and seeded, so that a failure can be replayed from the seed that it prints.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % sides
-    }
-}
 
 /// Nothing kept; some kept, and closed or made to skip when slow; and the newest values.
 fn policies() -> Policies {
@@ -92,8 +80,8 @@ struct World {
 
 impl World {
     fn new(seed: u64, lag: usize) -> Self {
-        let mut dice = Dice(seed);
-        let count = 1 + dice.roll(3) as u16;
+        let mut dice = Dice::new(seed);
+        let count = 1 + dice.below(3) as u16;
         let shard = |index| Shard {
             home: home(policies(), count, 100, lag),
             views: views(policies(), index, lag),
@@ -101,7 +89,7 @@ impl World {
             peers: (0..SLOTS).map(|_| Peer::default()).collect(),
         };
         World {
-            capacity: 1 + dice.roll(4) as usize,
+            capacity: 1 + dice.below(4),
             shards: (0..count).map(shard).collect(),
             dice,
             counters: Counters::default(),
@@ -117,10 +105,10 @@ impl World {
     }
 
     fn join(&mut self, shard: usize) {
-        let slot = Slot(self.dice.roll(u64::from(SLOTS)) as u32);
-        let channel = self.dice.roll(CHANNELS.len() as u64) as usize;
+        let slot = Slot(self.dice.below(SLOTS as usize) as u32);
+        let channel = self.dice.below(CHANNELS.len());
         let start = self.some_start(channel);
-        let single = Format::ALL[self.dice.roll(3) as usize];
+        let single = Format::ALL[self.dice.below(3)];
         let several = slot.0 >= SEVERAL_FROM;
         let format = if several { Format::Json } else { single };
         let Shard { views, peers, .. } = &mut self.shards[shard];
@@ -151,16 +139,16 @@ impl World {
     /// Anything that a client may ask for, be it sensible or not.
     fn some_start(&mut self, channel: usize) -> Start {
         let book = &self.book[channel];
-        let back = self.dice.roll(30) as usize;
-        match self.dice.roll(6) {
-            0 => Start::Last(self.dice.roll(15) as u32),
+        let back = self.dice.below(30);
+        match self.dice.below(6) {
+            0 => Start::Last(self.dice.below(15) as u32),
             1..4 if !book.is_empty() => {
                 let offset = book[book.len().saturating_sub(back + 1)].1;
                 Start::Since(Position { epoch: EPOCH, offset })
             }
             4 => {
-                let epoch = [EPOCH, Epoch(6)][self.dice.roll(2) as usize];
-                let offset = Offset(u128::from(self.dice.roll(3000)));
+                let epoch = [EPOCH, Epoch(6)][self.dice.below(2)];
+                let offset = Offset(self.dice.below(3000) as u128);
                 Start::Since(Position { epoch, offset })
             }
             _ => Start::Live,
@@ -168,12 +156,12 @@ impl World {
     }
 
     fn leave(&mut self, shard: usize) {
-        let slot = Slot(self.dice.roll(u64::from(SLOTS)) as u32);
-        let all = self.dice.roll(3) == 0;
+        let slot = Slot(self.dice.below(SLOTS as usize) as u32);
+        let all = self.dice.below(3) == 0;
         let Shard { views, peers, .. } = &mut self.shards[shard];
         let peer = &mut peers[slot.index()];
         if slot.0 >= SEVERAL_FROM && !all && !peer.subs.is_empty() {
-            let at = self.dice.roll(peer.subs.len() as u64) as usize;
+            let at = self.dice.below(peer.subs.len());
             let name = ChannelName::new(CHANNELS[peer.subs[at].channel]).unwrap();
             let reader = views.reader_of(slot, &name).unwrap();
             let Left { rest, position } = views.leave(reader, usize::MAX);
@@ -192,10 +180,10 @@ impl World {
 
     /// Publishes, and writes it down.
     fn publish(&mut self, number: u64) {
-        let channel = self.dice.roll(CHANNELS.len() as u64) as usize;
+        let channel = self.dice.below(CHANNELS.len());
         let name = ChannelName::new(CHANNELS[channel]).unwrap();
         let home = self.home_of(&name);
-        let len = [1, 10, 60, 130, 1000][self.dice.roll(5) as usize];
+        let len = [1, 10, 60, 130, 1000][self.dice.below(5)];
         let payload = format!("{number:0len$}").into_bytes();
         let mut publish = plain(&name, &payload);
         if channel == LATEST {
@@ -259,7 +247,9 @@ impl World {
                 }
             }
             News::Refused(..) => panic!("there is room for all channels"),
-            News::Lapped(lapped) => lapped.into_iter().for_each(|lapped| self.lap(shard, lapped)),
+            News::Lapped(lapped) | News::Renumbered(lapped) => {
+                lapped.into_iter().for_each(|lapped| self.lap(shard, lapped));
+            }
         }
     }
 
@@ -288,8 +278,8 @@ impl World {
             assert!(served.insert(slot) && !bytes.is_empty(), "one send for each connection");
             let peer = &mut peers[slot.index()];
             assert!(!peer.blocked);
-            let take = match self.dice.roll(4) {
-                0 => self.dice.roll(bytes.len() as u64) as usize,
+            let take = match self.dice.below(4) {
+                0 => self.dice.below(bytes.len()),
                 _ => bytes.len(),
             };
             peer.take(&bytes[..take]);
@@ -328,7 +318,7 @@ impl World {
         views.unblock(slot);
         let rest = views.cut_rest(slot).to_vec();
         if !rest.is_empty() {
-            let take = 1 + self.dice.roll(rest.len() as u64) as usize;
+            let take = 1 + self.dice.below(rest.len());
             peer.take(&rest[..take]);
             views.on_cut_sent(slot, take, &self.counters);
             if take < rest.len() {
@@ -342,8 +332,8 @@ impl World {
     }
 
     fn act(&mut self, number: u64) {
-        let shard = self.dice.roll(self.shards.len() as u64) as usize;
-        match self.dice.roll(16) {
+        let shard = self.dice.below(self.shards.len());
+        match self.dice.below(16) {
             0..2 => self.join(shard),
             2 => self.leave(shard),
             3..6 => self.publish(number),
@@ -351,11 +341,11 @@ impl World {
             8..11 => self.receive(shard),
             11..14 => self.sweep(shard),
             14 => {
-                let slot = Slot(self.dice.roll(u64::from(SLOTS)) as u32);
+                let slot = Slot(self.dice.below(SLOTS as usize) as u32);
                 self.unblock(shard, slot);
             }
             _ => {
-                let slot = Slot(self.dice.roll(u64::from(SLOTS)) as u32);
+                let slot = Slot(self.dice.below(SLOTS as usize) as u32);
                 self.shards[shard].views.hold(slot);
                 self.receive(shard);
                 self.shards[shard].views.release(slot);
@@ -367,7 +357,7 @@ impl World {
     fn publish_many(&mut self, count: u64) {
         for number in 0..count {
             self.publish(number);
-            let shard = self.dice.roll(self.shards.len() as u64) as usize;
+            let shard = self.dice.below(self.shards.len());
             self.tell(shard);
             self.receive(shard);
             self.sweep(shard);
