@@ -141,7 +141,7 @@ mod tests {
     async fn the_end_comes_last() {
         let inbox = Inbox::default();
         inbox.push(message("a", 1));
-        inbox.push(PushInfo::disconnect());
+        inbox.push(PushInfo { kind: PushKind::Disconnection, data: vec![] });
         let batch = inbox.take().await;
         assert_eq!((batch.messages.len(), batch.is_over), (1, true));
     }

@@ -63,7 +63,7 @@ impl Progress {
                 if last == summary.last {
                     progress.remember(last);
                 }
-                progress.count(summary);
+                progress.count(&[], summary);
             }
         }
         progress
@@ -80,7 +80,7 @@ impl Progress {
         let Some(first) = summary.first else { return Change::None };
         let has_restarted = before.zip(summary.added).is_some_and(|(before, now)| now < before);
         let went_back = summary.last < self.last && !self.recent.is_empty();
-        if went_back && self.fell_back(summary) {
+        if went_back && !has_restarted && self.fell_back(summary) {
             self.index = summary.added;
             return Change::FellBack { to: summary.last };
         }
@@ -89,7 +89,7 @@ impl Progress {
         }
         if has_restarted || std::mem::take(&mut self.is_unsure) {
             self.index = None;
-            self.count(summary);
+            self.count(&[], summary);
         }
         Change::None
     }
@@ -158,7 +158,7 @@ impl Progress {
         }
         ids.iter().for_each(|id| self.remember(*id));
         self.index = self.index.filter(|_| !had_hole).map(|index| index + ids.len() as u64);
-        self.count(summary);
+        self.count(ids, summary);
     }
 
     /// Entries that the stream has and that were not read, where that can be known.
@@ -169,14 +169,22 @@ impl Progress {
         summary.added?.checked_sub(self.index?)
     }
 
-    /// Where the state says how many entries were added up to `last`, it is so many.
-    fn count(&mut self, summary: &Summary) {
+    /// Where the state says how many entries were added up to `last`, with these the newest that were
+    /// read, it is so many.
+    fn count(&mut self, ids: &[Id], summary: &Summary) {
         if self.last == summary.last {
             self.index = summary.added;
-        } else if summary.first.is_some_and(|first| first.before() == self.last)
-            && summary.deleted.is_none_or(|deleted| deleted <= self.last)
-        {
-            self.index = summary.added.and_then(|added| added.checked_sub(summary.length));
+            return;
+        }
+        let Some(first) = summary.first else { return };
+        let begins_here = match ids {
+            [] => first.before() == self.last,
+            [oldest, .., newest] | [oldest @ newest] => (oldest..=newest).contains(&&first),
+        };
+        if begins_here && summary.deleted.is_none_or(|deleted| deleted < first) {
+            let before = summary.added.and_then(|added| added.checked_sub(summary.length));
+            let read = ids.iter().filter(|id| **id >= first).count() as u64;
+            self.index = before.map(|before| before + read);
         }
     }
 
@@ -187,3 +195,6 @@ impl Progress {
         self.recent.push_back(id);
     }
 }
+
+#[cfg(test)]
+mod tests;

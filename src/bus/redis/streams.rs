@@ -84,7 +84,7 @@ impl Streams {
         self.ask_states(&mut pipeline);
         let answers = ask(server, connection, pipeline, "read streams (XINFO)").await?;
         for (at, answer) in answers.into_iter().enumerate() {
-            let summary = state(server, answer)?;
+            let summary = state(server, &self.keys[at].name, answer)?;
             if self.keys[at].on_connected(summary.as_ref()) {
                 continue;
             }
@@ -192,7 +192,7 @@ impl Streams {
         self.pace.on_answer(is_full, all.map(Entry::bytes).sum());
         let mut rounds = Vec::with_capacity(self.keys.len());
         for (key, answer) in self.keys.iter().zip(answers) {
-            let summary = state(server, answer)?;
+            let summary = state(server, &key.name, answer)?;
             let own = read.iter_mut().find(|(name, _)| name == key.name.as_bytes());
             let entries = own.map(|(_, entries)| std::mem::take(entries)).unwrap_or_default();
             rounds.push(Round { entries, summary });
@@ -229,11 +229,15 @@ fn ok(server: &Server, answer: Option<RedisResult<Value>>, doing: &str) -> Resul
 }
 
 /// The state of a stream; none if there is no such key.
-fn state(server: &Server, answer: RedisResult<Value>) -> Result<Option<Summary>, Fault> {
+fn state(
+    server: &Server,
+    name: &str,
+    answer: RedisResult<Value>,
+) -> Result<Option<Summary>, Fault> {
     match answer {
         Err(error) if is_missing(&error) => Ok(None),
         answer => {
-            let answer = ok(server, Some(answer), "read streams (XINFO)")?;
+            let answer = ok(server, Some(answer), &format!("read stream '{name}' (XINFO)"))?;
             Summary::new(answer).map(Some).ok_or_else(|| strange(server))
         }
     }
