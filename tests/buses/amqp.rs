@@ -26,7 +26,7 @@ use crate::{
     bus::{Bus, Log, Record, stories, tests},
     edge::{await_ready, edge, edge_on, input, readiness, skipped, told_of_input},
     proxy::Proxy,
-    support::{Gap, Kind, Received, Server, Subscriber, eventually},
+    support::{Gap, Kind, Received, Subscriber, eventually},
 };
 
 mod exchange {
@@ -161,28 +161,22 @@ fn what_the_broker_refuses_is_told() {
 #[test]
 fn a_stream_is_read_from_its_start() {
     let mut bus = Stream::start();
-    let record = |number| Record { channel: "ticks.0".into(), ..numbered(number) };
-    bus.publish(&(0..50).map(record).collect::<Vec<_>>());
+    bus.publish(&(0..50).map(numbered).collect::<Vec<_>>());
     let port = bus.broker().port();
     let starts = [("last:7", 43), ("behind:29", 30), ("all", 0), ("new", 50), ("time:-1h", 0)];
     let edges = starts.map(|(start, first)| {
         let edge = edge(&input(&bus, port, &format!("start={start}")), &[]);
         await_ready(&edge);
         assert_eq!(told_of_input(&edge, "stentor_input_records_total"), 50 - first, "{start}");
-        (edge, first)
+        edge
     });
-    bus.publish(&(50..60).map(record).collect::<Vec<_>>());
-    for (edge, first) in edges {
-        let mut subscriber = Subscriber::join(edge.subscribers, Kind::Sse, "ticks.0");
-        drop(subscriber);
-        eventually("it reads what comes", || {
-            (told_of_input(&edge, "stentor_input_records_total") == 60 - first).then_some(())
-        });
-        subscriber = Subscriber::join(edge.subscribers, Kind::Sse, "ticks.0");
-        bus.publish(&[record(60)]);
-        expect_number(&mut subscriber, 60);
-        edge.stop();
+    let mut subscribers =
+        edges.each_ref().map(|edge| Subscriber::join(edge.subscribers, Kind::Sse, "ticks.0"));
+    bus.publish(&(50..60).map(numbered).collect::<Vec<_>>());
+    for subscriber in &mut subscribers {
+        (50..60).for_each(|number| expect_number(subscriber, number));
     }
+    edges.into_iter().for_each(|edge| edge.stop());
 }
 
 /// What a stream forgot while the edge was cut off from it is told: exactly what is gone, as far as
@@ -237,7 +231,10 @@ fn a_stream_made_anew_begins_again() {
     });
     bus.rabbit.declare_stream("log", &[]);
     bus.publish(&(100..110).map(numbered).collect::<Vec<_>>());
-    let Received::Gap(_) = live.next() else { panic!("a gap is told") };
+    match live.next() {
+        Received::Gap(_) => (),
+        other => panic!("a gap should be told and not {other:?}"),
+    }
     (100..110).for_each(|number| expect_number(&mut live, number));
     edge.stop();
 }
@@ -284,7 +281,7 @@ impl Rabbit {
                 "setpriv --pdeathsig KILL epmd & exec /usr/lib/rabbitmq/bin/rabbitmq-server";
             let mut command = Command::new("sh");
             let node = format!("stentor{port}@localhost");
-            let loopback = "+S 2:2 -kernel inet_dist_use_interface {127,0,0,1}";
+            let loopback = "-noinput +S 2:2 -kernel inet_dist_use_interface {127,0,0,1}";
             command.args(["-c", script]).env("HOME", home).env("RABBITMQ_NODENAME", node);
             command.env("RABBITMQ_ALLOW_INPUT", "1").env("RABBITMQ_CONF_ENV_FILE", "/dev/null");
             command.env("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", loopback);

@@ -92,7 +92,7 @@ pub fn a_full_queue_holds_the_bus_back<B: Log>() {
     let mut bus = B::start();
     let folder = Folder::new(&format!("held-{}", bus.broker().port()));
     let port = bus.broker().port();
-    let edge = edge(&input(&bus, port, "queue=1"), &["--journal", folder.text()]);
+    let edge = edge(&input(&bus, port, "in-flight=1"), &["--journal", folder.text()]);
     await_ready(&edge);
     let mut subscribers = join_all::<B>(&edge, Kind::WebSocket);
     let mut script = Script::new(8);
