@@ -12,6 +12,7 @@ mod support;
 mod broker;
 mod bus;
 mod edge;
+mod lines;
 mod proxy;
 mod stories;
 
