@@ -48,6 +48,20 @@ fn a_pipe_feeds_a_channel_until_it_ends() {
     edge.stop();
 }
 
+/// A pipe that stays open does not keep an edge from its end.
+#[test]
+fn an_edge_ends_although_its_pipe_does_not() {
+    let (reader, mut writer) = io::pipe().expect("a pipe");
+    let mut command = stentor(&["--input", "stdin=logs"]);
+    let edge = Server::launch_reading(&mut command, reader);
+    await_ready(&edge);
+    let mut subscriber = Subscriber::join(edge.subscribers, Kind::Sse, "logs");
+    writer.write_all(b"one\ntw").expect("it is read");
+    assert_eq!(payload(&mut subscriber), b"one");
+    edge.stop();
+    drop(writer);
+}
+
 /// The payload of the next publication.
 #[track_caller]
 fn payload(subscriber: &mut Subscriber) -> Vec<u8> {
