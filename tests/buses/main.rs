@@ -17,3 +17,5 @@ mod stories;
 
 #[cfg(feature = "nats")]
 mod nats;
+#[cfg(feature = "redis")]
+mod redis;
