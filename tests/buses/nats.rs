@@ -89,7 +89,7 @@ impl Bus for JetStream {
     }
 
     fn source(&self, port: u16) -> String {
-        format!("jetstream url=nats://127.0.0.1:{port} stream={STREAM}")
+        format!("jetstream url=nats://127.0.0.1:{port} stream={STREAM} subject=ticks.>")
     }
 
     fn publish(&mut self, records: &[Record]) {

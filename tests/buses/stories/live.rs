@@ -22,7 +22,7 @@ pub fn a_full_queue_is_counted<B: Bus>() {
     const FLOOD: u64 = 20_000;
     let mut bus = B::start();
     let port = bus.broker().port();
-    let edge = edge(&input(&bus, port, "queue=1"), &[]);
+    let edge = edge(&input(&bus, port, "in-flight=1"), &[]);
     await_ready(&edge);
     let channel = B::channel(0);
     let subscriber = Subscriber::join(edge.subscribers, Kind::WebSocket, &channel);

@@ -92,7 +92,7 @@ pub fn a_full_queue_holds_the_bus_back<B: Log>() {
     let mut bus = B::start();
     let folder = Folder::new(&format!("held-{}", bus.broker().port()));
     let port = bus.broker().port();
-    let edge = edge(&input(&bus, port, "queue=1"), &["--journal", folder.text()]);
+    let edge = edge(&input(&bus, port, "in-flight=1"), &["--journal", folder.text()]);
     await_ready(&edge);
     let mut subscribers = join_all::<B>(&edge, Kind::WebSocket);
     let mut script = Script::new(8);
@@ -231,8 +231,8 @@ fn publish_on<B: Bus>(bus: &mut B, published: &AtomicUsize, over: &AtomicBool) {
         let next = published.load(Ordering::SeqCst);
         bus.publish(&(next..next + 20).map(numbered::<B>).collect::<Vec<_>>());
         published.store(next + 20, Ordering::SeqCst);
-        // Load, and not so much that the log outgrows what an edge keeps.
-        thread::sleep(Duration::from_millis(5));
+        // 400 a second: an edge at the end of a long way reads a bounded number of records at a time.
+        thread::sleep(Duration::from_millis(50));
     }
 }
 
