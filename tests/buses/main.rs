@@ -18,3 +18,5 @@ mod stories;
 
 #[cfg(feature = "nats")]
 mod nats;
+#[cfg(feature = "redis")]
+mod redis;
