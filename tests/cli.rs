@@ -472,9 +472,14 @@ fn a_closed_output_ends_quietly() {
 fn the_manual_has_the_settings_as_they_are() {
     let output = run(&["config", "--reference"]);
     let reference = String::from_utf8(output.stdout).unwrap();
-    let manual = include_str!("../docs/operations.md");
-    assert!(
-        manual.contains(reference.trim_end()),
-        "replace the tables under Settings in docs/operations.md by `stentor config --reference`"
-    );
+    let (settings, inputs) = reference.split_once("\n### Kinds of inputs").unwrap();
+    for (part, page, manual) in [
+        (settings, "docs/operations.md", include_str!("../docs/operations.md")),
+        (inputs, "docs/bus.md", include_str!("../docs/bus.md")),
+    ] {
+        assert!(
+            manual.contains(part.trim_end()),
+            "replace the tables in {page} by those of `stentor config --reference`"
+        );
+    }
 }

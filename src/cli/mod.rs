@@ -162,6 +162,8 @@ Examples:
   stentor                                    serve subscribers on 127.0.0.1:8080
   stentor subscribe news                     in a second terminal
   stentor publish news 'Hello, all of you'   in a third one
+  tail -f app.log | stentor --input stdin=logs
+  stentor --nats nats://127.0.0.1:4222 --subject 'ticks.>' --channel '{subject}'
   stentor doctor --connections 1000000       would this machine hold a million?
   stentor config > stentor.toml              a settings file to start from
 
@@ -173,7 +175,12 @@ A flag beats its environment variable, which beats the settings file, which beat
 
 Examples:
   stentor serve --listen 0.0.0.0:8080 --allow-origin https://example.com
-  STENTOR_MAX_CONNECTIONS=1000000 stentor serve --config /etc/stentor.toml";
+  STENTOR_MAX_CONNECTIONS=1000000 stentor serve --config /etc/stentor.toml
+  stentor serve --nats nats://127.0.0.1:4222 --subject 'ticks.>' --channel '{subject}'
+  stentor serve --input 'jetstream url=nats://a stream=TICKS' --input 'redis url=redis://b subscribe=*'
+
+The flags under \"One input, in short\" make one input; --input may be repeated. docs/bus.md has a
+recipe for each bus.";
 
 const CONFIG_EXAMPLES: &str = "\
 Examples:
