@@ -32,11 +32,14 @@ pub enum CloseReason {
     ServerDraining,
     /// The peer sent a binary message where commands are text.
     Unsupported,
+    /// The peer's channel has begun anew under another numbering. It may come back and resume, with a
+    /// gap.
+    Renumbered,
 }
 
 impl CloseReason {
     /// Every reason, in the order of their numbers.
-    pub const ALL: [CloseReason; 13] = [
+    pub const ALL: [CloseReason; 14] = [
         CloseReason::PeerLeft,
         CloseReason::ProtocolError,
         CloseReason::BadUtf8,
@@ -50,6 +53,7 @@ impl CloseReason {
         CloseReason::Overloaded,
         CloseReason::ServerDraining,
         CloseReason::Unsupported,
+        CloseReason::Renumbered,
     ];
 
     /// The reason's number, for tables with an entry per reason.
@@ -69,6 +73,7 @@ impl CloseReason {
             CloseReason::HandshakeTimeout | CloseReason::PeerSilent => 1001,
             CloseReason::PeerStalled | CloseReason::PeerTooSlow | CloseReason::Overloaded => 1013,
             CloseReason::ServerDraining => 1001,
+            CloseReason::Renumbered => 1012,
         }
     }
 
@@ -88,6 +93,7 @@ impl CloseReason {
             CloseReason::Overloaded => "overloaded",
             CloseReason::ServerDraining => "server draining",
             CloseReason::Unsupported => "unsupported",
+            CloseReason::Renumbered => "renumbered",
         }
     }
 }

@@ -29,11 +29,15 @@ pub enum PayloadKind {
     Binary,
     /// One JSON value in UTF-8, as the publisher said and we have checked. Goes as text.
     Json,
+    /// No payload, but word that publications were lost on their way to the channel: those behind
+    /// the position that stands here as text, up to and with the position of this one.
+    Gap,
 }
 
 impl PayloadKind {
     /// Every kind, in the order of their numbers.
-    const ALL: [PayloadKind; 3] = [PayloadKind::Text, PayloadKind::Binary, PayloadKind::Json];
+    const ALL: [PayloadKind; 4] =
+        [PayloadKind::Text, PayloadKind::Binary, PayloadKind::Json, PayloadKind::Gap];
 
     /// The kind's number: below 4.
     pub fn code(self) -> u8 {

@@ -103,6 +103,14 @@ pub const CUT_FRAME_BYTES_MAX: usize = 64 * 1024;
 /// The same, over all connections of a shard.
 pub const CUT_FRAME_BYTES_PER_SHARD_MAX: usize = 8 * 1024 * 1024;
 
+/// Bytes that may wait for all connections of a shard besides what they read together: beyond it who
+/// has most waiting is cut off. Enough for an answer to each of a million connections.
+pub const OUTBOX_BYTES_PER_SHARD_MAX: usize = 256 * 1024 * 1024;
+
+/// Bytes of requests and messages that have come in part, over all connections of a shard: beyond it
+/// who has sent most is ended. Twice the largest message of `stentor.v1`, so that one alone fits.
+pub const INPUT_BYTES_PER_SHARD_MAX: usize = 256 * 1024 * 1024;
+
 /// Milliseconds between two ticks of the timer wheel. Deadlines are seconds; a coarse tick lets
 /// thousands of pings leave as one batch.
 pub const TICK_MS: u64 = 100;
@@ -181,6 +189,9 @@ const _: () = assert!(ACCEPTS_IN_FLIGHT <= SUBMISSION_ENTRIES);
 /// Payload bytes of the largest publication that a setting may allow.
 pub const PUBLICATION_BYTES_MAX: usize = 64 * 1024 * 1024;
 
+const _: () = assert!(COMPOSED_BYTES_PER_SHARD_MAX < OUTBOX_BYTES_PER_SHARD_MAX);
+const _: () = assert!(CUT_FRAME_BYTES_PER_SHARD_MAX < OUTBOX_BYTES_PER_SHARD_MAX);
+const _: () = assert!(2 * PUBLICATION_BYTES_MAX + COMMAND_BYTES <= INPUT_BYTES_PER_SHARD_MAX);
 const _: () = assert!(KERNEL_SEND_BYTES_MAX <= i32::MAX as usize);
 const _: () = assert!(
     7 * PUBLICATION_BYTES_MAX + 1024 <= KERNEL_SEND_BYTES_MAX,
@@ -210,3 +221,9 @@ pub const TEMPLATE_BYTES_MAX: usize = 1024;
 
 /// Publications that may wait to be taken to a bus; one more is answered 503.
 pub const FORWARDS_MAX: usize = 1024;
+
+/// Connections to one input of lines; one more is told so and closed.
+pub const LINES_CONNECTIONS_MAX: usize = 64;
+
+/// Bytes that a line of an input may have besides a publication in base64: names, escapes.
+pub const LINE_SLACK_BYTES: usize = 64 * 1024;

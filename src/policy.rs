@@ -1,12 +1,12 @@
 //! What an operator may decide per channel: what is kept, who may publish, what befalls the slow.
 //!
 //! A [`Policies`] is a list of patterns, each with a [`Policy`]; a channel lives by the first that
-//! matches its name. Vocabulary: of ours it imports only `ids` and `limits`.
+//! matches its name. Vocabulary: of ours it imports only `ids`.
 #![forbid(unsafe_code)]
 
 use std::{sync::Arc, time::Duration};
 
-use crate::{ids::ChannelName, limits::LATEST_KEYS_MAX};
+use crate::ids::ChannelName;
 
 /// How the channels of one pattern live.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -113,28 +113,39 @@ impl Pattern {
 
 /// Every pattern with its policy, in order. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Policies(Arc<[(Pattern, Policy)]>);
+pub struct Policies {
+    patterns: Arc<[(Pattern, Policy)]>,
+    /// Whether some policy lets subscribers publish. Asked with every read of a connection.
+    may_publish: bool,
+}
 
 impl Policies {
     /// The patterns in order; what none matches lives by `Policy::default()`.
     pub fn new(patterns: impl IntoIterator<Item = (Pattern, Policy)>) -> Self {
         let rest = (Pattern::new("*"), Policy::default());
         let presence = (Pattern::new("*:presence"), PRESENCE);
-        Policies(patterns.into_iter().chain([rest, presence]).collect())
+        let patterns: Arc<[_]> = patterns.into_iter().chain([rest, presence]).collect();
+        let may_publish = patterns.iter().any(|(_, policy)| policy.publish);
+        Policies { patterns, may_publish }
+    }
+
+    /// Whether there are channels that subscribers may publish to.
+    pub fn may_publish(&self) -> bool {
+        self.may_publish
     }
 
     /// The pattern that a channel lives by: the first that matches; but the last is that of channels
     /// which tell the presence of others, whatever else would match.
     pub fn pattern(&self, channel: &ChannelName) -> PatternId {
         if self.tells_presence(channel) {
-            return PatternId(self.0.len() as u16 - 1);
+            return PatternId(self.patterns.len() as u16 - 1);
         }
         PatternId(self.first(channel.as_str()) as u16)
     }
 
     fn first(&self, name: &str) -> usize {
         let matches = |(pattern, _): &(Pattern, Policy)| pattern.matches(name);
-        self.0.iter().position(matches).expect("the last but one matches always")
+        self.patterns.iter().position(matches).expect("the last but one matches always")
     }
 
     /// A channel's policy.
@@ -146,18 +157,18 @@ impl Policies {
     /// other's policy says so.
     pub fn tells_presence(&self, channel: &ChannelName) -> bool {
         let other = channel.as_str().strip_suffix(PRESENCE_SUFFIX);
-        other.is_some_and(|other| self.0[self.first(other)].1.presence)
+        other.is_some_and(|other| self.patterns[self.first(other)].1.presence)
     }
 
     /// A pattern's policy.
     pub fn get(&self, pattern: PatternId) -> &Policy {
-        &self.0[usize::from(pattern.0)].1
+        &self.patterns[usize::from(pattern.0)].1
     }
 
     /// All of them, in order: those that were given, that of all other channels, and that of channels
     /// which tell the presence of others.
     pub fn iter(&self) -> impl Iterator<Item = (PatternId, &Pattern, &Policy)> {
-        let numbered = self.0.iter().enumerate();
+        let numbered = self.patterns.iter().enumerate();
         numbered.map(|(at, (pattern, policy))| (PatternId(at as u16), pattern, policy))
     }
 }
@@ -179,8 +190,6 @@ const PRESENCE: Policy = Policy {
     presence: false,
     publish: false,
 };
-
-const _: () = assert!(LATEST_KEYS_MAX > 0);
 
 #[cfg(test)]
 mod tests {
@@ -227,5 +236,7 @@ mod tests {
         assert_eq!(policies.of(&name("chat.room:presence")), &open);
         assert_eq!(policies.pattern(&name("a.room:presence")), PatternId(3));
         assert_eq!(policies.pattern(&name("news")), PatternId(2));
+        assert!(policies.may_publish());
+        assert!(!Policies::new([(Pattern::new("*.room"), counted)]).may_publish());
     }
 }

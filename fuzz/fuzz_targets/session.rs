@@ -92,7 +92,10 @@ fuzz_target!(|input: (Vec<(u8, u8)>, &[u8])| {
                 let gap = Gap { from: at(0), to: at(amount) };
                 session.on_gap(&name("a"), &gap, now, &rules, &mut out)
             }
-            19 => session.on_lapped(&name("b"), at(amount), now, &rules, &mut out),
+            19 => {
+                let reason = CloseReason::PeerTooSlow;
+                session.on_parted(reason, at(amount), now, &rules, &mut out)
+            }
             _ => {
                 now.0 += u32::from(amount) * 10;
                 allowed += HEARTBEAT_MAX;

@@ -326,5 +326,6 @@ pub fn payload(number: usize, kind: PayloadKind, filler: usize) -> Vec<u8> {
         PayloadKind::Text => text.into_bytes(),
         PayloadKind::Binary => [&[0xff], text.as_bytes()].concat(),
         PayloadKind::Json => format!("\"{text}\"").into_bytes(),
+        PayloadKind::Gap => unreachable!("nobody publishes a gap"),
     }
 }

@@ -11,6 +11,7 @@ use std::{
 use bytes::BytesMut;
 use stentor::{
     ids::{Bucket, Epoch, ShardId},
+    io::sim::Dice,
     journal::{
         Compaction, Intake, Landed, Landing, Record, Writer,
         format::{Header, Salt, encode},
@@ -20,8 +21,6 @@ use stentor::{
     mesh::{Parking, Rejected},
     shard::Heritage,
 };
-
-use crate::dice::Dice;
 
 /// The disk, which outlives its server.
 pub struct Disk {

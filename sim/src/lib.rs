@@ -7,7 +7,6 @@
 
 mod book;
 mod client;
-mod dice;
 mod disk;
 mod judge;
 mod node;

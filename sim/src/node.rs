@@ -8,12 +8,10 @@ use std::sync::Arc;
 
 use stentor::{
     ids::Bucket,
-    io::sim::{Sim, SimBell, SimNet},
+    io::sim::{Dice, Sim, SimBell, SimNet},
     mesh::Parking,
     shard::{Heritage, Now, Shard},
 };
-
-use crate::dice::Dice;
 
 /// One shard.
 pub struct Node {

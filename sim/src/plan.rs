@@ -4,12 +4,10 @@ use std::time::Duration;
 
 use stentor::{
     ids::ChannelName,
-    io::sim::Faults,
+    io::sim::{Dice, Faults},
     policy::{Mode, PRESENCE_SUFFIX, Pattern, Policies, Policy, Retention, Slow},
     session::Rules,
 };
-
-use crate::dice::Dice;
 
 /// A world before it begins.
 #[derive(Clone, Debug)]
@@ -84,7 +82,7 @@ impl Plan {
             slots: 6 + dice.below(20) as u32,
             inbox: dice.of(&[1, 1, 2, 5, 100]),
             places: dice.of(&[1, 2, 7, 64, 400]),
-            faults: faults(dice),
+            faults: Faults::any(dice, 2000),
             lag_bytes_max: if dice.one_in(2) { 300 + dice.below(3000) } else { 1 << 40 },
             sleepy: !dice.one_in(3),
             jumpy: dice.one_in(4),
@@ -117,24 +115,6 @@ impl Plan {
             policies: self.policies(),
             ..Rules::default()
         }
-    }
-}
-
-fn faults(dice: &mut Dice) -> Faults {
-    let socket_bytes = 100 + dice.below(2000);
-    match dice.below(5) {
-        0 => Faults::default(),
-        1 => Faults { socket_bytes, ..Faults::rough() },
-        2 => Faults { socket_bytes, ..Faults::rough_with_resets() },
-        _ => Faults {
-            cut_send: dice.below(400) as u32,
-            refused_send: dice.below(300) as u32,
-            cut_receive: dice.below(600) as u32,
-            reset: dice.of(&[0, 0, 1, 10]),
-            late: dice.below(500) as u32,
-            spurious_writable: dice.below(100) as u32,
-            socket_bytes,
-        },
     }
 }
 

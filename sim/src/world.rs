@@ -16,7 +16,7 @@ use stentor::{
     counters::Counters,
     hub::Message,
     ids::{Epoch, ShardId},
-    io::sim::{Sim, SimBell},
+    io::sim::{Dice, Sim, SimBell},
     limits::QUESTIONS_MAX,
     mesh::{Accepted, Asker, Ingress, Mesh, Parking, Publish, Questions, Rejected, Terms, Ticket},
     report::Question,
@@ -26,7 +26,6 @@ use stentor::{
 use crate::{
     book::Book,
     client::{Client, Kind, Sight},
-    dice::Dice,
     disk::Disk,
     node::Node,
     plan::Plan,

@@ -206,6 +206,7 @@ fn kind_number(kind: PayloadKind) -> u8 {
         PayloadKind::Text => 0,
         PayloadKind::Binary => 1,
         PayloadKind::Json => 2,
+        PayloadKind::Gap => unreachable!("what a bus has lost is not in the journal"),
     }
 }
 

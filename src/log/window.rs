@@ -67,6 +67,11 @@ impl Window {
         self.sparse
     }
 
+    /// Whether nothing was ever in it.
+    pub fn is_blank(&self) -> bool {
+        self.extents.is_empty()
+    }
+
     /// Whether more than the newest segment is kept.
     pub fn is_behind(&self) -> bool {
         self.extents.len() > 1

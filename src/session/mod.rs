@@ -276,6 +276,18 @@ impl Session {
         }
     }
 
+    /// Bytes that are kept of what came and is not whole, or came too early.
+    pub fn kept_bytes(&self) -> usize {
+        match &self.phase {
+            Phase::Request(kept) => kept.as_ref().map_or(0, |kept| kept.head.len()),
+            Phase::Pending(pending) => pending.rest.len(),
+            Phase::Poll(poll) => poll.rest.len(),
+            Phase::WebSocket { decoder, .. } => decoder.kept_bytes(),
+            Phase::Commands(talk) => talk.decoder.kept_bytes(),
+            Phase::Sse | Phase::Streams(_) | Phase::Idle | Phase::Closing { .. } => 0,
+        }
+    }
+
     /// Whether the last bytes have been written.
     pub fn is_closing(&self) -> bool {
         matches!(self.phase, Phase::Closing { .. })

@@ -57,12 +57,17 @@ impl Poll {
         self.gap = begun.gap;
     }
 
-    pub(super) fn on_publication(&mut self, delivery: &Delivery<'_>) {
+    /// Takes a publication, or a gap in place of one; `false` if it has to wait for the next answer.
+    pub(super) fn on_publication(&mut self, delivery: &Delivery<'_>) -> bool {
+        if let Some(gap) = delivery.gap() {
+            return self.on_gap(&gap);
+        }
         if !self.publications.is_empty() {
             self.publications.push(b',');
         }
         self.publications.extend_from_slice(json::object(delivery.frame));
         self.position = Some(delivery.position);
+        true
     }
 
     /// Takes note of a gap. An answer has one, before its publications: `false` if this one has to
@@ -78,7 +83,7 @@ impl Poll {
     }
 
     /// The client is to go on from this position, unless something came that says so already.
-    pub(super) fn on_lapped(&mut self, position: Position) {
+    pub(super) fn on_parted(&mut self, position: Position) {
         if self.publications.is_empty() {
             self.position = Some(position);
         }

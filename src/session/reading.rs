@@ -158,38 +158,44 @@ impl Session {
         Step::Wait
     }
 
-    /// The subscriber was too slow for a channel whose policy is to close; it may resume from
-    /// `position`. A poll is answered, and its next request says so.
-    pub fn on_lapped(
+    /// The subscriber has to leave a channel and may resume from `position`: it was too slow, and the
+    /// channel's policy is to close, or the channel has begun anew. A poll is answered, and its next
+    /// request says so.
+    pub fn on_parted(
         &mut self,
-        _channel: &ChannelName,
+        reason: CloseReason,
         position: Position,
         now: Tick,
         rules: &Rules,
         out: &mut Vec<u8>,
     ) -> Step {
-        let reason = CloseReason::PeerTooSlow;
         match &mut self.phase {
             Phase::WebSocket { .. } | Phase::Commands(_) => {
-                let text = format!("too slow; resume from {position}");
+                let why = match reason {
+                    CloseReason::PeerTooSlow => "too slow",
+                    other => other.label(),
+                };
+                let text = format!("{why}; resume from {position}");
                 websocket::write_close_text(reason, &text, out);
                 self.finish(reason, now)
             }
             Phase::Poll(poll) if poll.is_live() => {
-                poll.on_lapped(position);
+                poll.on_parted(position);
                 self.answer_poll(now, out)
             }
             _ => self.on_close(reason, now, rules, out),
         }
     }
 
-    /// A publication for a session that reads [`Reads::Composed`].
-    pub fn on_publication(&mut self, delivery: &Delivery<'_>, out: &mut Vec<u8>) {
+    /// A publication for a session that reads [`Reads::Composed`]; `false` if it was not taken and
+    /// comes again in the next pull.
+    pub fn on_publication(&mut self, delivery: &Delivery<'_>, out: &mut Vec<u8>) -> bool {
         match &mut self.phase {
-            Phase::Poll(poll) if poll.is_live() => poll.on_publication(delivery),
+            Phase::Poll(poll) if poll.is_live() => return poll.on_publication(delivery),
             Phase::Streams(streams) => streams.on_publication(delivery, out),
             _ => {}
         }
+        true
     }
 
     /// A pull is over. Called after each, and so after the first even if nothing was there: a poll

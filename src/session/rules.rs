@@ -81,8 +81,7 @@ impl Rules {
     /// What a client of `stentor.v1` may send: where nobody may publish, commands alone. Text that
     /// is full of quotes or line ends takes twice its bytes as JSON.
     pub(super) fn command_limits(&self) -> Limits {
-        let publishes = self.policies.iter().any(|(.., policy)| policy.publish);
-        let payload = if publishes { 2 * self.publication_max } else { 0 };
+        let payload = if self.policies.may_publish() { 2 * self.publication_max } else { 0 };
         let limits = self.limits(true);
         Limits { message_max: limits.message_max.min(payload + COMMAND_BYTES), ..limits }
     }

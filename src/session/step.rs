@@ -7,7 +7,8 @@ use crate::{
     frame::{Format, PayloadKind},
     ids::{ChannelName, Position},
     mesh::{Rejected, Terms},
-    resume::Start,
+    resume::{Gap, Start},
+    wire::json,
 };
 
 /// What the shard is to do next, after flushing what was appended to `out`.
@@ -97,6 +98,14 @@ pub struct Delivery<'a> {
     pub kind: PayloadKind,
     /// The encoded frame, in the format that the session reads.
     pub frame: &'a [u8],
+}
+
+impl Delivery<'_> {
+    /// The gap that stands in place of a publication, if one does.
+    pub fn gap(&self) -> Option<Gap> {
+        let from = (self.kind == PayloadKind::Gap).then(|| json::gap_from(self.frame))??;
+        Some(Gap { from, to: self.position })
+    }
 }
 
 /// Why a call was not carried out.

@@ -76,6 +76,9 @@ impl Streams {
 
     pub(super) fn on_publication(&mut self, delivery: &Delivery<'_>, out: &mut Vec<u8>) {
         let Delivery { channel, position, kind, frame } = delivery;
+        if let Some(gap) = delivery.gap() {
+            return self.on_gap(channel, &gap, out);
+        }
         if self.stand_at(channel, *position) {
             sse::write_event(&self.id(), channel, *kind, websocket::payload(frame), out);
         }

@@ -1,9 +1,9 @@
 //! What sessions of several channels ask for.
 
-use super::Shard;
+use super::{Setup, Shard};
 use crate::{
     hub::Message,
-    ids::{ChannelName, ShardId, Slot},
+    ids::Slot,
     io::Kernel,
     mesh::{Answer, Asker, Publish, Ticket},
     session::{Call, NotPublished, Refused},
@@ -38,28 +38,13 @@ impl<K: Kernel> Shard<K> {
                         terms,
                         position: None,
                     };
-                    match self.hand_over(publish) {
+                    match hand_over(&self.setup, publish) {
                         Ok(()) => _ = self.calls.insert(call.0, (slot, ticket)),
                         Err(_) => self.not_published(slot, ticket, NotPublished::Busy),
                     }
                 }
             }
         }
-    }
-
-    /// Hands a publication to its home, or gives it back if its queue is full.
-    pub(super) fn hand_over(&self, publish: Publish) -> Result<(), Publish> {
-        let home = self.home_of(&publish.channel);
-        let ingress = &self.setup.ingresses[usize::from(home.0)];
-        ingress.publish(publish)?;
-        if home != self.setup.id {
-            ingress.wake();
-        }
-        Ok(())
-    }
-
-    fn home_of(&self, channel: &ChannelName) -> ShardId {
-        channel.bucket().home(self.setup.mesh.shards())
     }
 
     fn not_published(&mut self, slot: Slot, ticket: u32, why: NotPublished) {
@@ -106,16 +91,18 @@ impl<K: Kernel> Shard<K> {
 
     /// Publishes the numbers of subscribers that have changed.
     pub(super) fn tell_presence(&mut self) {
-        let shards = self.setup.mesh.shards();
-        let (ingresses, me) = (&self.setup.ingresses, self.setup.id);
-        self.home.tell_presence(self.now.us, |publish| {
-            let home = publish.channel.bucket().home(shards);
-            let ingress = &ingresses[usize::from(home.0)];
-            ingress.publish(publish)?;
-            if home != me {
-                ingress.wake();
-            }
-            Ok(())
-        });
+        let setup = &self.setup;
+        self.home.tell_presence(self.now.us, |publish| hand_over(setup, publish));
     }
+}
+
+/// Hands a publication to its home, or gives it back if its queue is full.
+fn hand_over(setup: &Setup, publish: Publish) -> Result<(), Publish> {
+    let home = publish.channel.bucket().home(setup.mesh.shards());
+    let ingress = &setup.ingresses[usize::from(home.0)];
+    ingress.publish(publish)?;
+    if home != setup.id {
+        ingress.wake();
+    }
+    Ok(())
 }

@@ -15,6 +15,7 @@
 mod admission;
 mod calls;
 mod deadlines;
+mod holdings;
 mod input;
 mod outbox;
 mod output;
@@ -40,7 +41,10 @@ use crate::{
     hub::{Batch, Home, HomeSetup, Message, Notice, Views, ViewsSetup},
     ids::{Epoch, ShardId, Slot, Tick},
     io::{Event, Exception, Interest, Kernel},
-    limits::{CUT_FRAME_BYTES_MAX, MESSAGES_PER_TURN_MAX, PINGED_TOGETHER, TICK_MS},
+    limits::{
+        CUT_FRAME_BYTES_MAX, INPUT_BYTES_PER_SHARD_MAX, MESSAGES_PER_TURN_MAX, PINGED_TOGETHER,
+        TICK_MS,
+    },
     mesh::{Ingress, Mesh, Parking, Questions},
     policy::Policies,
     report::Question,
@@ -48,6 +52,7 @@ use crate::{
     timers::Wheel,
 };
 
+use holdings::Holdings;
 use outbox::Outboxes;
 use publications::{FeedEnd, Held};
 use state::State;
@@ -98,6 +103,8 @@ pub struct Shard<K> {
     states: Vec<State>,
     wheel: Wheel,
     outboxes: Outboxes,
+    /// What has come in part of requests and messages.
+    received: Holdings,
     /// Connections with private bytes, or the rest of a cut frame, and a socket with room.
     ready: VecDeque<Slot>,
     /// Connections with something to read.
@@ -173,6 +180,7 @@ impl<K: Kernel> Shard<K> {
             states: vec![State::default(); slots as usize],
             wheel: Wheel::new(slots),
             outboxes: Outboxes::default(),
+            received: Holdings::new(INPUT_BYTES_PER_SHARD_MAX),
             ready: VecDeque::new(),
             readable: VecDeque::new(),
             expired: VecDeque::new(),
@@ -234,6 +242,8 @@ impl<K: Kernel> Shard<K> {
         worked |= self.flush_ready();
         worked |= self.sweep();
         worked |= self.fire_deadlines();
+        // Last, when whoever reads has taken what there was for it.
+        worked |= self.shed();
         self.counters().turns.add(1);
         self.tell_gauges();
         worked
@@ -428,8 +438,11 @@ impl<K: Kernel> Shard<K> {
             }
             Step::Drop(reason) => self.close(slot, reason),
         }
-        let format = self.sessions[slot.index()].format();
-        self.count_format(slot, format);
+        if self.states[slot.index()].is_open() {
+            let session = &self.sessions[slot.index()];
+            self.received.set(slot, session.kept_bytes());
+            self.count_format(slot, session.format());
+        }
     }
 
     /// Counts the connection as a subscriber of this format, and no more of another.
@@ -465,6 +478,7 @@ impl<K: Kernel> Shard<K> {
         self.forget_calls(slot);
         self.views.forget(slot);
         self.outboxes.remove(slot);
+        self.received.set(slot, 0);
         self.wheel.cancel(slot);
         self.sessions[slot.index()] = Session::new(Tick(0), 0);
         self.kernel.close(slot);

@@ -2,19 +2,41 @@
 
 use std::collections::HashMap;
 
+use super::holdings::Holdings;
 use crate::{
     ids::Slot,
-    limits::{COMPOSE_BYTES_MAX, COMPOSED_BYTES_PER_SHARD_MAX, CUT_FRAME_BYTES_PER_SHARD_MAX},
+    limits::{
+        COMPOSE_BYTES_MAX, COMPOSED_BYTES_PER_SHARD_MAX, CUT_FRAME_BYTES_PER_SHARD_MAX,
+        OUTBOX_BYTES_PER_SHARD_MAX,
+    },
 };
 
 /// The outboxes that are not empty.
-#[derive(Default)]
 pub struct Outboxes {
     by_slot: HashMap<Slot, Outbox>,
     /// Bytes of cut frames in all of them.
     rests: usize,
     /// Bytes in all of them.
     bytes: usize,
+    /// What they may come to.
+    pub bytes_max: usize,
+    /// Those with more than [`LITTLE`] in them.
+    large: Holdings,
+}
+
+/// Bytes of an outbox that is not worth being ordered by size: a ping, an answer, a goodbye.
+const LITTLE: usize = 1024;
+
+impl Default for Outboxes {
+    fn default() -> Self {
+        Outboxes {
+            by_slot: HashMap::new(),
+            rests: 0,
+            bytes: 0,
+            bytes_max: OUTBOX_BYTES_PER_SHARD_MAX,
+            large: Holdings::new(0),
+        }
+    }
 }
 
 #[derive(Default)]
@@ -28,8 +50,21 @@ struct Outbox {
 impl Outboxes {
     /// Appends private bytes.
     pub fn append(&mut self, slot: Slot, bytes: &[u8]) {
-        self.by_slot.entry(slot).or_default().bytes.extend_from_slice(bytes);
+        let outbox = self.by_slot.entry(slot).or_default();
+        outbox.bytes.extend_from_slice(bytes);
         self.bytes += bytes.len();
+        if outbox.bytes.len() > LITTLE {
+            self.large.set(slot, outbox.bytes.len());
+        }
+    }
+
+    /// Whose is to be dropped, while all together have more than they may: the largest, or any where
+    /// all are small.
+    pub fn surplus(&self) -> Option<Slot> {
+        if self.bytes <= self.bytes_max {
+            return None;
+        }
+        self.large.surplus().or_else(|| self.by_slot.keys().next().copied())
     }
 
     /// Bytes of publications that may be written for one connection alone: a part of what all of them
@@ -54,6 +89,9 @@ impl Outboxes {
         self.bytes += rest.len();
         outbox.rest = rest.len();
         outbox.bytes.splice(0..0, rest);
+        if outbox.bytes.len() > LITTLE {
+            self.large.set(slot, outbox.bytes.len());
+        }
     }
 
     /// What waits; empty if nothing does.
@@ -81,6 +119,7 @@ impl Outboxes {
         if let Some(outbox) = self.by_slot.remove(&slot) {
             self.rests -= outbox.rest;
             self.bytes -= outbox.bytes.len();
+            self.large.set(slot, 0);
         }
     }
 }
@@ -117,6 +156,26 @@ mod tests {
         outboxes.on_sent(Slot(0), COMPOSED_BYTES_PER_SHARD_MAX - 6400);
         outboxes.remove(Slot(1));
         assert_eq!(outboxes.room_to_compose(), COMPOSE_BYTES_MAX);
+    }
+
+    /// Above the bound the largest goes first, whatever of it was sent, and then all that are left.
+    #[test]
+    fn the_largest_outbox_goes_first() {
+        let mut outboxes = Outboxes { bytes_max: 100, ..Outboxes::default() };
+        (0..3).for_each(|slot| outboxes.append(Slot(slot), &[0; 50]));
+        outboxes.append(Slot(3), &[0; LITTLE + 1]);
+        outboxes.put_rest(Slot(4), vec![0; LITTLE]);
+        outboxes.append(Slot(4), b"more");
+        outboxes.on_sent(Slot(4), LITTLE);
+        for expected in [4, 3] {
+            assert_eq!(outboxes.surplus(), Some(Slot(expected)));
+            outboxes.remove(Slot(expected));
+        }
+        let last = outboxes.surplus().unwrap();
+        assert!(last.0 < 3);
+        outboxes.remove(last);
+        assert_eq!(outboxes.surplus(), None, "at the bound");
+        assert!(outboxes.large.is_empty());
     }
 
     /// Room is taken by rests, and given back with the outbox that held them.

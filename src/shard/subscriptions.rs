@@ -4,7 +4,7 @@ use super::Shard;
 use crate::{
     close::CloseReason,
     frame::Format,
-    hub::{Joined, Lapped, News, NotJoined, Reader, Skipped, Started},
+    hub::{Compose, Joined, Lapped, News, NotJoined, Reader, Skipped, Started, Took},
     ids::{ChannelName, Slot, Tick},
     io::Kernel,
     limits::CUT_FRAME_BYTES_MAX,
@@ -132,7 +132,13 @@ impl<K: Kernel> Shard<K> {
                     false => self.end(slot, CloseReason::Overloaded),
                 });
             }
-            News::Lapped(lapped) => lapped.into_iter().for_each(|lapped| self.on_lapped(lapped)),
+            News::Lapped(lapped) => {
+                let reason = CloseReason::PeerTooSlow;
+                lapped.into_iter().for_each(|lapped| self.on_lapped(lapped, reason));
+            }
+            News::Renumbered(left) => {
+                left.into_iter().for_each(|left| self.on_lapped(left, CloseReason::Renumbered));
+            }
         }
         self.tend();
     }
@@ -156,11 +162,11 @@ impl<K: Kernel> Shard<K> {
         }
     }
 
-    pub(super) fn on_lapped(&mut self, Lapped { slot, rest, left }: Lapped) {
+    fn on_lapped(&mut self, Lapped { slot, rest, left }: Lapped, reason: CloseReason) {
         self.keep_rest(slot, rest);
-        if let Some((channel, position)) = left {
+        if let Some((_, position)) = left {
             self.tell(slot, |session, now, rules, out| {
-                session.on_lapped(&channel, position, now, rules, out)
+                session.on_parted(reason, position, now, rules, out)
             });
         } else if self.outboxes.has(slot) {
             self.make_ready(slot);
@@ -170,7 +176,7 @@ impl<K: Kernel> Shard<K> {
     /// Does what a sweep has found to do besides sending.
     pub(super) fn tend(&mut self) {
         while let Some(lapped) = self.views.next_rest() {
-            self.on_lapped(lapped);
+            self.on_lapped(lapped, CloseReason::PeerTooSlow);
         }
         while let Some(Skipped { slot, channel, gap, publications }) = self.views.next_skip() {
             self.counters().skipped.add(u64::from(publications));
@@ -194,14 +200,13 @@ impl<K: Kernel> Shard<K> {
         let room = self.outboxes.room_to_compose();
         let (mut bytes, mut frames) = (0, 0);
         self.views.compose(slot, |compose| {
-            bytes += compose.frame.len();
+            let Compose { channel, position, kind, frame } = compose;
+            if !session.on_publication(&Delivery { channel, position, kind, frame }, &mut out) {
+                return Took::Nothing;
+            }
+            bytes += frame.len();
             frames += 1;
-            let (channel, position, kind) = (compose.channel, compose.position, compose.kind);
-            session.on_publication(
-                &Delivery { channel, position, kind, frame: compose.frame },
-                &mut out,
-            );
-            bytes < room
+            if bytes < room { Took::More } else { Took::Last }
         });
         let now = self.now.tick();
         if frames > 0 {

@@ -85,6 +85,7 @@ pub fn write_event(
         PayloadKind::Binary => {
             write!(event, ";base64\ndata: {}\n", BASE64.encode_display(payload)).expect(MEMORY);
         }
+        PayloadKind::Gap => unreachable!("see write_gap"),
     }
     event.push(b'\n');
     write_chunk(&event, out);
@@ -106,7 +107,13 @@ pub fn encoded_len(publication: &Publication<'_>) -> usize {
 pub fn encode(publication: &Publication<'_>, mut out: &mut [u8]) {
     let rest = &mut out;
     let (event, position) = (event_len(publication), publication.position);
-    write!(rest, "{event:x}\r\nid: {position}\n").expect(MEMORY);
+    write!(rest, "{event:x}\r\n").expect(MEMORY);
+    if publication.kind == PayloadKind::Gap {
+        put(rest, gap_event(publication).as_bytes());
+        put(rest, b"\r\n");
+        return assert!(out.is_empty(), "encoded_len is exact");
+    }
+    writeln!(rest, "id: {position}").expect(MEMORY);
     match publication.kind {
         PayloadKind::Text | PayloadKind::Json => lines(publication.payload).for_each(|line| {
             put(rest, DATA);
@@ -119,6 +126,7 @@ pub fn encode(publication: &Publication<'_>, mut out: &mut [u8]) {
             put_base64(rest, publication.payload);
             put(rest, b"\n");
         }
+        PayloadKind::Gap => unreachable!("written above"),
     }
     put(rest, b"\n\r\n");
     assert!(out.is_empty(), "encoded_len is exact");
@@ -143,8 +151,19 @@ fn event_len(publication: &Publication<'_>) -> usize {
         PayloadKind::Binary => {
             BASE64_EVENT.len() + DATA.len() + BASE64.encode_len(payload.len()) + 1
         }
+        PayloadKind::Gap => return gap_event(publication).len(),
     };
     "id: \n".len() + position_len(publication.position) + data + 1
+}
+
+/// The event that tells of publications that were lost on their way to the channel.
+fn gap_event(publication: &Publication<'_>) -> String {
+    let Publication { channel, position, payload, .. } = publication;
+    let from = String::from_utf8_lossy(payload);
+    format!(
+        "event: gap\nid: {position}\ndata: {{\"channel\":\"{channel}\",\"from\":\"{from}\",\
+         \"to\":\"{position}\"}}\n\n"
+    )
 }
 
 /// Bytes of a position when written.

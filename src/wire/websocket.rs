@@ -41,10 +41,13 @@ pub fn encode_with(
     fill: impl FnOnce(&mut [u8]),
 ) {
     let (head, body) = out.split_at_mut(encoded_len(payload_len) - payload_len);
-    let opcode = OpCode::Data(match kind {
-        PayloadKind::Text | PayloadKind::Json => Data::Text,
-        PayloadKind::Binary => Data::Binary,
-    });
+    let opcode = match kind {
+        PayloadKind::Text | PayloadKind::Json => OpCode::Data(Data::Text),
+        PayloadKind::Binary => OpCode::Data(Data::Binary),
+        // Payloads as they are have no word for a gap. Nobody answers a pong that nobody asked for
+        // (§5.5.3), and what it says can be read by whoever looks.
+        PayloadKind::Gap => OpCode::Control(Control::Pong),
+    };
     header(opcode).format(payload_len as u64, &mut &mut *head).expect(MEMORY);
     fill(body);
 }

@@ -3,8 +3,8 @@
 use std::process::Stdio;
 
 use crate::support::{
-    Answer, Io, Kind, Publisher, Received, Server, Subscriber, Wire, ask, eventually, masked,
-    stentor, upgrade,
+    Answer, Io, Kind, Publisher, Received, Server, Subscriber, Wire, eventually, masked, stentor,
+    upgrade,
 };
 
 on_both_kernels!(
@@ -293,9 +293,5 @@ fn large(number: usize, length: usize) -> Vec<u8> {
 
 /// How many connections ended for a reason.
 fn closed(server: &Server, reason: &str) -> u64 {
-    let metrics = ask(server.control, "GET /metrics HTTP/1.1\r\nHost: localhost\r\n").body;
-    let metrics = String::from_utf8(metrics).expect("text");
-    let line = format!("stentor_connections_closed_total{{reason=\"{reason}\"}} ");
-    let value = metrics.lines().find_map(|found| found.strip_prefix(&line));
-    value.unwrap_or_else(|| panic!("no {line} in {metrics}")).parse().expect("a number")
+    server.metric(&format!("stentor_connections_closed_total{{reason=\"{reason}\"}}")) as u64
 }

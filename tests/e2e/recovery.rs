@@ -90,7 +90,8 @@ fn the_newest_come_first(io: Io) {
 
 /// Who left off before what is kept is told, over every transport, of exactly what it does not
 /// get, and gets the rest; where nothing is kept that is all that it missed, and nothing if it
-/// missed nothing. A position that was never given is none that could be recovered.
+/// missed nothing. A position that was never given is none that could be recovered. `/metrics` counts
+/// who came back, who of them got all, and the gaps.
 fn gaps_are_told_exactly(io: Io) {
     let server = Server::start(io, &["--channels", "kept* history=5"]);
     let mut publisher = Publisher::of(&server);
@@ -102,21 +103,25 @@ fn gaps_are_told_exactly(io: Io) {
         for via in Via::ALL {
             let strange = "1-7".to_owned();
             for since in [&book[0], &book[3], &book[floor - 1], &strange] {
+                let before = counted(&server);
                 let mut reader = Reader::resume(server.subscribers, via, channel, since);
                 let gap = Gap { from: since.clone(), to: book[floor].clone() };
                 assert_eq!(reader.next(), Item::Gap(gap), "{via:?} {channel}");
                 for number in floor + 1..20 {
                     assert_eq!(reader.next(), expected(via, &book, number), "{via:?} {channel}");
                 }
+                check_counted(&server, via, before, [1, 0, 1]);
             }
         }
-        let mut whole: Vec<(Via, Reader)> = Via::ALL
-            .map(|via| (via, Reader::resume(server.subscribers, via, channel, &book[floor])))
-            .into();
-        for (via, reader) in &mut whole {
+        let mut whole: Vec<(Via, Reader)> = Vec::new();
+        for via in Via::ALL {
+            let before = counted(&server);
+            let mut reader = Reader::resume(server.subscribers, via, channel, &book[floor]);
             for number in floor + 1..20 {
-                assert_eq!(reader.next(), expected(*via, &book, number), "{via:?} {channel}");
+                assert_eq!(reader.next(), expected(via, &book, number), "{via:?} {channel}");
             }
+            check_counted(&server, via, before, [1, 1, 0]);
+            whole.push((via, reader));
         }
         book.extend(publish_to(&mut publisher, channel, 20..21));
         // Who polls is nobody while it does not ask.
@@ -260,6 +265,21 @@ fn a_thousand_come_back_to_one_shard(io: Io) {
     }
     assert_eq!(server.stat("/gaps"), 0);
     server.stop();
+}
+
+/// How many subscriptions came back, how many of those got all, and how many gaps were told.
+fn counted(server: &Server) -> [u64; 3] {
+    ["subscriptions_resumed", "subscriptions_recovered", "gaps"]
+        .map(|name| server.metric(&format!("stentor_{name}_total")) as u64)
+}
+
+/// Holds what was counted since to what a reader has met. Who polls comes back with every question.
+#[track_caller]
+fn check_counted(server: &Server, via: Via, before: [u64; 3], met: [u64; 3]) {
+    let now = counted(server);
+    if ![Via::Poll, Via::Tag].contains(&via) {
+        assert_eq!([0, 1, 2].map(|n| now[n] - before[n]), met, "{via:?}");
+    }
 }
 
 /// Waits for the clients, then stops the publisher, whatever they found.

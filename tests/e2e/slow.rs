@@ -1,6 +1,8 @@
 //! Readers that stop, and wake up again: what befalls them is their channel's policy, and what they
 //! do not get is told to the publication.
 
+use std::time::Instant;
+
 use serde_json::{Value, json};
 
 use crate::support::{
@@ -12,6 +14,7 @@ on_both_kernels!(
     who_is_closed_may_resume,
     who_lags_in_latest_values_gets_the_newest,
     who_lags_is_shown,
+    the_last_to_be_written_is_measured,
 );
 
 const FLAGS: [&str; 6] =
@@ -42,7 +45,11 @@ fn who_skips_is_told_what(io: Io) {
             assert_eq!(reader.gaps, gaps, "{:?} {policy}: awake it misses nothing", reader.form);
         }
         let gaps: usize = stalled.iter().map(|reader| reader.gaps).sum();
-        assert!(server.stat("/skipped") > 0 && gaps >= Form::ALL.len(), "{policy}");
+        let missed: usize = stalled.iter().map(|reader| reader.missed).sum();
+        assert_eq!(server.stat("/skipped"), missed as u64, "{policy}");
+        assert_eq!(server.metric("stentor_publications_skipped_total"), missed as f64, "{policy}");
+        // Who has no words for a gap sees two without anything between them as one.
+        assert!(server.metric("stentor_gaps_total") >= gaps as f64, "{policy}");
         server.stop();
     }
 }
@@ -139,6 +146,22 @@ fn who_lags_is_shown(io: Io) {
     server.stop();
 }
 
+/// Each round that carried something counts once in how long the last of its subscribers waited, and
+/// none waited longer than all took together.
+fn the_last_to_be_written_is_measured(io: Io) {
+    let server = Server::start(io, &[]);
+    let mut subscriber = Subscriber::join(server.subscribers, Kind::WebSocket, "flood");
+    let began = Instant::now();
+    flood(&server, 0..10, &mut subscriber);
+    eventually("ten rounds have ended", || {
+        (server.metric("stentor_delivered_last_seconds_count") == 10.0).then_some(())
+    });
+    assert_eq!(server.metric("stentor_delivered_last_seconds_bucket{le=\"+Inf\"}"), 10.0);
+    let waited = server.metric("stentor_delivered_last_seconds_sum");
+    assert!((0.0..=10.0 * began.elapsed().as_secs_f64()).contains(&waited), "{waited} s");
+    server.stop();
+}
+
 /// How a reader reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Form {
@@ -159,6 +182,8 @@ struct Stalled {
     /// The number that must come next.
     next: usize,
     gaps: usize,
+    /// Publications in those gaps.
+    missed: usize,
 }
 
 enum By {
@@ -187,7 +212,7 @@ impl Stalled {
                 By::Talk(talk)
             }
         };
-        Stalled { form, by, next: 0, gaps: 0 }
+        Stalled { form, by, next: 0, gaps: 0, missed: 0 }
     }
 
     fn hear(&mut self) -> Heard {
@@ -245,6 +270,7 @@ impl Stalled {
 
     fn on_gap(&mut self, next: usize, book: &[String], policy: &str) {
         self.gaps += 1;
+        self.missed += next - self.next;
         if policy == "latest" {
             assert_eq!(next, book.len() - 1, "{:?}: the newest comes next", self.form);
         }

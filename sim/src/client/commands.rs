@@ -71,6 +71,7 @@ impl Client {
             PayloadKind::Json => {
                 command["data"] = serde_json::from_str(&text()).expect("it is JSON");
             }
+            PayloadKind::Gap => unreachable!("nobody publishes a gap"),
         }
         if let Some(key) = &known.key {
             command["key"] = json!(key);

@@ -9,14 +9,13 @@ mod streams;
 
 use stentor::{
     ids::Position,
-    io::sim::{ClientId, SimNet, StreamEnd},
+    io::sim::{ClientId, Dice, SimNet, StreamEnd},
     policy::Slow,
     resume::{Gap, Start},
 };
 
 use crate::{
     book::{Book, Opening},
-    dice::Dice,
     plan::{ChannelPlan, Plan},
     wire::{self, Head, take_frame},
 };

@@ -22,8 +22,10 @@ pub(super) struct Channel {
     /// when something is, since most channels of a million are silent.
     silent: u8,
     pub interests: Vec<Interest>,
+    /// Its numbering: the server's, the journal's, or that of the bus sequence that feeds it.
+    pub epoch: Epoch,
     /// The offset of its newest publication, or what it can be at most.
-    pub last: u64,
+    pub last: Offset,
     /// Whether what is kept need not be once nobody reads it.
     pub is_idle: bool,
     /// What is kept, where anything is to be. Its form is then [`CANONICAL`].
@@ -34,17 +36,46 @@ pub(super) struct Channel {
 pub(super) const CANONICAL: Format = Format::WebSocket;
 
 impl Channel {
-    /// A channel whose publications had at most the offset `last` until now.
-    pub fn new(pattern: PatternId, policy: &Policy, last: u64) -> Self {
+    /// A channel whose publications had at most this offset until now.
+    pub fn new(pattern: PatternId, policy: &Policy, beginning: Position) -> Self {
+        let Position { epoch, offset: last } = beginning;
         let logs = Default::default();
         let kept = (!policy.history.is_none()).then(|| Box::new(Kept::new(policy, last)));
         let interests = Vec::new();
         let mut channel =
-            Channel { pattern, logs, silent: 0, interests, last, is_idle: false, kept };
+            Channel { pattern, logs, silent: 0, interests, epoch, last, is_idle: false, kept };
         if channel.kept.is_some() {
             channel.logs[CANONICAL.index()] = Some(Box::new(channel.new_log(policy)));
         }
         channel
+    }
+
+    /// Begins anew under another numbering: nothing of what was is kept. Its readers are to be told.
+    pub fn renumber(&mut self, name: &ChannelName, policy: &Policy, epoch: Epoch, last: Offset) {
+        let timed = self.kept.as_ref().and_then(|kept| kept.timed);
+        let new = Channel::new(self.pattern, policy, Position { epoch, offset: last });
+        let old = std::mem::replace(self, new);
+        self.interests = old.interests;
+        if let Some(kept) = &mut self.kept {
+            kept.timed = timed;
+        }
+        for at in 0..self.interests.len() {
+            let format = self.interests[at].format;
+            self.read(name, policy, epoch, format);
+            let told = self.head(format).map_or(0, |head| head.mark.byte);
+            self.interests[at].begin_anew(told);
+        }
+    }
+
+    /// Where it stands.
+    pub fn position(&self) -> Position {
+        Position { epoch: self.epoch, offset: self.last }
+    }
+
+    /// Whether nothing was published in it since it came into memory.
+    pub fn is_blank(&self) -> bool {
+        self.logs.iter().flatten().all(|log| log.head().mark.frames == 0)
+            && self.kept.as_ref().is_none_or(|kept| kept.floor_frames == 0)
     }
 
     /// Subscribers over all shards.
@@ -77,8 +108,8 @@ impl Channel {
                 // and comes back has not got any.
                 let values = kept.and_then(|kept| kept.values.as_ref());
                 let oldest = values.and_then(|values| values.offsets().next());
-                let before = oldest.map_or(self.last, |oldest| oldest - 1);
-                Log::new(0, Offset(u128::from(before)), policy.mode == Mode::Latest)
+                let before = oldest.map_or(self.last, |oldest| Offset(oldest.0 - 1));
+                Log::new(0, before, policy.mode == Mode::Latest)
             }
         }
     }
@@ -92,7 +123,7 @@ impl Channel {
         time: u32,
     ) -> u32 {
         self.break_silence(policy);
-        self.last = position.offset.0 as u64;
+        self.last = position.offset;
         let key = publish.terms.as_ref().and_then(|terms| terms.key.as_deref());
         let is_latest = policy.mode == Mode::Latest;
         let Publish { channel, kind, payload, .. } = publish;
@@ -235,14 +266,21 @@ impl Channel {
 
     /// The end of a format's stream, if it is read or kept.
     pub fn head(&self, format: Format) -> Option<Place> {
-        let silent = Place { mark: Mark::default(), before: Offset(u128::from(self.last)) };
+        let silent = Place { mark: Mark::default(), before: self.last };
         let is_silent = self.silent >> format.index() & 1 == 1;
         let log = self.logs[format.index()].as_ref().map(|log| log.head());
         log.or(Some(silent).filter(|_| is_silent))
     }
 
     /// Where a subscriber begins in a format's log, and what it is told of that.
-    pub fn begin(&self, format: Format, epoch: Epoch, start: Start) -> Option<(Place, Begun)> {
+    /// A client may be ahead if its channel is numbered by a bus, and other edges read that too.
+    pub fn begin(
+        &self,
+        format: Format,
+        may_be_ahead: bool,
+        start: Start,
+    ) -> Option<(Place, Begun)> {
+        let epoch = self.epoch;
         let log = self.logs[format.index()].as_deref();
         let head = self.head(format)?;
         let behind = |offset| log.map_or(head, |log| log.behind(offset));
@@ -252,7 +290,11 @@ impl Channel {
         let floor = self.floor();
         let whole = |place: Place| (place, Begun { position: position(place.before), gap: None });
         Some(match start {
-            Start::Since(since) if is_latest && since.epoch == epoch => whole(behind(since.offset)),
+            Start::Since(since) if is_latest && since.epoch == epoch => {
+                let (place, begun) = whole(behind(since.offset));
+                let is_ahead = may_be_ahead && since.offset > self.last;
+                (place, if is_ahead { Begun { position: since, gap: None } } else { begun })
+            }
             // Whoever comes to a channel of latest values gets the current ones.
             _ if is_latest => whole(behind_frames(0)),
             Start::Live => whole(head),
@@ -264,11 +306,12 @@ impl Channel {
             Start::Since(since) => {
                 let is_known = since.epoch == epoch
                     && since.offset >= floor
-                    && since.offset <= Offset(u128::from(self.last));
+                    && (since.offset <= self.last || may_be_ahead);
                 let from = if is_known { since.offset } else { floor };
                 let place = behind(from);
                 let gap = Gap { from: since, to: position(from) };
                 let gap = (!is_known).then_some(gap);
+                // Whoever is ahead of us gets what comes behind its own position.
                 (place, Begun { position: position(from), gap })
             }
         })
@@ -276,7 +319,7 @@ impl Channel {
 
     /// The offset of the last publication that is not kept.
     pub fn floor(&self) -> Offset {
-        self.kept.as_ref().map_or(Offset(u128::from(self.last)), |kept| kept.floor)
+        self.kept.as_ref().map_or(self.last, |kept| kept.floor)
     }
 }
 

@@ -7,19 +7,19 @@
 
 use crate::ids::{BUCKETS, Bucket, ChannelName};
 
-/// Cells in each bucket: with a million channels four names share one. 8 KiB per bucket that has
+/// Cells in each bucket: with a million channels four names share one. 16 KiB per bucket that has
 /// forgotten anything.
 const CELLS: usize = 1024;
 
 /// The highest offsets of channels that are not in memory.
 #[derive(Default)]
 pub(super) struct Forgotten {
-    buckets: Vec<Option<Box<[u64; CELLS]>>>,
+    buckets: Vec<Option<Box<[u128; CELLS]>>>,
 }
 
 impl Forgotten {
     /// A channel that is not in memory, or will not be, has come to this offset.
-    pub fn note(&mut self, name: &ChannelName, offset: u64) {
+    pub fn note(&mut self, name: &ChannelName, offset: u128) {
         self.buckets.resize(BUCKETS, None);
         let bucket = &mut self.buckets[usize::from(name.bucket().0)];
         let cell = &mut bucket.get_or_insert_with(|| Box::new([0; CELLS]))[cell(name)];
@@ -27,7 +27,7 @@ impl Forgotten {
     }
 
     /// All channels of a bucket may have come to this offset.
-    pub fn note_all(&mut self, bucket: Bucket, offset: u64) {
+    pub fn note_all(&mut self, bucket: Bucket, offset: u128) {
         self.buckets.resize(BUCKETS, None);
         let bucket = &mut self.buckets[usize::from(bucket.0)];
         let cells = bucket.get_or_insert_with(|| Box::new([0; CELLS]));
@@ -35,7 +35,7 @@ impl Forgotten {
     }
 
     /// No publication of the channel that was made while it was not in memory has a higher offset.
-    pub fn last(&self, name: &ChannelName) -> u64 {
+    pub fn last(&self, name: &ChannelName) -> u128 {
         let bucket = self.buckets.get(usize::from(name.bucket().0));
         bucket.and_then(Option::as_ref).map_or(0, |cells| cells[cell(name)])
     }

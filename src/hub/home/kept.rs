@@ -10,7 +10,7 @@ use crate::{
     wire::websocket,
 };
 
-use super::channel::Channel;
+use super::{channel::Channel, sequences::GAP_KEY};
 
 /// History, or the current values.
 pub(super) struct Kept {
@@ -32,14 +32,14 @@ pub(super) struct Kept {
 #[derive(Default)]
 pub(super) struct Values {
     by_key: HashMap<Box<str>, Value>,
-    by_offset: BTreeMap<u64, Box<str>>,
+    by_offset: BTreeMap<Offset, Box<str>>,
 }
 
 /// A current value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Value {
     /// Its publication's offset.
-    pub offset: u64,
+    pub offset: Offset,
     /// Its frame in the log of each format; 0 where there is none.
     pub frames: [u64; Format::ALL.len()],
     /// Bytes of its payload.
@@ -48,7 +48,7 @@ pub(super) struct Value {
 
 impl Values {
     /// The offsets of all.
-    pub fn offsets(&self) -> impl Iterator<Item = u64> {
+    pub fn offsets(&self) -> impl Iterator<Item = Offset> {
         self.by_offset.keys().copied()
     }
 
@@ -64,10 +64,10 @@ impl Values {
 
 impl Kept {
     /// Nothing yet; publications until now had at most the offset `last`.
-    pub fn new(policy: &Policy, last: u64) -> Self {
+    pub fn new(policy: &Policy, last: Offset) -> Self {
         Kept {
             floor_frames: 0,
-            floor: Offset(u128::from(last)),
+            floor: last,
             bytes: 0,
             values: (policy.mode == Mode::Latest).then(Values::default),
             unread_since_us: Default::default(),
@@ -78,7 +78,7 @@ impl Kept {
     /// Publications that are kept, or keys.
     pub fn count(&self, log: &Log) -> u64 {
         match &self.values {
-            Some(values) => values.by_key.len() as u64,
+            Some(_) => self.keys() as u64,
             None => log.head().mark.frames - self.floor_frames,
         }
     }
@@ -95,7 +95,8 @@ impl Kept {
 
     /// Keys that have a value.
     pub fn keys(&self) -> usize {
-        self.values.as_ref().map_or(0, |values| values.by_key.len())
+        let gaps = |values: &Values| usize::from(values.by_key.contains_key(GAP_KEY));
+        self.values.as_ref().map_or(0, |values| values.by_key.len() - gaps(values))
     }
 
     /// Takes the new value of a key, and gives back the one that it replaces.
@@ -142,7 +143,7 @@ impl Kept {
     }
 
     /// The canonical frame of the oldest that is kept, and its offset where it is a value.
-    fn oldest(&self, log: &Log) -> Option<(u64, u64)> {
+    fn oldest(&self, log: &Log) -> Option<(u64, Offset)> {
         match &self.values {
             Some(values) => {
                 let (&offset, key) = values.by_offset.first_key_value()?;
@@ -151,7 +152,7 @@ impl Kept {
             }
             None => {
                 let frame = self.floor_frames + 1;
-                (frame <= log.head().mark.frames).then_some((frame, 0))
+                (frame <= log.head().mark.frames).then_some((frame, Offset(0)))
             }
         }
     }

@@ -11,6 +11,7 @@ mod presence;
 mod publish;
 mod remembered;
 mod reports;
+mod sequences;
 mod tell;
 mod timers;
 
@@ -24,10 +25,11 @@ use forgotten::Forgotten;
 use presence::Presence;
 use publish::Waiting;
 use remembered::Remembered;
+use sequences::Sequences;
 use tell::Owed;
 
 use crate::{
-    ids::{BUCKETS, ChannelName, Epoch},
+    ids::{BUCKETS, ChannelName, Epoch, Position},
     mesh::{Answer, Asker},
     policy::{PatternId, Policies, Policy},
 };
@@ -58,6 +60,7 @@ pub struct Home {
     /// Boxed, so that the table's free places are small.
     channels: HashMap<ChannelName, Box<Channel>>,
     forgotten: Forgotten,
+    sequences: Sequences,
     remembered: Remembered,
     waiting: Waiting,
     presence: Presence,
@@ -78,6 +81,7 @@ impl Home {
             offsets: Box::new([0; BUCKETS]),
             channels: HashMap::new(),
             forgotten: Forgotten::default(),
+            sequences: Sequences::default(),
             remembered: Remembered::default(),
             waiting: Waiting::default(),
             presence: Presence::default(),
@@ -103,8 +107,10 @@ impl Home {
 
     /// The numbering of a channel.
     fn epoch_of(&self, name: &ChannelName) -> Epoch {
-        let journal = self.setup.journal.filter(|_| self.is_journaled(name));
-        journal.unwrap_or(self.setup.epoch)
+        match self.channels.get(name) {
+            Some(channel) => channel.epoch,
+            None => self.beginning(name).epoch,
+        }
     }
 
     /// Whether a channel's publications go into the journal, if there is one.
@@ -121,15 +127,21 @@ impl Home {
 
     /// The channel, which is made if need be, and its policy.
     fn channel(&mut self, name: &ChannelName) -> (&mut Channel, &Policy) {
-        let policies = &self.setup.policies;
         if !self.channels.contains_key(name) {
-            let pattern = policies.pattern(name);
-            let made = Channel::new(pattern, policies.get(pattern), self.forgotten.last(name));
-            self.channels.insert(name.clone(), Box::new(made));
+            self.make_channel(name, self.beginning(name));
         }
+        let policies = &self.setup.policies;
         let channel = self.channels.get_mut(name).expect("it is there");
         let policy = policies.get(channel.pattern);
         (channel, policy)
+    }
+
+    /// Makes a channel whose publications had at most this offset until now.
+    fn make_channel(&mut self, name: &ChannelName, beginning: Position) {
+        let policies = &self.setup.policies;
+        let pattern = policies.pattern(name);
+        let made = Channel::new(pattern, policies.get(pattern), beginning);
+        self.channels.insert(name.clone(), Box::new(made));
     }
 
     fn policy(&self, pattern: PatternId) -> &Policy {
@@ -141,10 +153,11 @@ impl Home {
         let Some(channel) = self.channels.get(name).filter(|channel| channel.is_empty()) else {
             return;
         };
-        self.forgotten.note(name, channel.last);
+        let position = channel.position();
         if let Some(due_us) = channel.kept.as_ref().and_then(|kept| kept.timed) {
             self.timers.remove(&(due_us, name.clone()));
         }
+        self.forget(name, position);
         self.channels.remove(name);
     }
 }

@@ -4,14 +4,14 @@ use std::collections::{HashMap, HashSet, VecDeque};
 
 use super::{
     Home,
-    channel::Channel,
     kept::Kept,
     presence::NOBODY,
     remembered::{First, IDEMPOTENCY_US},
+    sequences::Numbered,
 };
 use crate::{
     ids::{Bucket, ChannelName, Offset, Position},
-    mesh::{Accepted, Answer, Asker, Publish, Rejected, SequenceNews, Terms},
+    mesh::{Accepted, Answer, Asker, Publish, Rejected, Terms},
     policy::{Mode, Policy},
 };
 
@@ -99,9 +99,6 @@ impl Waiting {
 }
 
 impl Home {
-    /// Takes news of a bus sequence.
-    pub fn on_sequence(&mut self, _news: SequenceNews, _now_us: u64) {}
-
     /// Takes a publication. It becomes visible and is answered at once, or once it is on disk:
     /// see [`Home::next_answer`] and [`Home::write`]. `now_us` is the server's time.
     pub fn publish(&mut self, publish: Publish, now_us: u64) -> Published {
@@ -118,6 +115,17 @@ impl Home {
     /// What terms and bounds say to a publication.
     fn decide(&mut self, publish: &Publish, now_us: u64) -> Decision {
         let name = &publish.channel;
+        if let Some(position) = publish.position {
+            match self.number(name, position) {
+                Numbered::Next => (),
+                Numbered::Repeated => {
+                    return Decision::Answer(Ok(self.accepted(name, position, true)));
+                }
+                Numbered::Elsewhere => return Decision::Answer(Err(Rejected::FedByBus)),
+            }
+        } else if !self.sequences.is_empty() && self.is_fed(name) {
+            return Decision::Answer(Err(Rejected::FedByBus));
+        }
         let none = Terms::default();
         let terms = publish.terms.as_deref().unwrap_or(&none);
         if let Some(key) = &terms.idempotency {
@@ -169,6 +177,10 @@ impl Home {
 
     /// Gives a publication its position.
     fn take(&mut self, publish: Publish, now_us: u64) -> Published {
+        if let Some(position) = publish.position {
+            self.on_record(position);
+            return self.show(&publish, position, now_us);
+        }
         let name = &publish.channel;
         let last = &mut self.offsets[usize::from(name.bucket().0)];
         *last += 1;
@@ -183,9 +195,14 @@ impl Home {
             return Published::default();
         }
         self.remember_key(&publish, First::Published(position), now_us + IDEMPOTENCY_US);
-        let published = self.apply(&publish, position, now_us);
+        self.show(&publish, position, now_us)
+    }
+
+    /// Makes a publication visible, and answers it.
+    fn show(&mut self, publish: &Publish, position: Position, now_us: u64) -> Published {
+        let published = self.apply(publish, position, now_us);
         let accepted = self.accepted(&publish.channel, position, false);
-        self.answer(&publish, Ok(accepted));
+        self.answer(publish, Ok(accepted));
         published
     }
 
@@ -278,7 +295,7 @@ impl Home {
         let position = self.position(&publish.channel, offset);
         let policy = self.setup.policies.of(&publish.channel);
         if policy.history.is_none() {
-            self.forgotten.note(&publish.channel, offset);
+            self.forgotten.note(&publish.channel, u128::from(offset));
             return;
         }
         // However many there may be now: the next compaction would drop what is not here.
@@ -295,10 +312,9 @@ impl Home {
     /// journal has dropped of the channel came before that.
     fn restore_channel(&mut self, name: &ChannelName, first: u64) {
         if !self.channels.contains_key(name) {
-            let policies = &self.setup.policies;
-            let last = self.forgotten.last(name).min(first.saturating_sub(1));
-            let channel = Channel::new(policies.pattern(name), policies.of(name), last);
-            self.channels.insert(name.clone(), Box::new(channel));
+            let Position { epoch, offset } = self.beginning(name);
+            let offset = offset.min(Offset(u128::from(first.saturating_sub(1))));
+            self.make_channel(name, Position { epoch, offset });
         }
     }
 
@@ -306,7 +322,7 @@ impl Home {
     /// back from before may have missed it. To be called before [`Home::restore`].
     pub fn restore_floor(&mut self, bucket: Bucket, floor: u64) {
         if floor > 0 {
-            self.forgotten.note_all(bucket, floor);
+            self.forgotten.note_all(bucket, u128::from(floor));
         }
     }
 
@@ -324,19 +340,28 @@ impl Home {
         {
             self.append(publish, position, now_us, 0)
         } else {
-            self.forgotten.note(name, position.offset.0 as u64);
+            self.forget(name, position);
             0
         };
         Published { publications: 1, bytes, encodings }
     }
 
-    fn append(&mut self, publish: &Publish, position: Position, now_us: u64, age_us: u64) -> u32 {
+    pub(super) fn append(
+        &mut self,
+        publish: &Publish,
+        position: Position,
+        now_us: u64,
+        age_us: u64,
+    ) -> u32 {
         let lag_bytes_max = self.setup.lag_bytes_max;
         let name = &publish.channel;
         let now = (now_us / 10_000) as u32;
         let time = now.wrapping_sub(u32::try_from(age_us / 10_000).unwrap_or(AGE_MAX).min(AGE_MAX));
         let tells_nobody =
             publish.payload[..] == *NOBODY && self.setup.policies.tells_presence(name);
+        if !self.channels.contains_key(name) && publish.position.is_some() {
+            self.make_channel(name, self.beginning_in(name, position.epoch));
+        }
         let (channel, policy) = self.channel(name);
         let policy = policy.clone();
         let encodings = channel.append(&policy, publish, position, time);

@@ -1,10 +1,7 @@
 //! What a home tells of its channels to whoever asks.
 
 use super::{Home, channel::Channel};
-use crate::{
-    ids::{ChannelName, Offset, Position},
-    report::ChannelReport,
-};
+use crate::{ids::ChannelName, report::ChannelReport};
 
 impl Home {
     /// One channel, if somebody reads it or something of it is kept.
@@ -37,10 +34,7 @@ impl Home {
         ChannelReport {
             name: name.clone(),
             subscribers: channel.subscribers(),
-            position: Position {
-                epoch: self.epoch_of(name),
-                offset: Offset(u128::from(channel.last)),
-            },
+            position: channel.position(),
             kept: kept.map_or(0, |(kept, log)| kept.count(log)),
             kept_bytes: kept.map_or(0, |(kept, _)| kept.bytes as u64),
         }

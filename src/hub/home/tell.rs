@@ -6,7 +6,7 @@ use super::{Home, channel::Channel};
 use crate::{
     frame::Format,
     hub::{Ask, Beginning, Message, Said, ViewId},
-    ids::{ChannelName, Epoch, ShardId},
+    ids::{ChannelName, ShardId},
 };
 
 /// A view somewhere that reads the channel.
@@ -32,6 +32,13 @@ pub(super) enum Owed {
     Refusal { view: ViewId },
     /// Where a subscriber begins.
     Beginning { channel: ChannelName, ask: Ask },
+}
+
+impl Interest {
+    /// The channel has begun anew: the view is to be told so, and everything behind this byte.
+    pub fn begin_anew(&mut self, told: u64) {
+        (self.live, self.told) = (false, told);
+    }
 }
 
 impl Home {
@@ -76,13 +83,11 @@ impl Home {
         channel.forget_told(lag_bytes_max);
         let told = channel.head(format).map_or(0, |head| head.mark.byte);
         let pattern = channel.pattern;
-        let mut interest =
-            Interest { from, view, format, subscribers, congested, live: false, owed: false, told };
+        let (live, owed) = (false, true);
+        let interest = Interest { from, view, format, subscribers, congested, live, owed, told };
         // Most channels of a million have one reader.
         channel.interests.reserve_exact(1);
-        let at = channel.interests.len();
-        interest.owed = true;
-        channel.interests.insert(at, interest);
+        channel.interests.push(interest);
         self.owed[usize::from(from.0)].push_back(Owed::News { channel: name.clone(), view });
         self.on_presence(name, pattern);
     }
@@ -121,9 +126,8 @@ impl Home {
         view: ViewId,
         push: &mut impl FnMut(Message) -> Result<(), Message>,
     ) -> bool {
-        let epoch = self.epoch_of(name);
         let Some(channel) = self.channels.get_mut(name) else { return true };
-        let knows_all = channel.tell(target, view, epoch, push);
+        let knows_all = channel.tell(target, view, push);
         channel.forget_told(self.setup.lag_bytes_max);
         knows_all
     }
@@ -135,11 +139,16 @@ impl Home {
         ask: &Ask,
         push: &mut impl FnMut(Message) -> Result<(), Message>,
     ) -> bool {
-        let epoch = self.epoch_of(name);
-        let Some(channel) = self.channels.get(name) else { return true };
-        let of_view = |reader: &&Interest| (reader.from, reader.view) == (ask.from, ask.view);
-        let Some(reader) = channel.interests.iter().find(of_view) else { return true };
-        let Some((place, begun)) = channel.begin(reader.format, epoch, ask.start) else {
+        let Some(channel) = self.channels.get_mut(name) else { return true };
+        let of_view = |reader: &Interest| (reader.from, reader.view) == (ask.from, ask.view);
+        let Some(at) = channel.interests.iter().position(of_view) else { return true };
+        // A channel that has begun anew meanwhile: its view would take the answer for the old stream's.
+        if !channel.tell_live(at, push) {
+            return false;
+        }
+        let reader = &channel.interests[at];
+        let may_be_ahead = self.sequences.has(channel.epoch);
+        let Some((place, begun)) = channel.begin(reader.format, may_be_ahead, ask.start) else {
             return true;
         };
         let log = channel.logs[reader.format.index()].as_deref();
@@ -169,24 +178,16 @@ impl Channel {
         &mut self,
         target: ShardId,
         view: ViewId,
-        epoch: Epoch,
         push: &mut impl FnMut(Message) -> Result<(), Message>,
     ) -> bool {
         let of_view = |interest: &Interest| (interest.from, interest.view) == (target, view);
         let Some(place) = self.interests.iter().position(of_view) else { return true };
-        let interest = &self.interests[place];
-        let (format, told) = (interest.format, interest.told);
-        let log = self.logs[format.index()].as_deref();
-        if !interest.live {
-            let Some(head) = self.head(format) else { return true };
-            let head = log.map_or(head, |log| log.behind_byte(told));
-            let interest = &mut self.interests[place];
-            interest.live = push(Message::Live { view, head, epoch }).is_ok();
-        }
-        let interest = &mut self.interests[place];
-        if !interest.live {
+        if !self.tell_live(place, push) {
             return false;
         }
+        let interest = &mut self.interests[place];
+        let (format, told) = (interest.format, interest.told);
+        let log = self.logs[format.index()].as_deref();
         for extent in log.into_iter().flat_map(|log| log.since(told)) {
             let end = extent.end.byte;
             if push(Message::Head { view, extent }).is_err() {
@@ -196,5 +197,23 @@ impl Channel {
         }
         interest.owed = false;
         true
+    }
+
+    /// Tells a view that it is live, unless it knows. Says whether it knows then.
+    fn tell_live(
+        &mut self,
+        place: usize,
+        push: &mut impl FnMut(Message) -> Result<(), Message>,
+    ) -> bool {
+        let Interest { format, told, live, view, .. } = self.interests[place];
+        if live {
+            return true;
+        }
+        let Some(head) = self.head(format) else { return true };
+        let log = self.logs[format.index()].as_deref();
+        let head = log.map_or(head, |log| log.behind_byte(told));
+        let live = push(Message::Live { view, head, epoch: self.epoch }).is_ok();
+        self.interests[place].live = live;
+        live
     }
 }

@@ -106,7 +106,7 @@ impl Home {
             match &kept.values {
                 Some(values) => {
                     keep.floors.push((name.clone(), landed));
-                    keep.values.extend(values.offsets());
+                    keep.values.extend(values.offsets().map(|offset| offset.0 as u64));
                 }
                 None => keep.floors.push((name.clone(), kept.floor.0 as u64)),
             }

@@ -23,6 +23,17 @@ pub struct Compose<'a> {
     pub frame: &'a [u8],
 }
 
+/// What became of a publication that was handed to a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Took {
+    /// It was taken, and there is room for another.
+    More,
+    /// It was taken, and is the last for now.
+    Last,
+    /// It was not taken: it comes again.
+    Nothing,
+}
+
 impl Views {
     /// A connection whose publications are to be written.
     pub fn next_compose(&mut self) -> Option<Slot> {
@@ -32,8 +43,8 @@ impl Views {
     }
 
     /// Gives what a connection is owed to `take`, publication by publication and channel by channel,
-    /// as long as `take` says that there is room for more. Its bytes count as sent.
-    pub fn compose(&mut self, slot: Slot, mut take: impl FnMut(Compose<'_>) -> bool) {
+    /// as long as `take` says that there is room for more. What it took counts as sent.
+    pub fn compose(&mut self, slot: Slot, mut take: impl FnMut(Compose<'_>) -> Took) {
         let mut more = !self.subscribers[slot.index()].has(BLOCKED | HELD | CUT);
         let own = Some(Reader::from(slot)).filter(|_| self.readers_of(slot).is_empty());
         let readers: Vec<Reader> = own.into_iter().chain(self.readers_of(slot).to_vec()).collect();
@@ -48,7 +59,7 @@ impl Views {
         }
     }
 
-    fn compose_one(&mut self, reader: Reader, take: &mut impl FnMut(Compose<'_>) -> bool) -> bool {
+    fn compose_one(&mut self, reader: Reader, take: &mut impl FnMut(Compose<'_>) -> Took) -> bool {
         let subscriber = self.subscribers[reader.index()];
         let Some(view) = self.table.get(subscriber.view as usize) else { return true };
         if subscriber.has(WAITING | LAPPED) {
@@ -57,18 +68,20 @@ impl Views {
         let channel = view.name.as_ref().expect("it has a member");
         let (mut more, mut end) = (true, None);
         for (stamp, frame, mark) in view.window.frames(subscriber.cursor) {
-            end = Some(mark);
             let position = view.position(stamp.offset);
-            more = take(Compose { channel, position, kind: stamp.kind, frame });
+            let took = take(Compose { channel, position, kind: stamp.kind, frame });
+            end = if took == Took::Nothing { end } else { Some(mark) };
+            more = took == Took::More;
             if !more {
                 break;
             }
         }
         // What follows the last that there is was replaced.
-        let end =
-            if more { view.window.head().mark } else { end.unwrap_or(view.window.head().mark) };
+        let end = if more { Some(view.window.head().mark) } else { end };
         let index = subscriber.view;
-        self.subscribers[reader.index()].begin(end);
+        if let Some(end) = end {
+            self.subscribers[reader.index()].begin(end);
+        }
         self.file(reader, index);
         more
     }

@@ -94,15 +94,8 @@ impl Views {
         start: Start,
         composed: bool,
     ) -> Joined {
-        let hash = self.hasher.hash_one((name, format));
-        let is_it = |&index: &u32| {
-            let view = &self.table[index as usize];
-            view.name.as_ref() == Some(name) && view.format == format
-        };
-        let index = match self.by_name.find(hash, is_it) {
-            Some(&index) => index,
-            None => self.add_view(name.clone(), format),
-        };
+        let known = self.view_of(name, format);
+        let index = known.unwrap_or_else(|| self.add_view(name.clone(), format));
         let view = &mut self.table[index as usize];
         view.members.insert(reader);
         let subscriber = &mut self.subscribers[reader.index()];
@@ -154,6 +147,7 @@ impl Views {
         }
         self.asking.remove(&reader);
         self.lapped.remove(&reader);
+        self.stop_ahead(reader, index);
         self.subscribers[reader.index()] = subscriber.without_view();
         let view = &mut self.table[index as usize];
         view.members.remove(reader);
@@ -168,8 +162,10 @@ impl Views {
     pub(super) fn position_of(&self, reader: Reader) -> Option<Position> {
         let subscriber = &self.subscribers[reader.index()];
         let view = self.table.get(subscriber.view as usize)?;
-        let offset = match self.lapped.get(&reader) {
-            Some(&offset) => offset,
+        let ahead = self.ahead.get(&subscriber.view).into_iter().flatten();
+        let ahead = ahead.filter(|(it, _)| *it == reader).map(|(_, offset)| *offset).next();
+        let offset = match self.lapped.get(&reader).copied().or(ahead) {
+            Some(offset) => offset,
             None if subscriber.has(WAITING) => return None,
             None => view.window.find(subscriber.cursor + u64::from(subscriber.cut)).before,
         };
@@ -239,6 +235,16 @@ impl Views {
                 refused += 1;
             }
         }
+    }
+
+    /// The view of a channel in a format.
+    pub(super) fn view_of(&self, name: &ChannelName, format: Format) -> Option<u32> {
+        let hash = self.hasher.hash_one((name, format));
+        let is_it = |&index: &u32| {
+            let view = &self.table[index as usize];
+            view.name.as_ref() == Some(name) && view.format == format
+        };
+        self.by_name.find(hash, is_it).copied()
     }
 
     fn add_view(&mut self, name: ChannelName, format: Format) -> u32 {

@@ -68,6 +68,7 @@ impl Views {
                 window.limit(bytes_max, served);
             }
         });
+        self.pass_over(id.index);
         let view = &mut self.table[id.index as usize];
         view.sweep.served = served.max(view.window.floor().min(view.window.head().mark.byte));
         self.weigh(id.index);
@@ -114,7 +115,7 @@ impl Views {
         let lapped = self.take_rest(reader, room);
         let subscriber = &mut self.subscribers[reader.index()];
         subscriber.flags |= LAPPED;
-        // Above every floor, so that nobody takes it for a place.
+        // Not a place, but below every head: whoever looks at cursors alone finds it behind.
         subscriber.cursor = 0;
         self.lapped.insert(reader, position.offset);
         self.file(reader, index);

@@ -14,11 +14,12 @@ mod join;
 mod lag;
 mod lap;
 mod reader;
+mod renumber;
 mod several;
 mod sweep;
 mod visit;
 
-pub use compose::Compose;
+pub use compose::{Compose, Took};
 pub use join::{Joined, Left, NotJoined};
 pub use lap::{Lapped, Skipped};
 pub use sweep::{Batch, Notice};
@@ -85,6 +86,9 @@ pub struct Views {
     asked: u32,
     /// Views with a sweep under way or due.
     active: VecDeque<u32>,
+    /// Readers that came from another edge, which is further: per view, who they are and the offset
+    /// up to which they have everything.
+    ahead: HashMap<u32, Vec<(Reader, Offset)>>,
     /// Where readers stood that are to skip what is no longer kept.
     lapped: HashMap<Reader, Offset>,
     /// What sweeps found that is not for them: see [`Views::next_skip`], [`Views::next_compose`].
@@ -119,6 +123,8 @@ pub enum News {
     Refused(ChannelName, Vec<Slot>),
     /// What these had yet to read is no longer kept.
     Lapped(Vec<Lapped>),
+    /// Their channel has begun anew, under another numbering. They have left the view.
+    Renumbered(Vec<Lapped>),
 }
 
 /// Subscribers whose subscription is live.
@@ -194,6 +200,7 @@ impl Views {
             asking: HashMap::new(),
             asked: 0,
             active: VecDeque::new(),
+            ahead: HashMap::new(),
             lapped: HashMap::new(),
             skipping: Vec::new(),
             skipped: Vec::new(),
@@ -303,14 +310,17 @@ impl Views {
     pub fn on_message(&mut self, message: Message, room: usize, now_us: u64) -> News {
         match message {
             Message::Interest { .. } | Message::Ask { .. } | Message::Answered(_) => News::Nothing,
-            Message::Live { view, head, epoch } => self.on_live(view, head, epoch),
+            Message::Live { view, head, epoch } => self.on_live(view, head, epoch, room),
             Message::Refused { view } => self.on_refused(view),
             Message::Head { view, extent } => self.on_extent(view, extent, room, now_us),
             Message::Begin { view, beginning } => self.on_begin(view, &beginning, room, now_us),
         }
     }
 
-    fn on_live(&mut self, id: ViewId, head: Place, epoch: Epoch) -> News {
+    fn on_live(&mut self, id: ViewId, head: Place, epoch: Epoch, room: usize) -> News {
+        if self.view(id).is_some_and(|view| view.live) {
+            return self.on_renumbered(id.index, head, epoch, room);
+        }
         let Some(view) = self.table.get_mut(id.index as usize).filter(|view| view.is(id)) else {
             return News::Nothing;
         };
@@ -347,9 +357,13 @@ impl Views {
         let history = extents.iter().map(|extent| extent.bytes.capacity()).sum();
         let view = &mut self.table[id.index as usize];
         view.history = view.history.max(history);
+        let is_ahead = begun.position.offset > view.window.head().before;
         let subscriber = &mut self.subscribers[reader.index()];
         let skipped = (mark.frames as u32).wrapping_sub(subscriber.frames);
         subscriber.begin(*mark);
+        if is_ahead {
+            self.ahead.entry(id.index).or_default().push((*reader, begun.position.offset));
+        }
         self.file(*reader, id.index);
         self.activate(id.index);
         if is_lapped {

@@ -1,5 +1,7 @@
 //! A reader as its view sees it: a place in a stream, and a few flags.
 
+use crate::{hub::Reader, ids::Slot};
+
 /// A reader's place in what it reads, and what is known of its connection if the reader has the number
 /// of a slot.
 #[derive(Clone, Copy)]
@@ -63,5 +65,19 @@ impl Subscriber {
     /// has its connection for itself.
     pub fn is_clean(&self) -> bool {
         !self.has(BLOCKED | HELD | WAITING | LAPPED | COMPOSED) && self.cut == 0
+    }
+
+    /// Whether the next bytes of its connection may be the reader's own, in whatever way it is served.
+    pub fn is_ready_on(&self, connection: &Subscriber) -> bool {
+        !connection.has(BLOCKED | HELD | CUT) && !self.has(WAITING) && self.cut == 0
+    }
+}
+
+/// Whose connection a reader is: its own, if it has the number of one of the `slots`, and otherwise
+/// that of its place behind them.
+pub(super) fn owner(reader: Reader, slots: u32, owners: &[Slot]) -> Slot {
+    match reader.0.checked_sub(slots) {
+        Some(at) => owners[at as usize],
+        None => Slot(reader.0),
     }
 }

@@ -2,9 +2,10 @@
 
 use super::{
     Rest, Views,
-    reader::{CUT, NO_VIEW, SEVERAL, Subscriber},
+    reader::{self, CUT, NO_VIEW, SEVERAL, Subscriber},
 };
 use crate::{
+    frame::Format,
     hub::Reader,
     ids::{ChannelName, Slot},
 };
@@ -20,16 +21,23 @@ pub(super) struct Several {
 impl Views {
     /// Whose connection a reader is.
     pub fn owner(&self, reader: Reader) -> Slot {
-        match reader.0.checked_sub(self.slots) {
-            Some(at) => self.owners[at as usize],
-            None => Slot(reader.0),
-        }
+        reader::owner(reader, self.slots, &self.owners)
     }
 
-    /// The reader of a connection that reads this channel.
+    /// The reader of a connection that reads this channel. A connection may have tens of thousands, and
+    /// so may a channel: the fewer are walked through.
     pub fn reader_of(&self, slot: Slot, channel: &ChannelName) -> Option<Reader> {
-        let reads = |reader: &Reader| self.channel_of(*reader) == Some(channel);
-        self.readers_of(slot).iter().copied().find(reads)
+        let readers = self.readers_of(slot);
+        let reader_in = |index: u32| {
+            let members = &self.table[index as usize].members;
+            if (members.len() as usize) < readers.len() {
+                return members.iter().find(|&reader| self.owner(reader) == slot);
+            }
+            let reads = |reader: &&Reader| self.subscribers[reader.index()].view == index;
+            readers.iter().find(reads).copied()
+        };
+        let mut views = Format::ALL.into_iter().filter_map(|format| self.view_of(channel, format));
+        views.find_map(reader_in)
     }
 
     /// How many channels a connection reads.
@@ -89,7 +97,10 @@ impl Views {
         debug_assert_eq!(self.subscribers[reader.index()].view, NO_VIEW);
         let slot = self.owner(reader);
         if let Some(several) = self.several.get_mut(&slot) {
-            several.readers.retain(|known| *known != reader);
+            // Their order means nothing, and who leaves everything leaves from the back.
+            if let Some(at) = several.readers.iter().rposition(|known| *known == reader) {
+                several.readers.swap_remove(at);
+            }
             if several.readers.is_empty() {
                 self.several.remove(&slot);
             }
@@ -101,7 +112,7 @@ impl Views {
     /// bytes may be kept.
     pub fn leave_all(&mut self, slot: Slot, room: usize) -> Rest {
         let mut rest = self.leave(Reader::from(slot), room).rest;
-        for reader in self.readers_of(slot).to_vec() {
+        for reader in self.readers_of(slot).to_vec().into_iter().rev() {
             let left = self.leave(reader, room).rest;
             rest = if rest == Rest::None { left } else { rest };
         }

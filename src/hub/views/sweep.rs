@@ -17,7 +17,7 @@
 
 use super::{
     View, Views,
-    reader::{BATCHED, BEHIND, BLOCKED, CUT, HELD, LAPPED, LATE, STUCK, WAITING},
+    reader::{BATCHED, BEHIND, BLOCKED, LAPPED, LATE, STUCK},
     visit::{Visit, Visiting},
 };
 use crate::{
@@ -282,7 +282,8 @@ impl Views {
     /// Puts a reader into the sets that it belongs to: at the head in none, below it behind, and
     /// among the latecomers if it can be served.
     pub(super) fn file(&mut self, reader: Reader, index: u32) {
-        let is_ready = self.is_ready(reader);
+        let connection = &self.subscribers[self.owner(reader).index()];
+        let is_ready = self.subscribers[reader.index()].is_ready_on(connection);
         let view = &mut self.table[index as usize];
         let subscriber = &mut self.subscribers[reader.index()];
         let is_behind = subscriber.has(LAPPED) || subscriber.cursor < view.window.head().mark.byte;
@@ -299,13 +300,6 @@ impl Views {
         if is_late {
             self.activate(index);
         }
-    }
-
-    /// Whether the next bytes of a reader's connection may be its own, in whatever way it is served.
-    fn is_ready(&self, reader: Reader) -> bool {
-        let subscriber = &self.subscribers[reader.index()];
-        let connection = &self.subscribers[self.owner(reader).index()];
-        !connection.has(BLOCKED | HELD | CUT) && !subscriber.has(WAITING) && subscriber.cut == 0
     }
 
     /// Puts a cursor back to what was written. Returns the bytes and frames that were not.

@@ -2,7 +2,7 @@
 
 use super::{
     View,
-    reader::{BATCHED, BEHIND, BLOCKED, COMPOSED, CUT, HELD, LAPPED, LATE, Subscriber, WAITING},
+    reader::{BATCHED, BEHIND, COMPOSED, LAPPED, LATE, Subscriber, owner},
     sweep::Entry,
 };
 use crate::{hub::Reader, ids::Slot, log::Mark};
@@ -45,16 +45,10 @@ impl Visiting<'_> {
     /// The same for readers that are not clean, or not alone on their connection.
     fn visit_other(&self, reader: Reader, subscribers: &mut [Subscriber]) -> Visit {
         let subscriber = subscribers[reader.index()];
-        let slot = match reader.0.checked_sub(self.slots) {
-            Some(at) => self.owners[at as usize],
-            None => Slot(reader.0),
-        };
+        let slot = owner(reader, self.slots, self.owners);
         let connection = &mut subscribers[slot.index()];
         let is_behind = subscriber.has(LAPPED) || subscriber.cursor < self.head.byte;
-        let is_ready = !connection.has(BLOCKED | HELD | CUT)
-            && !subscriber.has(WAITING)
-            && subscriber.cut == 0;
-        if !is_behind || !is_ready {
+        if !is_behind || !subscriber.is_ready_on(connection) {
             let is_known = !is_behind && !subscriber.has(BEHIND | LATE);
             return if is_known { Visit::Nothing } else { Visit::Aside };
         }

@@ -1,5 +1,7 @@
-//! What goes wrong in the simulated network, and the dice that decide when.
+//! What goes wrong in the simulated network.
 #![forbid(unsafe_code)]
+
+use super::Dice;
 
 /// Chances in a thousand, and sizes. [`Faults::default`] is a network without faults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,34 +54,24 @@ impl Faults {
     pub fn rough_with_resets() -> Faults {
         Faults { reset: 5, ..Faults::rough() }
     }
-}
 
-/// Seeded dice: splitmix64.
-#[derive(Clone, Debug)]
-pub(super) struct Dice(u64);
-
-impl Dice {
-    pub(super) fn new(seed: u64) -> Dice {
-        Dice(seed)
-    }
-
-    /// A number below `bound`, which is not zero.
-    pub(super) fn below(&mut self, bound: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((mixed ^ (mixed >> 31)) % bound as u64) as usize
-    }
-
-    /// True this often in a thousand.
-    pub(super) fn chance(&mut self, per_mille: u32) -> bool {
-        self.below(1000) < per_mille as usize
-    }
-
-    pub(super) fn shuffle<T>(&mut self, items: &mut [T]) {
-        for last in (1..items.len()).rev() {
-            items.swap(last, self.below(last + 1));
+    /// Any network: one without faults, a rough one, or one of any chances. Its sockets hold 100 bytes
+    /// and less than `socket_bytes_max` more.
+    pub fn any(dice: &mut Dice, socket_bytes_max: usize) -> Faults {
+        let socket_bytes = 100 + dice.below(socket_bytes_max);
+        match dice.below(5) {
+            0 => Faults::default(),
+            1 => Faults { socket_bytes, ..Faults::rough() },
+            2 => Faults { socket_bytes, ..Faults::rough_with_resets() },
+            _ => Faults {
+                cut_send: dice.below(400) as u32,
+                refused_send: dice.below(300) as u32,
+                cut_receive: dice.below(600) as u32,
+                reset: dice.of(&[0, 0, 1, 10]),
+                late: dice.below(500) as u32,
+                spurious_writable: dice.below(100) as u32,
+                socket_bytes,
+            },
         }
     }
 }

@@ -22,12 +22,13 @@ use crate::{
     limits::{RECEIVE_BATCH, RECEIVE_BYTES, SEND_BATCH},
 };
 
+mod dice;
 mod faults;
 mod net;
 #[cfg(test)]
 mod tests;
 
-use faults::Dice;
+pub use dice::Dice;
 pub use faults::Faults;
 pub use net::{ClientId, SimNet, StreamEnd};
 use net::{Link, Net};

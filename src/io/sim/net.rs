@@ -11,7 +11,7 @@ use std::{
 
 use crate::{
     ids::Slot,
-    io::sim::faults::{Dice, Faults},
+    io::sim::{Dice, Faults},
 };
 
 /// A simulated client.

@@ -27,7 +27,8 @@ impl Bench {
     }
 
     pub(in crate::session) fn lap(&mut self, position: Position) -> Step {
-        self.session.on_lapped(&news(), position, self.now, &self.rules, &mut self.out)
+        let reason = CloseReason::PeerTooSlow;
+        self.session.on_parted(reason, position, self.now, &self.rules, &mut self.out)
     }
 }
 

@@ -45,6 +45,8 @@ impl World {
         assert_eq!(shard.views.blocked(), 0, "sockets are thought to be full");
         assert!((0..self.plan.slots).all(|slot| !shard.outboxes.has(Slot(slot))));
         assert!((0..self.plan.slots).all(|slot| shard.views.cut_rest(Slot(slot)).is_empty()));
+        let asks = self.clients.iter().any(|client| client.phase == Phase::Asking);
+        assert!(asks || shard.received.is_empty());
         assert!(shard.setup.mesh.inbox(shard.setup.id).is_empty());
         assert_eq!(self.ingresses[index].waiting(), 0);
         let closed = self.admission.is_exhausted() || self.drain.has_begun();

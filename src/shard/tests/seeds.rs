@@ -3,12 +3,15 @@
 use std::time::Duration;
 
 use super::{
-    Dice,
     client::{Kind, Phase},
     protocol::{self, masked},
     world::{Plan, World},
 };
-use crate::{frame::Format, io::sim::Faults, session::Rules};
+use crate::{
+    frame::Format,
+    io::sim::{Dice, Faults},
+    session::Rules,
+};
 
 /// What a random world does beside being a world.
 struct Wild {
@@ -30,24 +33,6 @@ fn short_rules() -> Rules {
     }
 }
 
-fn faults(dice: &mut Dice) -> Faults {
-    let socket_bytes = 100 + dice.below(3000);
-    match dice.below(5) {
-        0 => Faults::default(),
-        1 => Faults { socket_bytes, ..Faults::rough() },
-        2 => Faults { socket_bytes, ..Faults::rough_with_resets() },
-        _ => Faults {
-            cut_send: dice.below(400) as u32,
-            refused_send: dice.below(300) as u32,
-            cut_receive: dice.below(600) as u32,
-            reset: dice.of(&[0, 0, 1, 10]),
-            late: dice.below(500) as u32,
-            spurious_writable: dice.below(100) as u32,
-            socket_bytes,
-        },
-    }
-}
-
 impl Wild {
     fn new(seed: u64) -> Wild {
         let mut dice = Dice::new(seed);
@@ -64,7 +49,7 @@ impl Wild {
             channels,
             inbox: dice.of(&[1, 1, 2, 5, 100]),
             places: dice.of(&[1, 2, 7, 64, 400]),
-            faults: faults(&mut dice),
+            faults: Faults::any(&mut dice, 3000),
             lag_bytes_max: if dice.one_in(3) { 300 + dice.below(4000) } else { usize::MAX },
             channels_max: if tight { dice.of(&[1, 2, 100]) } else { 100 },
             connections_max: if tight { (slots * shards / 2) as u32 } else { 9999 },

@@ -14,7 +14,6 @@ use std::{
 
 use super::{
     super::{Admission, Drain, Now, Setup, Shard},
-    Dice,
     book::Book,
     client::{Circumstances, Client, Kind},
     protocol,
@@ -23,7 +22,7 @@ use crate::{
     counters::Counters,
     frame::Format,
     ids::{ChannelName, Epoch, ShardId},
-    io::sim::{Faults, Sim, SimBell, SimNet},
+    io::sim::{Dice, Faults, Sim, SimBell, SimNet},
     limits::{CUT_FRAME_BYTES_MAX, QUESTIONS_MAX},
     mesh::{Ingress, Mesh, Parking, Publish, Questions, Ticket},
     policy::Policies,

@@ -118,6 +118,12 @@ impl Decoder {
         Ok(event)
     }
 
+    /// Bytes of a message that is not whole.
+    pub fn kept_bytes(&self) -> usize {
+        let message = self.partial.as_ref().and_then(|partial| partial.message.as_ref());
+        message.map_or(0, |message| message.bytes.len())
+    }
+
     /// Whether nothing is pending, and so no memory is owned.
     pub fn is_between_frames(&self) -> bool {
         self.partial.is_none()

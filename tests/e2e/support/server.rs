@@ -100,6 +100,15 @@ impl Server {
         });
     }
 
+    /// A number that `/metrics` shows, by its name and labels.
+    #[track_caller]
+    pub fn metric(&self, name: &str) -> f64 {
+        let answer = ask(self.control, "GET /metrics HTTP/1.1\r\nHost: localhost\r\n");
+        let told = String::from_utf8(answer.body).expect("text");
+        let value = told.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.unwrap_or_else(|| panic!("no {name} in {told}")).parse().expect("a number")
+    }
+
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(self.child.id().cast_signed()).expect("a process id");

@@ -1,6 +1,7 @@
 //! Seeded dice: splitmix64, so that a failure can be repeated from the seed that it prints.
+#![forbid(unsafe_code)]
 
-/// Everything random in a world comes from here.
+/// Everything random in a simulation comes from here.
 #[derive(Clone, Debug)]
 pub struct Dice(u64);
 
@@ -24,8 +25,20 @@ impl Dice {
         self.below(n) == 0
     }
 
+    /// True this often in a thousand.
+    pub fn chance(&mut self, per_mille: u32) -> bool {
+        self.below(1000) < per_mille as usize
+    }
+
     /// One of these.
     pub fn of<T: Copy>(&mut self, choices: &[T]) -> T {
         choices[self.below(choices.len())]
+    }
+
+    /// Puts them into any order.
+    pub fn shuffle<T>(&mut self, items: &mut [T]) {
+        for last in (1..items.len()).rev() {
+            items.swap(last, self.below(last + 1));
+        }
     }
 }

@@ -1,0 +1,216 @@
+//! Bus sequences, and the channels that they number.
+//!
+//! A channel that one bus sequence feeds has the sequence's numbering: the epoch is the bus's
+//! incarnation and the offsets are its own, so that every edge that reads it numbers alike. What
+//! comes twice is known by its offset. What the bus had lost stands in the channel's log as a gap, in
+//! its place, so that live, slow and resuming readers hear of it alike.
+
+use std::collections::HashMap;
+
+use super::{Home, channel::Channel, forgotten::Forgotten};
+use crate::{
+    frame::PayloadKind,
+    ids::{ChannelName, Epoch, Offset, Position},
+    mesh::{Asker, Publish, SequenceNews, Terms, Ticket},
+    policy::{Mode, Pattern},
+};
+
+/// The sequences that inputs read now.
+#[derive(Default)]
+pub(super) struct Sequences {
+    by_epoch: HashMap<Epoch, Sequence>,
+}
+
+/// One of them, as far as it goes to channels of this home.
+struct Sequence {
+    feeds: Box<[Pattern]>,
+    /// Only records behind this offset can be had here.
+    floor: Offset,
+    /// The highest offset that was published here.
+    seen: Offset,
+    forgotten: Forgotten,
+}
+
+/// The key of a gap among the values of a channel of latest values. No publisher's can be the same.
+pub(super) const GAP_KEY: &str = "\0gap";
+
+/// What is to be done with a record, or with a publication to a channel that has a numbering.
+pub(super) enum Numbered {
+    /// It is the channel's next.
+    Next,
+    /// It was published before.
+    Repeated,
+    /// Another sequence has the channel.
+    Elsewhere,
+}
+
+impl Sequences {
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.by_epoch.is_empty()
+    }
+
+    /// Whether a sequence has this numbering.
+    pub fn has(&self, epoch: Epoch) -> bool {
+        self.by_epoch.contains_key(&epoch)
+    }
+
+    /// The numbering of the only sequence that can feed a channel.
+    fn of(&self, name: &ChannelName) -> Option<Epoch> {
+        let feeds = |sequence: &Sequence| {
+            sequence.feeds.iter().any(|pattern| pattern.matches(name.as_str()))
+        };
+        let mut all = self.by_epoch.iter().filter(|(_, sequence)| feeds(sequence));
+        let first = all.next()?;
+        all.next().is_none().then_some(*first.0)
+    }
+
+    /// No publication of the channel that was made while it was not in memory has a higher offset,
+    /// and none up to it can be had.
+    fn last(&self, epoch: Epoch, name: &ChannelName) -> Offset {
+        let sequence = self.by_epoch.get(&epoch);
+        sequence.map_or(Offset(0), |it| it.floor.max(Offset(it.forgotten.last(name))))
+    }
+}
+
+impl Home {
+    /// Takes news of a bus sequence.
+    pub fn on_sequence(&mut self, news: SequenceNews, now_us: u64) {
+        match news {
+            SequenceNews::Begins { epoch, replaces, feeds, floor } => {
+                if let Some(old) = replaces.filter(|&old| old != epoch) {
+                    self.sequences.by_epoch.remove(&old);
+                }
+                let new = Sequence { feeds, floor, seen: floor, forgotten: Forgotten::default() };
+                self.sequences.by_epoch.entry(epoch).or_insert(new);
+                self.renumber_for(epoch, replaces);
+            }
+            SequenceNews::Hole { epoch, from, to } => {
+                let Some(sequence) = self.sequences.by_epoch.get_mut(&epoch) else { return };
+                sequence.floor = to.max(sequence.floor);
+                sequence.seen = to.max(sequence.seen);
+                self.tell_hole(epoch, from, to, now_us);
+            }
+        }
+    }
+
+    /// Gives channels the numbering of a sequence that has begun: those of the sequence that it takes
+    /// the place of, and those without publications that only it can feed. Walks all channels.
+    fn renumber_for(&mut self, epoch: Epoch, replaces: Option<Epoch>) {
+        let is_meant = |(name, channel): &(&ChannelName, &Box<Channel>)| {
+            let is_blank = !self.sequences.has(channel.epoch) && channel.is_blank();
+            Some(channel.epoch) == replaces || (is_blank && self.sequence_of(name) == Some(epoch))
+        };
+        let names: Vec<ChannelName> =
+            self.channels.iter().filter(is_meant).map(|(name, _)| name.clone()).collect();
+        names.iter().for_each(|name| self.renumber(name, epoch));
+    }
+
+    /// Begins a channel anew under a sequence's numbering. Its readers hear of it; those that have
+    /// got something under the old one leave.
+    fn renumber(&mut self, name: &ChannelName, epoch: Epoch) {
+        let last = self.sequences.last(epoch, name);
+        let Some(channel) = self.channels.get_mut(name) else { return };
+        if channel.epoch == epoch {
+            return;
+        }
+        let policy = self.setup.policies.get(channel.pattern);
+        channel.renumber(name, policy, epoch, last);
+        channel.owe_all(name, &mut self.owed);
+    }
+
+    /// Puts the gap into every channel of a sequence. Walks all channels.
+    fn tell_hole(&mut self, epoch: Epoch, from: Offset, to: Offset, now_us: u64) {
+        let is_meant = |(_, channel): &(&ChannelName, &Box<Channel>)| {
+            channel.epoch == epoch && channel.last < to
+        };
+        let names: Vec<ChannelName> =
+            self.channels.iter().filter(is_meant).map(|(name, _)| name.clone()).collect();
+        let payload = Position { epoch, offset: from }.to_string();
+        for channel in names {
+            let is_latest = self.setup.policies.of(&channel).mode == Mode::Latest;
+            let key = is_latest.then(|| GAP_KEY.into());
+            let gap = Publish {
+                asker: Asker::Nobody,
+                ticket: Ticket(0),
+                channel,
+                kind: PayloadKind::Gap,
+                payload: payload.clone().into(),
+                terms: key.map(|key| Box::new(Terms { key: Some(key), ..Terms::default() })),
+                position: Some(Position { epoch, offset: to }),
+            };
+            self.append(&gap, Position { epoch, offset: to }, now_us, 0);
+        }
+    }
+
+    /// The sequence that a channel without publications belongs to.
+    pub(super) fn sequence_of(&self, name: &ChannelName) -> Option<Epoch> {
+        if self.sequences.is_empty() || self.setup.policies.tells_presence(name) {
+            return None;
+        }
+        self.sequences.of(name)
+    }
+
+    /// Whether the channel's publications come from a sequence alone.
+    pub(super) fn is_fed(&self, name: &ChannelName) -> bool {
+        match self.channels.get(name) {
+            Some(channel) => self.sequences.has(channel.epoch),
+            None => self.sequence_of(name).is_some(),
+        }
+    }
+
+    /// What a record is to its channel, which takes the record's numbering if it has none of a
+    /// sequence.
+    pub(super) fn number(&mut self, name: &ChannelName, position: Position) -> Numbered {
+        let Position { epoch, offset } = position;
+        let Some(sequence) = self.sequences.by_epoch.get(&epoch) else {
+            // Of a sequence that was replaced meanwhile.
+            return Numbered::Elsewhere;
+        };
+        let (numbering, last) = match self.channels.get(name) {
+            Some(channel) => (channel.epoch, channel.last),
+            None if offset <= sequence.seen => return Numbered::Repeated,
+            None => return Numbered::Next,
+        };
+        if numbering == epoch {
+            return if offset <= last { Numbered::Repeated } else { Numbered::Next };
+        }
+        if self.sequences.has(numbering) || self.setup.policies.tells_presence(name) {
+            return Numbered::Elsewhere;
+        }
+        self.renumber(name, epoch);
+        Numbered::Next
+    }
+
+    /// A record of a sequence was published, or would have been if anybody had read it.
+    pub(super) fn on_record(&mut self, position: Position) {
+        if let Some(sequence) = self.sequences.by_epoch.get_mut(&position.epoch) {
+            sequence.seen = position.offset.max(sequence.seen);
+        }
+    }
+
+    /// Remembers how far a channel had come that is not in memory.
+    pub(super) fn forget(&mut self, name: &ChannelName, position: Position) {
+        let sequence = self.sequences.by_epoch.get_mut(&position.epoch);
+        let forgotten = sequence.map_or(&mut self.forgotten, |sequence| &mut sequence.forgotten);
+        forgotten.note(name, position.offset.0);
+    }
+
+    /// The numbering that a channel has which is not in memory, and the offset that its publications
+    /// had at most until now.
+    pub(super) fn beginning(&self, name: &ChannelName) -> Position {
+        match self.sequence_of(name) {
+            Some(epoch) => Position { epoch, offset: self.sequences.last(epoch, name) },
+            None => {
+                let journal = self.setup.journal.filter(|_| self.is_journaled(name));
+                let epoch = journal.unwrap_or(self.setup.epoch);
+                Position { epoch, offset: Offset(self.forgotten.last(name)) }
+            }
+        }
+    }
+
+    /// The same, for the channel of a record.
+    pub(super) fn beginning_in(&self, name: &ChannelName, epoch: Epoch) -> Position {
+        Position { epoch, offset: self.sequences.last(epoch, name) }
+    }
+}
