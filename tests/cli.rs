@@ -483,3 +483,16 @@ fn the_manual_has_the_settings_as_they_are() {
         );
     }
 }
+
+/// Flags make one input, which `config` shows; numbers that the bus could have given are warned of.
+#[test]
+fn flags_make_one_input() {
+    let output = run(&["config", "--kafka", "a:9092", "--topic", "ticks", "--input", "stdin=logs"]);
+    let (shown, told) = (String::from_utf8(output.stdout), String::from_utf8(output.stderr));
+    let expected = "    \"lines name=lines from=stdin channel=logs\",\n    \
+        \"kafka name=kafka brokers=a:9092 topic=ticks channel={topic}\",\n";
+    assert!(shown.unwrap().contains(expected));
+    assert!(
+        told.unwrap().starts_with("stentor: input kafka: its channels are numbered by this edge")
+    );
+}
