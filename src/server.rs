@@ -358,6 +358,7 @@ impl Shared {
             mesh: self.mesh.clone(),
             ingresses: Arc::clone(&self.ingresses),
             inputs: Arc::clone(&self.inputs),
+            numbered: inputs::numbered(config),
             questions: Arc::clone(&self.questions),
             journal: None,
             policies: self.policies.clone(),

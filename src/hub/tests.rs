@@ -58,7 +58,8 @@ fn policies() -> Policies {
 
 pub(super) fn home(policies: Policies, shards: u16, channels_max: usize, lag: usize) -> Home {
     let (epoch, journal, lag_bytes_max) = (EPOCH, None, lag);
-    Home::new(HomeSetup { epoch, journal, shards, policies, channels_max, lag_bytes_max })
+    let numbered = Vec::new();
+    Home::new(HomeSetup { epoch, journal, shards, policies, numbered, channels_max, lag_bytes_max })
 }
 
 pub(super) fn views(policies: Policies, shard: u16, lag_bytes_max: usize) -> Views {

@@ -46,7 +46,7 @@ use crate::{
         TICK_MS,
     },
     mesh::{Ingress, Mesh, Parking, Questions},
-    policy::Policies,
+    policy::{Pattern, Policies},
     report::Question,
     session::{Rules, Session, Step},
     timers::Wheel,
@@ -71,6 +71,8 @@ pub struct Setup {
     pub ingresses: Arc<[Ingress]>,
     /// What inputs bring: for each, an entry per shard.
     pub inputs: Arc<[Arc<[Ingress]>]>,
+    /// Those inputs whose channels a bus numbers, by number, and the channels that they may feed.
+    pub numbered: Vec<(u16, Vec<Pattern>)>,
     /// Questions from outside, an entry per shard.
     pub questions: Arc<[Questions<Question>]>,
     /// The way to the disk, where a journal is kept.
@@ -163,6 +165,7 @@ impl<K: Kernel> Shard<K> {
             journal: setup.journal.as_ref().map(|journal| journal.epoch),
             shards: setup.mesh.shards(),
             policies: setup.policies.clone(),
+            numbered: setup.numbered.clone(),
             channels_max: setup.channels_max,
             lag_bytes_max: setup.lag_bytes_max,
         };

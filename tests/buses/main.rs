@@ -12,6 +12,7 @@ mod support;
 mod broker;
 mod bus;
 mod edge;
+mod lines;
 mod proxy;
 mod stories;
 
@@ -21,3 +22,5 @@ mod amqp;
 mod mqtt;
 #[cfg(feature = "nats")]
 mod nats;
+#[cfg(feature = "redis")]
+mod redis;

@@ -30,6 +30,7 @@ struct Core {
 
 impl Bus for Core {
     const MAPPING: &str = "channel={subject}";
+    const FLOOD: u64 = 300_000;
 
     fn start() -> Self {
         let command = |_: &Path, port: u16| {
@@ -89,7 +90,7 @@ impl Bus for JetStream {
     }
 
     fn source(&self, port: u16) -> String {
-        format!("jetstream url=nats://127.0.0.1:{port} stream={STREAM}")
+        format!("jetstream url=nats://127.0.0.1:{port} stream={STREAM} subject=ticks.>")
     }
 
     fn publish(&mut self, records: &[Record]) {
