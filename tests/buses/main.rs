@@ -12,8 +12,11 @@ mod support;
 mod broker;
 mod bus;
 mod edge;
+mod lines;
 mod proxy;
 mod stories;
 
 #[cfg(feature = "nats")]
 mod nats;
+#[cfg(feature = "redis")]
+mod redis;

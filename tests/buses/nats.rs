@@ -32,6 +32,7 @@ struct Core {
 
 impl Bus for Core {
     const MAPPING: &str = "channel={subject}";
+    const FLOOD: u64 = 300_000;
 
     fn start() -> Self {
         let command = |_: &Path, port: u16| {

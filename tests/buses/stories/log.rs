@@ -88,7 +88,7 @@ pub fn a_killed_edge_costs_nothing<B: Log>() {
 
 /// An input whose queue is always full, since the journal is behind it, makes the bus wait, and loses
 /// nothing.
-pub fn a_full_queue_holds_the_bus_back<B: Log>() {
+pub fn a_full_queue_holds_the_bus_back<B: Bus>() {
     let mut bus = B::start();
     let folder = Folder::new(&format!("held-{}", bus.broker().port()));
     let port = bus.broker().port();
@@ -107,7 +107,7 @@ pub fn a_full_queue_holds_the_bus_back<B: Log>() {
 /// Two edges read one log, one of them two seconds behind the other. A subscriber moves between them
 /// fifty times while records are published, and sees each once, in order.
 ///
-/// Method: on the edge that is ahead it often reads all that there is, so that the other has yet to
+/// Method: on the edge that is ahead it sometimes reads all that there is, so that the other has yet to
 /// come to where it is; that this happened is counted.
 pub fn a_subscriber_moves_between_edges<B: Log>() {
     const VIAS: [Via; 4] = [Via::Sse, Via::Commands, Via::Poll, Via::Streams];
@@ -134,9 +134,9 @@ pub fn a_subscriber_moves_between_edges<B: Log>() {
             ahead += usize::from(visit % 2 == 1 && behind);
             let via = VIAS[dice.below(VIAS.len())];
             let mut reader = Reader::resume(edge.subscribers, via, &B::channel(0), &since);
-            let until = match dice.below(2) {
+            let until = match dice.below(3) {
                 0 if visit % 2 == 0 => published.load(Ordering::SeqCst).max(next + 1),
-                _ => next + 1 + dice.below(200),
+                _ => next + 1 + dice.below(60),
             };
             while next < until {
                 let expected = format!("{next}");
@@ -148,7 +148,7 @@ pub fn a_subscriber_moves_between_edges<B: Log>() {
             }
         }
     });
-    assert!(ahead >= 5, "the other edge was behind the subscriber {ahead} times of 25");
+    assert!(ahead >= 3, "the other edge was behind the subscriber {ahead} times of 25");
     edges.into_iter().for_each(|edge| edge.stop());
 }
 
