@@ -4,6 +4,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 readonly ALL=(fmt clippy doc test loom bench fuzz)
+readonly POLICY=/usr/sbin/policy-rc.d
 readonly FUZZ_SECONDS="${STENTOR_FUZZ_SECONDS:-10}"
 
 help() {
@@ -26,6 +27,7 @@ Parts of `test`:
   unit      only what needs no server
   e2e       only what runs the programs, end to end
   loadtest  only the load tester, all of its tests
+  buses     only what runs edges on real brokers
   autobahn  only the conformance suite, on io_uring and on epoll
   browser   only what Chromium sees
   setup     installs, and runs nothing
@@ -52,16 +54,17 @@ main() {
 stage_fmt() { cargo fmt --check; }
 stage_clippy() { cargo clippy --locked --all-targets -- -D warnings; }
 stage_doc() { RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps; }
-stage_test() { set_up_tools && cargo test --locked; }
+stage_test() { set_up_tools && set_up_brokers && cargo test --locked; }
 stage_unit() { cargo test --locked --lib --bins --test cli --test tidy --test fault_proxy; }
 stage_e2e() { set_up_tools && cargo test --locked --test e2e; }
+stage_buses() { set_up_python && set_up_brokers && cargo test --locked -p stentor --test buses; }
 stage_autobahn() { set_up_tools && cargo test --locked -p stentor --test e2e -- autobahn; }
 stage_browser() { set_up_tools && cargo test --locked -p stentor --test e2e -- live_page every_client the_client; }
 stage_loadtest() { cargo test --locked -p stentor-loadtest; }
 stage_loom() { cargo test --locked --release --manifest-path verify/loom/Cargo.toml; }
 # Without `--bench` in its arguments a bench runs each of its parts once, and says nothing of time.
 stage_bench() { cargo test --locked --bench '*'; }
-stage_setup() { set_up_tools; }
+stage_setup() { set_up_tools && set_up_brokers; }
 
 stage_fuzz() {
     cd fuzz
@@ -124,9 +127,23 @@ set_up_rust() {
 
 # What the end-to-end tests drive. They find it by these variables.
 set_up_tools() {
-    install_packages curl:curl python3:python3 node:nodejs npm:npm
+    set_up_python
+    install_packages curl:curl node:nodejs npm:npm
     # Without any font Chromium does not start.
     if ! command -v chromium >/dev/null; then install_packages :chromium :fonts-liberation; fi
+    local browser=tests/browser
+    if ! cmp -s "$browser/package-lock.json" "$browser/node_modules/installed.json"; then
+        npm ci --prefix "$browser" --no-audit --no-fund --loglevel=error
+        cp "$browser/package-lock.json" "$browser/node_modules/installed.json"
+    fi
+    STENTOR_TEST_NODE="$(command -v node)"
+    STENTOR_TEST_CHROMIUM="$(command -v chromium)"
+    export STENTOR_TEST_NODE STENTOR_TEST_CHROMIUM
+}
+
+# Python with the packages that tests use.
+set_up_python() {
+    install_packages python3:python3
     if ! python3 -c 'import ensurepip, venv' 2>/dev/null; then install_packages :python3-venv; fi
     local wanted=tests/e2e/python/requirements.txt
     if ! cmp -s "$wanted" .venv/installed.txt; then
@@ -134,16 +151,47 @@ set_up_tools() {
         .venv/bin/pip install --quiet --disable-pip-version-check --requirement "$wanted"
         cp "$wanted" .venv/installed.txt
     fi
-    local browser=tests/browser
-    if ! cmp -s "$browser/package-lock.json" "$browser/node_modules/installed.json"; then
-        npm ci --prefix "$browser" --no-audit --no-fund --loglevel=error
-        cp "$browser/package-lock.json" "$browser/node_modules/installed.json"
-    fi
     STENTOR_TEST_PYTHON="$PWD/.venv/bin/python"
     STENTOR_TEST_KOSOKU="$PWD/.venv/bin/kosoku"
-    STENTOR_TEST_NODE="$(command -v node)"
-    STENTOR_TEST_CHROMIUM="$(command -v chromium)"
-    export STENTOR_TEST_PYTHON STENTOR_TEST_KOSOKU STENTOR_TEST_NODE STENTOR_TEST_CHROMIUM
+    export STENTOR_TEST_PYTHON STENTOR_TEST_KOSOKU
+}
+
+# The brokers that tests start, each on a port and in a folder of its own. Their packages would run
+# them as services of the machine, which is neither wanted nor left behind: Debian asks policy-rc.d
+# before it starts one.
+set_up_brokers() {
+    # In Debian some of them are where only root looks for commands.
+    PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
+    local broker missing=()
+    for broker in nats-server redis-server rabbitmq-server mosquitto; do
+        if ! command -v "$broker" >/dev/null; then missing+=("$broker"); fi
+    done
+    if [ ${#missing[@]} -eq 0 ]; then return; fi
+    local before after failed=
+    before="$(running_brokers)"
+    if [ ! -e "$POLICY" ]; then
+        : >"$policy_made"
+        printf '#!/bin/sh\nexit 101\n' | as_root install -m 755 /dev/stdin "$POLICY" || return 1
+    fi
+    install_packages "${missing[@]/#/:}" || failed=yes
+    take_back_policy
+    if [ -n "$failed" ]; then return 1; fi
+    if [ -d /run/systemd/system ]; then as_root systemctl disable --quiet "${missing[@]}"; fi
+    after="$(running_brokers)"
+    if [ "$after" != "$before" ]; then
+        echo "test.sh: installing ${missing[*]} has started something: $after" >&2
+        return 1
+    fi
+}
+
+running_brokers() { pgrep -l -x 'nats-server|redis-server|mosquitto|beam.smp|epmd' || true; }
+
+take_back_policy() {
+    if [ -e "$policy_made" ]; then as_root rm -f "$POLICY" "$policy_made"; fi
+}
+
+as_root() {
+    if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo "$@"; fi
 }
 
 # Installs the Debian packages of the commands that are missing: COMMAND:PACKAGE, or :PACKAGE.
@@ -156,18 +204,18 @@ install_packages() {
     done
     if [ ${#missing[@]} -eq 0 ]; then return; fi
     echo "-- installing ${missing[*]}"
-    local as_root=()
-    if [ "$(id -u)" -ne 0 ]; then as_root=(sudo); fi
-    as_root+=(env DEBIAN_FRONTEND=noninteractive)
     if [ ! -e "$updated" ]; then
-        "${as_root[@]}" apt-get update -qq
+        as_root apt-get update -qq
         : >"$updated"
     fi
-    "${as_root[@]}" apt-get install -qq --yes --no-install-recommends "${missing[@]}" >/dev/null
+    as_root env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -qq --yes --no-install-recommends "${missing[@]}" >/dev/null
 }
 
-# Stages are processes of their own: that the package lists are fresh is remembered in a file.
+# Stages are processes of their own: what they did is remembered in files. That the package lists are
+# fresh, and that there is a policy of ours.
 updated="$(mktemp -u)"
-trap 'end_running; rm -f "$updated"' EXIT
+policy_made="$(mktemp -u)"
+trap 'end_running; take_back_policy; rm -f "$updated"' EXIT
 
 main "$@"

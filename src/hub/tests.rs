@@ -16,7 +16,7 @@ use crate::{
     frame::Format,
     ids::{Epoch, Offset, Position, ShardId, Slot},
     io::{Exception, Outcome, sim::Dice},
-    mesh::{Publish, Terms, Ticket},
+    mesh::{Publish, SequenceNews, Terms, Ticket},
     policy::{Mode, Pattern, Policies, Policy, Retention, Slow},
     resume::Gap,
     wire,
@@ -25,21 +25,33 @@ use crate::{
 const SLOTS: u32 = 40;
 /// From this slot on connections read several channels.
 const SEVERAL_FROM: u32 = 30;
-const CHANNELS: [&str; 5] = ["a", "b/c", "ticker.x", "newest", "z"];
+const CHANNELS: [&str; 6] = ["a", "b/c", "ticker.x", "newest", "z", "fed"];
 const LATEST: usize = 4;
+/// The channel that a bus sequence feeds.
+const FED: usize = 5;
 const EPOCH: Epoch = Epoch(7);
+const SEQUENCE: Epoch = Epoch(9);
+
+/// The numbering of a channel.
+fn epoch_of(channel: usize) -> Epoch {
+    if channel == FED { SEQUENCE } else { EPOCH }
+}
 
 /// Nothing kept; some kept, and closed or made to skip when slow; and the newest values.
 fn policies() -> Policies {
     let some =
         Policy { history: Retention { count: 10, bytes: 5000, age: None }, ..Policy::default() };
-    let latest =
-        Policy { mode: Mode::Latest, history: Retention { count: 3, ..some.history }, ..some };
+    let latest = Policy {
+        mode: Mode::Latest,
+        history: Retention { count: 3, ..some.history },
+        ..some.clone()
+    };
     Policies::new([
         (Pattern::new("b/c"), some.clone()),
         (Pattern::new("ticker.*"), Policy { slow: Slow::Skip, ..some.clone() }),
         (Pattern::new("newest"), Policy { slow: Slow::Latest, ..Policy::default() }),
         (Pattern::new("z"), latest),
+        (Pattern::new("fed"), Policy { slow: Slow::Skip, ..some }),
     ])
 }
 
@@ -74,6 +86,10 @@ struct World {
     book: [Vec<(u64, Offset)>; CHANNELS.len()],
     /// The offset of each bucket's last publication.
     offsets: HashMap<u8, u128>,
+    /// Records of the fed channel that the home has read; the bus and other edges are further.
+    read: usize,
+    /// Those of them that the bus lost before they could be read.
+    lost: HashSet<usize>,
     lapped: usize,
     skipped: usize,
 }
@@ -88,16 +104,27 @@ impl World {
             inbox: VecDeque::new(),
             peers: (0..SLOTS).map(|_| Peer::default()).collect(),
         };
-        World {
+        let mut world = World {
             capacity: 1 + dice.below(4),
             shards: (0..count).map(shard).collect(),
             dice,
             counters: Counters::default(),
             book: Default::default(),
             offsets: HashMap::new(),
+            read: 0,
+            lost: HashSet::new(),
             lapped: 0,
             skipped: 0,
-        }
+        };
+        let (epoch, floor, replaces) = (SEQUENCE, Offset(0), None);
+        let feeds = [Pattern::new(CHANNELS[FED])].into();
+        world.tell_home(SequenceNews::Begins { epoch, replaces, feeds, floor });
+        world
+    }
+
+    fn tell_home(&mut self, news: SequenceNews) {
+        let home = self.home_of(&ChannelName::new(CHANNELS[FED]).unwrap());
+        self.shards[home].home.on_sequence(news, 0);
     }
 
     fn home_of(&self, name: &ChannelName) -> usize {
@@ -108,7 +135,8 @@ impl World {
         let slot = Slot(self.dice.below(SLOTS as usize) as u32);
         let channel = self.dice.below(CHANNELS.len());
         let start = self.some_start(channel);
-        let single = Format::ALL[self.dice.below(3)];
+        // A WebSocket without a protocol is not told of gaps in a way that a client could take.
+        let single = Format::ALL[if channel == FED { 1 } else { self.dice.below(3) }];
         let several = slot.0 >= SEVERAL_FROM;
         let format = if several { Format::Json } else { single };
         let Shard { views, peers, .. } = &mut self.shards[shard];
@@ -144,8 +172,10 @@ impl World {
             0 => Start::Last(self.dice.below(15) as u32),
             1..4 if !book.is_empty() => {
                 let offset = book[book.len().saturating_sub(back + 1)].1;
-                Start::Since(Position { epoch: EPOCH, offset })
+                Start::Since(Position { epoch: epoch_of(channel), offset })
             }
+            // A client of the fed channel may be ahead, but has not been told what is to come.
+            4 if channel == FED => Start::Since(Position { epoch: EPOCH, offset: Offset(1) }),
             4 => {
                 let epoch = [EPOCH, Epoch(6)][self.dice.below(2)];
                 let offset = Offset(self.dice.below(3000) as u128);
@@ -181,6 +211,9 @@ impl World {
     /// Publishes, and writes it down.
     fn publish(&mut self, number: u64) {
         let channel = self.dice.below(CHANNELS.len());
+        if channel == FED {
+            return self.feed(number);
+        }
         let name = ChannelName::new(CHANNELS[channel]).unwrap();
         let home = self.home_of(&name);
         let len = [1, 10, 60, 130, 1000][self.dice.below(5)];
@@ -198,6 +231,60 @@ impl World {
         assert_eq!(offset.0, *last + 1, "offsets are counted by bucket");
         *last += 1;
         self.book[channel].push((number, offset));
+    }
+
+    /// The bus has a record more, or loses some that were not read; the home reads some, one or the
+    /// other again.
+    fn feed(&mut self, number: u64) {
+        let book = &mut self.book[FED];
+        let last = book.last().map_or(0, |(_, offset)| offset.0);
+        book.push((number, Offset(last + 1 + self.dice.below(3) as u128)));
+        let unread = self.book[FED].len() - self.read;
+        if self.dice.below(8) == 0 && unread > 3 {
+            return self.lose(unread - 1);
+        }
+        if unread > self.dice.below(6) {
+            self.read_record(self.read);
+        }
+        if self.dice.below(6) == 0 {
+            let again = self.read.saturating_sub(1 + self.dice.below(5));
+            self.read_record(again);
+        }
+    }
+
+    /// The home reads a record, perhaps again.
+    fn read_record(&mut self, at: usize) {
+        let Some(&(number, offset)) = self.book[FED].get(at) else { return };
+        if self.lost.contains(&at) {
+            return;
+        }
+        let name = ChannelName::new(CHANNELS[FED]).unwrap();
+        let home = self.home_of(&name);
+        let mut publish = plain(&name, number.to_string().as_bytes());
+        let position = Position { epoch: SEQUENCE, offset };
+        publish.position = Some(position);
+        let home = &mut self.shards[home].home;
+        home.publish(publish, 0);
+        let accepted = home.next_answer().expect("answered at once").1.outcome.expect("taken");
+        assert_eq!((accepted.position, accepted.repeated), (position, at < self.read));
+        self.read = self.read.max(at + 1);
+    }
+
+    /// The bus trims what the home has not read, but for the newest.
+    fn lose(&mut self, count: usize) {
+        let (read, book) = (self.read, &self.book[FED]);
+        let from = read.checked_sub(1).map_or(Offset(0), |last| book[last].1);
+        let to = book[read + count - 1].1;
+        self.lost.extend(read..read + count);
+        self.read += count;
+        self.tell_home(SequenceNews::Hole { epoch: SEQUENCE, from, to });
+    }
+
+    /// The home reads all that the bus has.
+    fn catch_up(&mut self) {
+        while self.read < self.book[FED].len() {
+            self.read_record(self.read);
+        }
     }
 
     /// Homes and views say what they owe, into inboxes that may be full.
@@ -247,9 +334,8 @@ impl World {
                 }
             }
             News::Refused(..) => panic!("there is room for all channels"),
-            News::Lapped(lapped) | News::Renumbered(lapped) => {
-                lapped.into_iter().for_each(|lapped| self.lap(shard, lapped));
-            }
+            News::Lapped(lapped) => lapped.into_iter().for_each(|lapped| self.lap(shard, lapped)),
+            News::Renumbered(_) => panic!("no sequence is replaced"),
         }
     }
 
@@ -366,6 +452,7 @@ impl World {
 
     /// Lets everything come to rest: nobody owes anything, every inbox is empty.
     fn settle_down(&mut self) {
+        self.catch_up();
         for _ in 0..10_000 {
             for shard in 0..self.shards.len() {
                 self.tell(shard);

@@ -46,7 +46,7 @@ impl World {
         assert!((0..self.plan.slots).all(|slot| !shard.outboxes.has(Slot(slot))));
         assert!((0..self.plan.slots).all(|slot| shard.views.cut_rest(Slot(slot)).is_empty()));
         let asks = self.clients.iter().any(|client| client.phase == Phase::Asking);
-        assert!(asks || shard.inputs.is_empty());
+        assert!(asks || shard.received.is_empty());
         assert!(shard.setup.mesh.inbox(shard.setup.id).is_empty());
         assert_eq!(self.ingresses[index].waiting(), 0);
         let closed = self.admission.is_exhausted() || self.drain.has_begun();
