@@ -48,6 +48,7 @@ use self::{
 };
 use super::{Fault, Feed, Reader, Running};
 use crate::{
+    ids::Epoch,
     inputs::{Input, Kafka, Source},
     mapping::Fields,
 };
@@ -60,11 +61,14 @@ const STRETCH: u32 = 1024;
 pub(super) fn reader(input: Input) -> Box<dyn Reader> {
     let Source::Kafka(kafka) = input.source else { unreachable!("a reader of Kafka") };
     let topics = kafka.topics.iter().map(|_| Vec::new()).collect();
-    Box::new(Topics { kafka, numbered: input.numbered_by_bus, topics, were_met: false })
+    let (name, numbered) = (input.name, input.numbered_by_bus);
+    Box::new(Topics { name, kafka, numbered, topics, were_met: false })
 }
 
 /// The topics of an input, and how far they were read.
 struct Topics {
+    /// The input's name.
+    name: Box<str>,
     kafka: Kafka,
     numbered: bool,
     /// The partitions of each topic, by their numbers.
@@ -93,7 +97,7 @@ impl Reader for Topics {
                 spawn_blocking(move || drop(consumer));
                 match end {
                     End::Fault(fault) => return fault,
-                    End::Grown => tracing::info!("there are new partitions"),
+                    End::Grown => tracing::info!("input {}: there are new partitions", self.name),
                 }
             }
         })
@@ -146,59 +150,75 @@ impl Topics {
     /// Compares what was read with what the cluster has, and tells of what begins, is lost or was
     /// made anew.
     async fn meet(&mut self, cluster: &Cluster, feed: &mut Feed) -> Result<(), Fault> {
-        let (kafka, numbered) = (&self.kafka, self.numbered);
-        for ((name, partitions), found) in
-            kafka.topics.iter().zip(&mut self.topics).zip(&cluster.topics)
-        {
+        for (topic, found) in cluster.topics.iter().enumerate() {
+            // A topic that was made anew may have fewer than it had.
+            self.topics[topic].truncate(found.len());
             for (number, found) in found.iter().enumerate() {
-                if number == partitions.len() {
+                let name = &self.kafka.topics[topic];
+                if number == self.topics[topic].len() {
                     let epoch = cluster::epoch(&cluster.id, name, number as i32);
-                    partitions.push(Partition::new(epoch));
+                    self.topics[topic].push(Partition::new(epoch));
                 }
-                let partition = &mut partitions[number];
+                let partition = &mut self.topics[topic][number];
                 let old = partition.epoch;
                 let moment = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-                let met = partition.meet(found, &kafka.start, moment).map_err(|why| {
+                let met = partition.meet(found, &self.kafka.start, moment).map_err(|why| {
                     Fault::Refused(format!("partition {number} of topic '{name}' {why}"))
                 })?;
-                if matches!(met, Met::Anew { .. }) {
-                    tracing::warn!(
-                        "partition {number} of topic '{name}' has lost what was read last, or was \
-                         made anew; its channels are numbered anew"
-                    );
-                }
-                if !numbered {
-                    partition.begun = true;
-                    if let Met::Trimmed { from, to } = met {
-                        tracing::warn!(
-                            "partition {number} of topic '{name}' was trimmed: offsets {from} to \
-                             {} are lost",
-                            to - 1
-                        );
-                        feed.state().on_hole();
-                    }
-                    continue;
-                }
-                let known = |field: &str| match field {
-                    "topic" => Some(name.clone()),
-                    "partition" => Some(number.to_string()),
-                    _ => None,
-                };
-                let replaces = matches!(met, Met::Anew { .. }).then_some(old);
-                if !partition.begun || replaces.is_some() {
-                    let floor = position(partition.epoch, met.from() - 1).offset;
-                    feed.begin(partition.epoch, replaces, floor, known).await;
-                    partition.begun = true;
-                }
-                if let Met::Trimmed { from, to } = met {
-                    let last_before = position(partition.epoch, from - 1).offset;
-                    let last = position(partition.epoch, to - 1).offset;
-                    feed.hole(partition.epoch, last_before, last).await;
+                match self.numbered {
+                    true => self.tell(topic, number, old, met, feed).await,
+                    false => self.warn(topic, number, met, feed),
                 }
             }
         }
         self.were_met = true;
         Ok(())
+    }
+
+    /// Tells the homes what their channels must know of a partition.
+    async fn tell(&mut self, topic: usize, number: usize, old: Epoch, met: Met, feed: &mut Feed) {
+        let (name, partition) = (&self.kafka.topics[topic], &mut self.topics[topic][number]);
+        let known = |field: &str| match field {
+            "topic" => Some(name.clone()),
+            "partition" => Some(number.to_string()),
+            _ => None,
+        };
+        let epoch = partition.epoch;
+        let behind = |offset: i64| position(epoch, offset - 1).offset;
+        let replaces = (epoch != old).then_some(old);
+        if replaces.is_some() {
+            tracing::warn!(
+                "input {}: partition {number} of topic '{name}' does not have what was read last;                  its channels are numbered anew",
+                self.name
+            );
+        }
+        if !partition.begun || replaces.is_some() {
+            feed.begin(epoch, replaces, behind(met.from()), known).await;
+            partition.begun = true;
+        }
+        if let Met::Trimmed { from, to } = met {
+            feed.hole(epoch, behind(from), behind(to)).await;
+        }
+    }
+
+    /// Says what nobody else is told of, as the channels have numbers of their own.
+    fn warn(&self, topic: usize, number: usize, met: Met, feed: &Feed) {
+        let (input, topic) = (&self.name, &self.kafka.topics[topic]);
+        match met {
+            Met::At(_) => (),
+            Met::Trimmed { from, to } => {
+                feed.state().on_hole();
+                tracing::warn!(
+                    "input {input}: partition {number} of topic '{topic}' has lost offsets {from} to \
+                     {} before they were read",
+                    to - 1
+                );
+            }
+            Met::Anew(from) => tracing::warn!(
+                "input {input}: partition {number} of topic '{topic}' does not have what was read \
+                 last; it goes on at offset {from}"
+            ),
+        }
     }
 
     fn assign(&self, consumer: &Consumer) -> Result<(), String> {
