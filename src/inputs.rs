@@ -1,7 +1,10 @@
 //! Inputs from message buses: what an operator says of them, and how they are.
 //!
-//! Vocabulary: of ours it imports only `frame`, `ids` and `mapping`.
+//! Vocabulary: of ours it imports only `frame`, `ids`, `mapping` and `policy`.
 #![forbid(unsafe_code)]
+
+mod feeds;
+mod place;
 
 use std::{
     net::SocketAddr,
@@ -14,6 +17,8 @@ use std::{
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
+
+pub use place::without_secrets;
 
 use crate::{
     frame::PayloadKind,

@@ -204,5 +204,26 @@ const _: () = assert!(SEGMENT_BYTES_MIN <= SEGMENT_BYTES_MAX);
 const _: () = assert!(SEGMENT_BYTES_MAX < u32::MAX as usize);
 const _: () = assert!(CONTROL_BUFFER_BYTES >= 8192, "hyper takes no smaller buffer");
 
+/// Inputs from message buses.
+pub const INPUTS_MAX: usize = 64;
+
+/// Subjects, topics or the like of one input, and its filters.
+pub const INPUT_VALUES_MAX: usize = 64;
+
+/// Records of one input that may be on their way to one shard, unless it is told.
+pub const INPUT_QUEUE_UNLESS_TOLD: u32 = 4096;
+
+/// Records that an input reads again at the start, so that the history of its channels is filled.
+pub const WARM_START_RECORDS: u64 = 100_000;
+
+/// Bytes in a template, a condition or a JSON pointer of an input.
+pub const TEMPLATE_BYTES_MAX: usize = 1024;
+
 /// Publications that may wait to be taken to a bus; one more is answered 503.
 pub const FORWARDS_MAX: usize = 1024;
+
+/// Connections to one input of lines; one more is told so and closed.
+pub const LINES_CONNECTIONS_MAX: usize = 64;
+
+/// Bytes that a line of an input may have besides a publication in base64: names, escapes.
+pub const LINE_SLACK_BYTES: usize = 64 * 1024;

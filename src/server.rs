@@ -28,10 +28,11 @@ use tokio::sync::{Notify, watch};
 
 use crate::{
     config::Config,
-    control::Control,
+    control::{Control, States},
     counters::Counters,
     hub::Message,
     ids::{Epoch, ShardId},
+    inputs::Forwards,
     io::{
         Kernel,
         bell::EventBell,
@@ -213,7 +214,8 @@ impl Server {
         inputs.start(config)?;
         let (draining, is_draining) = watch::channel(false);
         let stop_control = Arc::new(Notify::new());
-        let control = shared.control(config, subscribers, answered, is_draining);
+        let bus = (inputs.states(), inputs.forwards(config)?);
+        let control = shared.control(config, subscribers, bus, answered, is_draining);
         let control_address = control_listener.local_addr()?;
         let control_thread = Some(spawn_control(
             control,
@@ -373,6 +375,7 @@ impl Shared {
         &self,
         config: &Config,
         subscribers: SocketAddr,
+        (inputs, forwards): (States, Option<(usize, Forwards)>),
         answered: Arc<Notify>,
         draining: watch::Receiver<bool>,
     ) -> Control {
@@ -382,6 +385,8 @@ impl Shared {
             questions: Arc::clone(&self.questions),
             policies: self.policies.clone(),
             counters: Arc::clone(&self.counters),
+            inputs,
+            forwards,
             answered,
             draining,
         }

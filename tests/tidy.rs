@@ -24,8 +24,11 @@ const SERVER: Package = Package {
     folder: "src",
     may_import: &[
         ("close", &[]),
-        ("config", &["ids", "limits", "policy", "wire"]),
-        ("control", &["close", "counters", "frame", "ids", "limits", "mesh", "policy", "report"]),
+        ("config", &["ids", "inputs", "limits", "mapping", "policy", "wire"]),
+        (
+            "control",
+            &["close", "counters", "frame", "ids", "inputs", "limits", "mesh", "policy", "report"],
+        ),
         ("counters", &["close", "frame"]),
         ("doctor", &["config", "io", "limits"]),
         ("frame", &["ids"]),

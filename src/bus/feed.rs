@@ -74,6 +74,11 @@ impl Feed {
         &self.setup.state
     }
 
+    /// Bytes that a publication may have.
+    pub fn publication_bytes_max(&self) -> usize {
+        self.setup.publication_bytes_max
+    }
+
     /// The connection stands, and what is to be read is there.
     pub fn on_connected(&mut self) {
         if self.connected_before {
@@ -171,6 +176,24 @@ impl Feed {
             self.wait_for_answers().await;
         }
         self.on_handed_over(shard)
+    }
+
+    /// Hands over what is mapped already if there is a place, and gives it back if there is none: for
+    /// inputs of several streams, of which one must not wait for another. See [`Feed::room`].
+    pub fn try_put_mapped(&mut self, mapped: Mapped) -> Result<u64, Mapped> {
+        let (shard, publish) = self.publication(mapped, None);
+        match self.setup.ingresses[shard].publish(publish) {
+            Ok(()) => Ok(self.on_handed_over(shard)),
+            Err(Publish { channel, kind, payload, terms, .. }) => {
+                let key = terms.and_then(|terms| terms.key);
+                Err(Mapped { channel, key, kind, payload })
+            }
+        }
+    }
+
+    /// Waits until places may have become free. Safe to be dropped half way.
+    pub async fn room(&mut self) {
+        self.wait_for_answers().await;
     }
 
     /// Maps a record and hands it over if there is a place; drops and counts it if there is none: for

@@ -13,6 +13,8 @@
 #[cfg(feature = "amqp")]
 mod amqp;
 mod feed;
+#[cfg(any(feature = "amqp", feature = "mqtt"))]
+mod forwarding;
 #[cfg(feature = "kafka")]
 mod kafka;
 mod lines;

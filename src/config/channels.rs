@@ -10,6 +10,7 @@ use std::{cmp::Ordering, time::Duration};
 use super::{
     sources::nearest,
     table::Shape,
+    tables::Tables,
     values::{Size, TOO_LITTLE, TOO_MUCH, Value},
 };
 use crate::{
@@ -70,12 +71,18 @@ impl Value for Channels {
     fn text(&self) -> String {
         self.text.clone()
     }
+
+    fn shown(&self) -> Vec<String> {
+        let entries = self.text.split(Self::SHAPE.separator());
+        entries.filter(|entry| !entry.is_empty()).map(str::to_owned).collect()
+    }
 }
 
 /// What is wrong with a text, and what would be right.
-struct Fault {
-    problem: String,
-    right: String,
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Fault {
+    pub problem: String,
+    pub right: String,
 }
 
 /// What is wrong with a key of one entry.
@@ -89,7 +96,7 @@ pub(super) struct Mistake {
 }
 
 impl Mistake {
-    fn new(
+    pub fn new(
         key: &'static str,
         value: impl Into<String>,
         problem: impl Into<String>,
@@ -206,6 +213,29 @@ impl Entries {
     }
 }
 
+impl Tables for Entries {
+    type Draft = Draft;
+
+    fn key(name: &str) -> Option<(&'static str, &'static str, bool)> {
+        key_named(name).map(|key| (key.name, key.kind, false))
+    }
+
+    fn names() -> impl Iterator<Item = &'static str> {
+        KEYS.iter().map(|key| key.name)
+    }
+
+    fn set(draft: &mut Draft, key: &'static str, value: &str) -> Result<(), Mistake> {
+        draft.set(key_named(key).expect("a key of ours"), value)
+    }
+
+    fn add(&mut self, draft: Draft) -> Result<String, Vec<Mistake>> {
+        let entry = draft.finish().map_err(|mistake| vec![mistake])?;
+        let text = entry.text();
+        self.push(entry).map_err(|mistake| vec![mistake])?;
+        Ok(text)
+    }
+}
+
 /// What was said of one pattern so far.
 #[derive(Default)]
 pub(super) struct Draft {
@@ -284,7 +314,7 @@ impl Draft {
 }
 
 /// What is wrong with a value, and what would be right.
-type Refused = (String, String);
+pub(super) type Refused = (String, String);
 
 fn once<T>(place: &mut Option<T>, value: Result<T, Refused>) -> Result<(), Refused> {
     if place.is_some() {
@@ -311,7 +341,7 @@ fn pattern_of(text: &str) -> Result<Pattern, Refused> {
     Err((problem, "write letters, digits and ._-:/ and * for any of them, like ticker.*".into()))
 }
 
-fn one_of<T: Copy>(choices: &[(&str, T)], text: &str) -> Result<T, Refused> {
+pub(super) fn one_of<T: Copy>(choices: &[(&str, T)], text: &str) -> Result<T, Refused> {
     let chosen = choices.iter().find(|(spelling, _)| *spelling == text);
     chosen.map(|(_, choice)| *choice).ok_or_else(|| {
         let spellings: Vec<_> = choices.iter().map(|(spelling, _)| *spelling).collect();
@@ -319,7 +349,7 @@ fn one_of<T: Copy>(choices: &[(&str, T)], text: &str) -> Result<T, Refused> {
     })
 }
 
-fn ranged<T: Value>(text: &str, low: &str, high: &str) -> Result<T, Refused> {
+pub(super) fn ranged<T: Value>(text: &str, low: &str, high: &str) -> Result<T, Refused> {
     let range = || format!("write {} from {low} to {high}", T::KIND);
     let value = T::parse(text).map_err(|problem| {
         let is_of_range = [TOO_LITTLE, TOO_MUCH].contains(&problem.as_str());
@@ -348,7 +378,7 @@ pub(super) struct Key {
 }
 
 /// The key of this name.
-pub(super) fn key_named(name: &str) -> Option<&'static Key> {
+fn key_named(name: &str) -> Option<&'static Key> {
     KEYS.iter().find(|key| key.name == name)
 }
 

@@ -31,12 +31,12 @@ use std::{
 
 pub use channels::Channels;
 pub use error::{ConfigError, ConfigErrors};
-pub use inputs::Inputs as BusInputs;
+pub use inputs::{InputFlag, Inputs as BusInputs, input_flags};
 pub use settings::{SETTINGS, Settings};
 pub use show::reference;
 pub use sources::{CONFIG_VARIABLE, CONTROL_URL_VARIABLE, Source, URL_VARIABLE};
 pub use table::{Setting, Shape};
-pub use values::{Auto, Directory, IoChoice, LogFilter, Names, Size};
+pub use values::{Auto, Directory, IoChoice, LogFilter, Names, PublishTo, Size};
 
 use check::{Clash, clashes};
 use error::from;
@@ -69,6 +69,8 @@ impl Default for Config {
 pub struct Inputs {
     /// Names of settings and what the command line says of them, in its order.
     pub flags: Vec<(&'static str, String)>,
+    /// Names of [`input_flags`] and what the command line says of them: one input.
+    pub input: Vec<(&'static str, String)>,
     /// The settings file that the command line names. Without one, `STENTOR_CONFIG` may name it.
     pub file: Option<PathBuf>,
     /// Every environment variable; those that are not ours are passed over.
@@ -88,13 +90,19 @@ impl Config {
     /// Reads the settings file, if one is named, and makes a configuration of all that was given.
     pub fn load(inputs: &Inputs) -> Result<Loaded, ConfigErrors> {
         let mut told = ConfigErrors::default();
-        let flags = sources::flags(&inputs.flags);
+        let mut flags = sources::flags(&inputs.flags);
+        sources::input_of_flags(&inputs.input, &mut flags, &mut told);
         let environment = sources::environment(&inputs.environment, &mut told);
         let file = settings_file(inputs).map(|path| read_file(&path, &mut told));
-        Config::from_layers(&[flags, environment, file.unwrap_or_default()], told)
+        let variable = |wanted: &str| {
+            let found = inputs.environment.iter().find(|(name, _)| name == wanted);
+            found.and_then(|(_, value)| value.to_str()).map(str::to_owned)
+        };
+        Config::from_layers(&[flags, environment, file.unwrap_or_default()], &variable, told)
     }
 
-    /// The defaults, but for these settings; for tests and for programs that embed the server.
+    /// The defaults, but for these settings; for tests and for programs that embed the server. The
+    /// environment is not looked at.
     ///
     /// # Panics
     ///
@@ -106,13 +114,17 @@ impl Config {
             .map(|(name, text)| (known(name).expect("a setting").name, (*text).to_owned()))
             .collect();
         let layers = [sources::flags(&pairs)];
-        Config::from_layers(&layers, ConfigErrors::default()).map(|loaded| loaded.config)
+        Config::from_layers(&layers, &|_| None, ConfigErrors::default()).map(|loaded| loaded.config)
     }
 
     /// Values that do not fit together are told only where each is right by itself.
-    fn from_layers(layers: &[Layer], mut told: ConfigErrors) -> Result<Loaded, ConfigErrors> {
+    fn from_layers(
+        layers: &[Layer],
+        variable: &dyn Fn(&str) -> Option<String>,
+        mut told: ConfigErrors,
+    ) -> Result<Loaded, ConfigErrors> {
         let given = first_given(layers);
-        let settings = match Settings::read(&given) {
+        let mut settings = match Settings::read(&given) {
             Ok(settings) if told.wrong.is_empty() => settings,
             Ok(_) => return Err(told),
             Err(wrong) => {
@@ -121,12 +133,46 @@ impl Config {
             }
         };
         told.wrong = clashes(&settings).iter().map(|clash| refused(clash, &given)).collect();
+        settle_inputs(&mut settings, variable, &given, &mut told);
         if !told.wrong.is_empty() {
             return Err(told);
         }
         let sources = given.into_iter().map(|given| given.source).collect();
         Ok(Loaded { config: Config { settings, sources }, warnings: told.warnings })
     }
+}
+
+/// Decides what of the inputs rests on each other, on other settings and on the environment.
+fn settle_inputs(
+    settings: &mut Settings,
+    variable: &dyn Fn(&str) -> Option<String>,
+    given: &[Given],
+    told: &mut ConfigErrors,
+) {
+    let mut refuse = |name: &'static str, trouble: inputs::Trouble| {
+        let (setting, Given { text, source }) = given_for(name, given);
+        let (value, place) = (settings::shown(setting, text), source.clone());
+        let inputs::Trouble { problem, right } = trouble;
+        told.wrong.push(ConfigError::Wrong { name, value, place, problem, right });
+    };
+    if let Some(wanted) = &settings.publish_to.0 {
+        match settings.inputs.publishable(wanted) {
+            Ok(name) => settings.publish_to = PublishTo(Some(name)),
+            Err(trouble) => refuse("publish-to", trouble),
+        }
+    }
+    match std::mem::take(&mut settings.inputs).settled(&settings.channels, variable) {
+        Ok((inputs, warnings)) => {
+            settings.inputs = inputs;
+            told.warnings.extend(warnings);
+        }
+        Err(troubles) => troubles.into_iter().for_each(|trouble| refuse("inputs", trouble)),
+    }
+}
+
+fn given_for<'a>(name: &str, given: &'a [Given]) -> (&'static Setting, &'a Given) {
+    let at = SETTINGS.iter().position(|setting| setting.name == name).expect("a setting");
+    (&SETTINGS[at], &given[at])
 }
 
 /// A value for every setting, in the order of [`SETTINGS`], from the first layer that names it.
@@ -159,13 +205,9 @@ fn read_file(path: &Path, told: &mut ConfigErrors) -> Layer {
 
 /// A clash, with what was given for its two settings.
 fn refused(clash: &Clash, given: &[Given]) -> ConfigError {
-    let given_for = |name: &str| {
-        let at = SETTINGS.iter().position(|setting| setting.name == name);
-        &given[at.expect("clashes are between settings")]
-    };
-    let Given { text, source } = given_for(clash.name);
+    let (_, Given { text, source }) = given_for(clash.name, given);
     let other = clash.other.map(|other| {
-        let given = given_for(other);
+        let (_, given) = given_for(other, given);
         format!(" {other} '{}' ({})", given.text, from(&given.source))
     });
     ConfigError::Wrong {

@@ -10,10 +10,12 @@ use std::{net::SocketAddr, time::Duration};
 use super::{
     channels::Channels,
     error::ConfigError,
-    inputs::Inputs,
+    inputs::{Inputs, masked_text},
     sources::Given,
     table::{Setting, Shape, capitals, dashed, settings, text},
-    values::{Auto, Directory, IoChoice, LogFilter, Names, Size, TOO_LITTLE, TOO_MUCH, Value},
+    values::{
+        Auto, Directory, IoChoice, LogFilter, Names, PublishTo, Size, TOO_LITTLE, TOO_MUCH, Value,
+    },
 };
 use crate::wire::route::Origins;
 
@@ -43,7 +45,7 @@ settings! {
         inputs: Inputs = "";
         /// The input, by its name, to whose bus publications go that come to the control listener, so
         /// that every edge gets them. Without it they go to the subscribers here alone.
-        publish_to: String = "";
+        publish_to: PublishTo = "";
         /// Where what is kept of channels is written, so that it outlives the server. Without it
         /// nothing is written.
         journal: Directory = "";
@@ -144,7 +146,9 @@ fn read<T: Value>(setting: &Setting, given: &Given) -> Result<T, ConfigError> {
 }
 
 /// The text, or its beginning where it may be long and what is wrong with it is told by its entry.
-fn shown(setting: &Setting, text: &str) -> String {
+pub(super) fn shown(setting: &Setting, text: &str) -> String {
+    let masked = if setting.name == "inputs" { masked_text(text) } else { text.to_owned() };
+    let text = masked.as_str();
     match text.char_indices().nth(SHOWN_MAX) {
         Some((end, _)) if setting.shape == Shape::Entries => format!("{}…", &text[..end]),
         _ => text.to_owned(),

@@ -7,12 +7,13 @@ use std::fmt;
 use super::{
     Config, SETTINGS, Setting, Shape,
     channels::{KEYS, Key},
+    inputs,
 };
 
 /// The effective settings, as a TOML file with where each value came from behind it.
 impl fmt::Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let texts = self.settings.texts();
+        let texts = self.settings.shown();
         // What has several lines has its source behind the first.
         let (lines, rest): (Vec<String>, Vec<String>) =
             SETTINGS.iter().zip(&texts).map(toml_lines).unzip();
@@ -32,21 +33,27 @@ impl fmt::Display for Config {
 }
 
 /// The first line of a setting, and the lines that follow it.
-fn toml_lines((setting, text): (&Setting, &String)) -> (String, String) {
+fn toml_lines((setting, texts): (&Setting, &Vec<String>)) -> (String, String) {
     let name = setting.name;
-    if setting.shape != Shape::Entries || text.is_empty() {
-        return (format!("{name} = {}", toml_literal(setting.shape, text)), String::new());
+    match &texts[..] {
+        [text] if setting.shape != Shape::Entries => {
+            (format!("{name} = {}", toml_literal(setting.shape, text)), String::new())
+        }
+        [] => (format!("{name} = []"), String::new()),
+        entries => {
+            let entry = |entry: &String| format!("    {},\n", toml::Value::from(entry.as_str()));
+            let entries: String = entries.iter().map(entry).collect();
+            (format!("{name} = ["), format!("{entries}]\n"))
+        }
     }
-    let entries = text.split(setting.shape.separator());
-    let entries = entries.map(|entry| format!("    {},\n", toml::Value::from(entry)));
-    (format!("{name} = ["), format!("{}]\n", entries.collect::<String>()))
 }
 
 /// The text as TOML: numbers and truths bare, the rest quoted.
 fn toml_literal(shape: Shape, text: &str) -> String {
     let quoted = |text: &str| toml::Value::from(text).to_string();
     match shape {
-        Shape::List | Shape::Entries => {
+        Shape::Entries => unreachable!("entries have lines of their own"),
+        Shape::List => {
             let entries =
                 text.split(shape.separator()).filter(|entry| !entry.is_empty()).map(quoted);
             format!("[{}]", entries.collect::<Vec<_>>().join(", "))
@@ -57,7 +64,8 @@ fn toml_literal(shape: Shape, text: &str) -> String {
     }
 }
 
-/// Every setting as Markdown tables, one for each group, and at last the keys of `[[channels]]`.
+/// Every setting as Markdown tables, one for each group, and at last the keys of `[[channels]]`
+/// and `[[inputs]]`.
 pub fn reference() -> String {
     let mut text = String::new();
     let mut group = "";
@@ -72,6 +80,24 @@ pub fn reference() -> String {
     text += KEYS_HEAD;
     for Key { name, default, kind, help } in &KEYS {
         text += &format!("| `{name}` | {default} | {kind} | {help} |\n");
+    }
+    text + &inputs_reference()
+}
+
+fn inputs_reference() -> String {
+    let mut text = KINDS_HEAD.to_owned();
+    for kind in &inputs::KINDS {
+        let fields: Vec<_> = kind.fields.iter().map(|field| format!("`{{{field}}}`")).collect();
+        let fields = fields.join(", ");
+        let headers = if kind.has_headers { "yes" } else { "no" };
+        let inputs::Kind { name, about, channel, .. } = kind;
+        text += &format!("| `{name}` | {about} | {fields} | {headers} | `{channel}` |\n");
+    }
+    text += INPUT_KEYS_HEAD;
+    for inputs::Key { name, kinds, repeats, default, value, help } in &inputs::KEYS {
+        let kinds = if kinds.is_empty() { "all".to_owned() } else { kinds.join(", ") };
+        let times = if *repeats { ", several times" } else { "" };
+        text += &format!("| `{name}` | {kinds} | {default} | {value}{times} | {help} |\n");
     }
     text
 }
@@ -94,6 +120,20 @@ const KEYS_HEAD: &str = "
 
 | Key | Default | Value | What it does |
 | --- | --- | --- | --- |
+";
+
+const KINDS_HEAD: &str = "
+### Kinds of inputs
+
+| Kind | What it reads | What a template may have | Headers | Channel unless told |
+| --- | --- | --- | --- | --- |
+";
+
+const INPUT_KEYS_HEAD: &str = "
+### Of each input
+
+| Key | Kinds | Default | Value | What it does |
+| --- | --- | --- | --- | --- |
 ";
 
 const REFERENCE_HEAD: &str = "\

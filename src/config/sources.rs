@@ -18,6 +18,7 @@ use toml::{
 use super::{
     SETTINGS,
     error::{ConfigError, ConfigErrors, hint},
+    inputs::{Trouble, text_of_flags},
     table::{Setting, Shape},
     tables,
 };
@@ -72,6 +73,28 @@ pub(super) fn flags(pairs: &[(&'static str, String)]) -> Layer {
             .or_insert_with(|| Given { text: text.clone(), source });
     }
     layer
+}
+
+/// The input that flags of its own make, behind those that are given whole.
+pub(super) fn input_of_flags(
+    pairs: &[(&'static str, String)],
+    layer: &mut Layer,
+    told: &mut ConfigErrors,
+) {
+    match text_of_flags(pairs) {
+        Ok(None) => (),
+        Ok(Some((flag, text))) => {
+            let given = Given { text, source: Source::Flag(flag) };
+            layer
+                .entry("inputs")
+                .and_modify(|whole| whole.text = format!("{}; {}", whole.text, given.text))
+                .or_insert(given);
+        }
+        Err((name, value, Trouble { problem, right })) => {
+            let place = Source::Flag(name);
+            told.wrong.push(ConfigError::Wrong { name, value, place, problem, right });
+        }
+    }
 }
 
 fn separator(name: &str) -> &'static str {

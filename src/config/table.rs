@@ -155,8 +155,14 @@ macro_rules! settings {
             }
 
             /// Every value as an operator would write it, in the order of [`SETTINGS`].
+            #[cfg(test)]
             pub(super) fn texts(&self) -> Vec<String> {
                 vec![$($(self.$field.text(),)+)+]
+            }
+
+            /// Every value as it may be shown, in the order of [`SETTINGS`].
+            pub(super) fn shown(&self) -> Vec<Vec<String>> {
+                vec![$($(self.$field.shown(),)+)+]
             }
         }
     };

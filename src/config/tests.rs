@@ -1,6 +1,7 @@
 //! What holds for every setting, by iterating over the table, and what each mistake is answered.
 
 mod channels_text;
+mod inputs_text;
 
 use std::path::Path;
 
@@ -18,7 +19,7 @@ fn environment(pairs: &[(&str, &str)]) -> Result<Config, ConfigErrors> {
 fn file(text: &str) -> Result<Config, ConfigErrors> {
     let mut told = ConfigErrors::default();
     let layer = sources::file(Path::new("stentor.toml"), text, &mut told);
-    Config::from_layers(&[layer], told).map(|loaded| loaded.config)
+    Config::from_layers(&[layer], &|_| None, told).map(|loaded| loaded.config)
 }
 
 /// Three values of a setting, none its default, that fit beside the defaults of all others.
@@ -41,8 +42,29 @@ fn samples(setting: &Setting) -> [&'static str; 3] {
             "a.* mode=latest history=10000 history-bytes=1KiB slow=latest; * presence=true",
             "b history-bytes=16MiB history-age=1h slow=skip publish=true; *:b",
         ],
+        (_, "INPUTS") => [
+            "nats name=nats url=nats://a subject=ticks.> channel={subject}",
+            "kafka name=k brokers=a:1 topic=b channel=b.{partition} filter=\"{key}=a; b\"; \
+             lines name=lines from=stdin channel=logs",
+            "mqtt name=mqtt url=mqtt://a topic=# topic=\"a \\\"b\\\\\" qos=1 channel={topic} \
+             filter={json:/a}!=b",
+        ],
+        // Of the inputs that stand beside it.
+        (_, "INPUT") => ["a", "b", "c"],
         (_, "FILTER") => ["debug", "info,stentor::shard=trace", "off"],
         _ => panic!("{} has no samples: give it some", setting.name),
+    }
+}
+
+/// What a setting needs beside it to have its samples.
+fn companions(setting: &Setting) -> Vec<(&'static str, &'static str)> {
+    match setting.noun {
+        "INPUT" => vec![(
+            "inputs",
+            "nats name=a url=nats://a subject=a; nats name=b url=nats://a subject=b; \
+             nats name=c url=nats://a subject=c",
+        )],
+        _ => Vec::new(),
     }
 }
 
@@ -56,8 +78,11 @@ fn every_setting_follows_the_precedence() {
     for (at, setting) in SETTINGS.iter().enumerate() {
         let [flag, variable, key] = samples(setting);
         fs::write(&path, format!("\n{} = '{key}'", setting.name)).unwrap();
+        let beside = companions(setting).into_iter().map(|(name, text)| (name, text.to_owned()));
+        let beside: Vec<_> = beside.collect();
         let mut inputs = Inputs {
-            flags: vec![(setting.name, flag.to_owned())],
+            flags: [(setting.name, flag.to_owned())].into_iter().chain(beside.clone()).collect(),
+            input: Vec::new(),
             environment: owned(&[(setting.variable, variable)]),
             file: Some(path.clone()),
         };
@@ -69,7 +94,7 @@ fn every_setting_follows_the_precedence() {
             assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
         };
         holds(&inputs, flag, Source::Flag(setting.name));
-        inputs.flags.clear();
+        inputs.flags = beside;
         holds(&inputs, variable, Source::Environment(setting.variable));
         inputs.environment.clear();
         holds(&inputs, key, place);
@@ -109,6 +134,10 @@ fn every_row_of_the_table_is_sound() {
 fn the_effective_configuration_can_be_read_back() {
     let pairs: Vec<_> =
         SETTINGS.iter().map(|setting| (setting.name, samples(setting)[2])).collect();
+    let inputs = "nats name=c url=nats://a subject=a; \
+        lines name=lines from=\"unix:/a; b\" channel=\"{json:/a\\\\\\\" b}\"";
+    let pairs: Vec<_> = pairs.into_iter().filter(|(name, _)| *name != "inputs").collect();
+    let pairs = [&pairs[..], &[("inputs", inputs)]].concat();
     for config in [Config::default(), Config::with(&pairs).unwrap()] {
         let printed = config.to_string();
         assert_eq!(file(&printed).unwrap().settings, config.settings, "{printed}");
@@ -350,7 +379,7 @@ fn all_mistakes_are_told_at_once() {
         sources::environment(&environment, &mut told),
         sources::file(Path::new("f"), "lisen = 1\ncontrol = '127.0.0.1:8080'", &mut told),
     ];
-    let told = Config::from_layers(&layers, told).unwrap_err().to_string();
+    let told = Config::from_layers(&layers, &|_| None, told).unwrap_err().to_string();
     let starts: Vec<_> = told.lines().filter_map(|line| line.split_once(" (")).collect();
     assert_eq!(
         starts.iter().map(|(start, _)| *start).collect::<Vec<_>>(),
@@ -388,6 +417,18 @@ fn the_reference_has_every_setting() {
         assert_eq!(reference.matches(&row).count(), 1, "{reference}");
     }
     let (settings, keys) = reference.split_once("\n### Of each pattern").unwrap();
+    let (keys, inputs) = keys.split_once("\n### Kinds of inputs").unwrap();
+    for kind in &inputs::KINDS {
+        assert_eq!(inputs.matches(&format!("\n| `{}` | ", kind.name)).count(), 1, "{reference}");
+    }
+    let (_, inputs) = inputs.split_once("\n### Of each input").unwrap();
+    for key in &inputs::KEYS {
+        let rows = inputs::KEYS.iter().filter(|other| other.name == key.name).count();
+        assert_eq!(inputs.matches(&format!("\n| `{}` | ", key.name)).count(), rows, "{reference}");
+    }
+    let rows = inputs.lines().filter(|line| line.starts_with("| "));
+    assert!(rows.clone().all(|row| row.matches(" | ").count() == 4), "{reference}");
+    assert_eq!(rows.count(), inputs::KEYS.len() + 2);
     for key in &channels::KEYS {
         assert_eq!(keys.matches(&format!("\n| `{}` | ", key.name)).count(), 1, "{reference}");
     }

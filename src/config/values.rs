@@ -37,6 +37,11 @@ pub(super) trait Value: Sized + PartialOrd {
     /// The value as an operator would write it. Parsing it gives the same value.
     fn text(&self) -> String;
 
+    /// The value as it may be shown: without secrets, and an entry each where it has entries.
+    fn shown(&self) -> Vec<String> {
+        vec![self.text()]
+    }
+
     /// How the value misses the range from `low` to `high`, if it does.
     fn outside(&self, low: &Self, high: &Self) -> Option<&'static str> {
         if self < low {
@@ -108,6 +113,24 @@ impl Value for Directory {
     fn text(&self) -> String {
         // It was made of text.
         self.0.as_ref().map(|path| path.to_string_lossy().into_owned()).unwrap_or_default()
+    }
+}
+
+/// The name of an input, or none.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd)]
+pub struct PublishTo(pub Option<Box<str>>);
+
+impl Value for PublishTo {
+    const NOUN: &'static str = "INPUT";
+    const KIND: &'static str = "the name of an input";
+    const LIKE: &'static str = "like nats";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        Ok(PublishTo(Some(text).filter(|text| !text.is_empty()).map(Box::from)))
+    }
+
+    fn text(&self) -> String {
+        self.0.as_deref().unwrap_or_default().to_owned()
     }
 }
 

@@ -20,14 +20,15 @@ use tokio::time::timeout;
 
 use super::{
     Plane, body,
+    forward::{self, Way},
     publish::{draining, rejection, stuck, wait_for},
-    publisher::Pending,
+    publisher::{Content, Pending},
     reply::{Refusal, reply_json},
     terms,
 };
 use crate::{
     ids::{ChannelName, Position, ShardId},
-    limits::LINES_IN_FLIGHT_BYTES,
+    limits::{FORWARDS_MAX, LINES_IN_FLIGHT_BYTES},
     mesh::Accepted,
 };
 
@@ -38,6 +39,8 @@ struct Published<'a> {
     first: Option<String>,
     last: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    forwarded: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'a str>,
 }
 
@@ -45,10 +48,11 @@ struct Published<'a> {
 pub(super) async fn publish(
     plane: &Plane,
     channel: ChannelName,
+    way: Option<Way<'_>>,
     is_json: bool,
     body: &mut Body,
 ) -> Response {
-    let mut stream = Stream::new(plane, channel, is_json);
+    let mut stream = Stream::new(plane, channel, way, is_json);
     let outcome = stream.run(body).await;
     let error = outcome.as_ref().err().map(|refusal| refusal.reason.as_str());
     let published = Published {
@@ -56,6 +60,7 @@ pub(super) async fn publish(
         published: stream.published,
         first: stream.ends.map(|(first, _)| first.to_string()),
         last: stream.ends.map(|(_, last)| last.to_string()),
+        forwarded: way.map(|way| way.name),
         error,
     };
     match &outcome {
@@ -69,37 +74,49 @@ struct Stream<'a> {
     plane: &'a Plane,
     channel: ChannelName,
     home: ShardId,
+    /// To the bus that feeds the channel, if one does.
+    way: Option<Way<'a>>,
     /// Whether each line must be JSON.
     is_json: bool,
     /// What was handed over and is not answered yet, oldest first.
-    window: VecDeque<Waiting>,
+    window: VecDeque<Waiting<'a>>,
     window_max: usize,
     window_bytes: usize,
     /// How many were answered, and the positions of the first and the last of them.
     published: u64,
     ends: Option<(Position, Position)>,
-    /// Why the first line was not published that its shard refused.
+    /// Why the first line was not published that its shard or its bus refused.
     rejected: Option<Refusal>,
 }
 
 /// A line that was handed over.
-struct Waiting {
-    pending: Pending,
+struct Waiting<'a> {
+    pending: Answerer<'a>,
     bytes: usize,
     /// Its number, from 1.
     line: u64,
 }
 
+/// Who will answer for a line.
+enum Answerer<'a> {
+    Shard(Pending),
+    Bus(Way<'a>, forward::Pending),
+}
+
 impl<'a> Stream<'a> {
-    fn new(plane: &'a Plane, channel: ChannelName, is_json: bool) -> Self {
+    fn new(plane: &'a Plane, channel: ChannelName, way: Option<Way<'a>>, is_json: bool) -> Self {
         let home = plane.publisher.home(&channel);
         Stream {
             plane,
             channel,
             home,
+            way,
             is_json,
             window: VecDeque::new(),
-            window_max: plane.publisher.window(home),
+            window_max: match way {
+                Some(_) => FORWARDS_MAX / 4,
+                None => plane.publisher.window(home),
+            },
             window_bytes: 0,
             published: 0,
             ends: None,
@@ -157,15 +174,26 @@ impl<'a> Stream<'a> {
             self.plane.publisher.wake(self.home);
             self.hear_oldest().await?;
         }
-        let answer_timeout = self.plane.settings.answer_timeout;
-        let place = self.plane.publisher.publish_line(&self.channel, content);
-        let Ok(pending) = timeout(answer_timeout, place).await else {
-            let reason = format!("the channel's shard made no room within {answer_timeout:?}");
-            return Err(stuck(reason));
-        };
+        let pending = self.hand_over_to(content).await?;
         self.window.push_back(Waiting { pending, bytes: len, line });
         self.window_bytes += len;
         Ok(())
+    }
+
+    async fn hand_over_to(&self, content: Content) -> Result<Answerer<'a>, Refusal> {
+        if let Some(way) = self.way {
+            let pending = way.publish_line(self.plane, &self.channel, content).await;
+            return pending.map(|pending| Answerer::Bus(way, pending));
+        }
+        let answer_timeout = self.plane.settings.answer_timeout;
+        let place = self.plane.publisher.publish_line(&self.channel, content);
+        match timeout(answer_timeout, place).await {
+            Ok(pending) => Ok(Answerer::Shard(pending)),
+            Err(_) => {
+                let reason = format!("the channel's shard made no room within {answer_timeout:?}");
+                Err(stuck(reason))
+            }
+        }
     }
 
     fn has_room(&self, bytes: usize) -> bool {
@@ -191,15 +219,23 @@ impl<'a> Stream<'a> {
     async fn hear_oldest(&mut self) -> Result<(), Refusal> {
         let Some(Waiting { pending, bytes, line }) = self.window.pop_front() else { return Ok(()) };
         self.window_bytes -= bytes;
-        match wait_for(self.plane, pending).await? {
-            Ok(Accepted { position, .. }) => {
+        let answer = match pending {
+            Answerer::Shard(pending) => match wait_for(self.plane, pending).await? {
+                Ok(Accepted { position, .. }) => Ok(Some(position)),
+                Err(rejected) => Err(rejection(self.plane, rejected)),
+            },
+            Answerer::Bus(way, pending) => way.wait_for(self.plane, pending).await,
+        };
+        match answer {
+            Ok(position) => {
                 self.published += 1;
-                let first = self.ends.map_or(position, |(first, _)| first);
-                self.ends = Some((first, position));
+                if let Some(last) = position {
+                    let first = self.ends.map_or(last, |(first, _)| first);
+                    self.ends = Some((first, last));
+                }
                 Ok(())
             }
-            Err(rejected) => {
-                let refusal = rejection(self.plane, rejected);
+            Err(refusal) => {
                 let reason = format!("line {line}: {}", refusal.reason);
                 let refusal = Refusal { reason, ..refusal };
                 self.rejected.get_or_insert_with(|| refusal.clone());

@@ -22,7 +22,9 @@ use prometheus_client::{
 };
 
 use super::{
-    Plane, lag,
+    Plane, States,
+    input_metrics::InputsCollector,
+    lag,
     own_use::own_use,
     stats::{connections, total},
 };
@@ -52,16 +54,21 @@ pub(super) struct Metrics {
 }
 
 impl Metrics {
-    pub(super) fn new(ingresses: Arc<[Ingress]>, counters: Arc<[Counters]>) -> Self {
+    pub(super) fn new(
+        ingresses: Arc<[Ingress]>,
+        counters: Arc<[Counters]>,
+        inputs: States,
+    ) -> Self {
         let mut registry = Registry::default();
         registry.register_collector(Box::new(OwnUseCollector));
         let ours = registry.sub_registry_with_prefix("stentor");
         let version = vec![("version", env!("CARGO_PKG_VERSION"))];
         ours.register("build", "The release that is running", Info::new(version));
         let refused = Count::default();
-        let help = "Publications over HTTP that were refused because their shard's queue was full";
+        let help = "Publications over HTTP that were refused because a queue was full, their shard's or that of their bus";
         ours.register("publications_refused", help, refused.clone());
         ours.register_collector(Box::new(ShardsCollector { ingresses, counters }));
+        ours.register_collector(Box::new(InputsCollector(inputs)));
         Metrics { registry, refused }
     }
 }

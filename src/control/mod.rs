@@ -14,7 +14,10 @@
 mod ask;
 mod body;
 mod channels;
+mod forward;
 mod guard;
+mod input_metrics;
+mod inputs;
 mod lag;
 mod lines;
 mod listen;
@@ -47,11 +50,16 @@ use tokio::{
 
 use crate::{
     counters::Counters,
+    inputs::{Forwards, Input, InputState},
     mesh::{Ingress, Questions},
     policy::Policies,
     report::Question,
 };
+use forward::Forwarder;
 use publisher::Publisher;
+
+/// Every input with how it is.
+pub type States = Arc<[(Input, Arc<InputState>)]>;
 
 /// What an operator may set of the control plane. [`Settings::default`] states the defaults.
 #[derive(Clone, Debug)]
@@ -83,6 +91,9 @@ pub struct Settings {
     pub lines_timeout: Duration,
     /// Time for a shard to answer a publication or a question, or to make room for a line. Default: 10 s.
     pub answer_timeout: Duration,
+    /// Time for a bus to take a publication, or for the queue to it to make room for a line. A little
+    /// above the 5 s after which the way to the bus itself says what is wrong. Default: 6 s.
+    pub forward_timeout: Duration,
     /// Time for every shard to turn once when readiness is asked. Default: 1 s.
     pub ready_timeout: Duration,
     /// Time for shards to say how far their subscribers lag when a scrape asks; without an answer
@@ -106,6 +117,7 @@ impl Default for Settings {
             body_timeout: Duration::from_secs(10),
             lines_timeout: Duration::from_secs(600),
             answer_timeout: Duration::from_secs(10),
+            forward_timeout: Duration::from_secs(6),
             ready_timeout: Duration::from_secs(1),
             scrape_timeout: Duration::from_secs(1),
             stop_timeout: Duration::from_secs(2),
@@ -126,6 +138,10 @@ pub struct Control {
     pub policies: Policies,
     /// What each shard counts, in the same order.
     pub counters: Arc<[Counters]>,
+    /// What is read from message buses.
+    pub inputs: States,
+    /// The number of the input to whose bus publications are taken, and the way there.
+    pub forwards: Option<(usize, Forwards)>,
     /// Told (`notify_one`) by the `answered` of every ingress.
     pub answered: Arc<Notify>,
     /// Whether the server is draining: no publication is taken then, and it is not ready.
@@ -169,6 +185,8 @@ struct Plane {
     questions: Arc<[Questions<Question>]>,
     policies: Policies,
     counters: Arc<[Counters]>,
+    inputs: States,
+    forwarder: Forwarder,
     draining: watch::Receiver<bool>,
     /// Bytes that payloads may still take.
     payload_memory: Arc<Semaphore>,
@@ -182,12 +200,20 @@ struct Plane {
 impl Plane {
     fn of(control: Control) -> Self {
         let Control { settings, ingresses, questions, policies, counters, draining, .. } = control;
+        let inputs = control.inputs;
+        let metrics = metrics::Metrics::new(
+            Arc::clone(&ingresses),
+            Arc::clone(&counters),
+            Arc::clone(&inputs),
+        );
         Plane {
             publisher: Publisher::new(Arc::clone(&ingresses)),
             payload_memory: Arc::new(Semaphore::new(settings.payload_memory_max)),
             line_streams: Semaphore::new(settings.line_streams_max),
             started: Instant::now(),
-            metrics: metrics::Metrics::new(Arc::clone(&ingresses), Arc::clone(&counters)),
+            metrics,
+            forwarder: Forwarder::new(&inputs, control.forwards),
+            inputs,
             settings,
             ingresses,
             questions,
@@ -219,6 +245,7 @@ fn router(plane: &Arc<Plane>) -> Router {
         .route("/metrics", get(metrics::scrape))
         .route("/stats", get(stats::show))
         .route("/lag", get(lag::show))
+        .route("/inputs", get(inputs::show))
         .route("/channels", get(channels::list))
         .route("/channels/", get(channels::show))
         .route("/channels/{*channel}", get(channels::show))

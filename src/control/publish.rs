@@ -9,13 +9,14 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
-use tokio::time::timeout;
+use tokio::{sync::OwnedSemaphorePermit, time::timeout};
 
 use super::{
     Plane,
     body::{self, Payload},
+    forward::Way,
     lines,
-    publisher::Pending,
+    publisher::{Content, Pending},
     reply::{Refusal, reply_json},
     terms::{Wish, content},
 };
@@ -41,10 +42,16 @@ fn is_false(truth: &bool) -> bool {
 pub(super) async fn publish(State(plane): State<Arc<Plane>>, request: Request) -> Response {
     let (head, mut body) = request.into_parts();
     let response = match admit(&plane, &head) {
-        Ok((channel, Wish::Lines { is_json })) => {
-            lines::publish(&plane, channel, is_json, &mut body).await
+        Ok((channel, way, Wish::Lines { is_json })) => {
+            lines::publish(&plane, channel, way, is_json, &mut body).await
         }
-        Ok((channel, Wish::Whole { is_json, terms })) => {
+        Ok((channel, Some(way), Wish::Whole { is_json, terms })) => {
+            match read_content(&plane, is_json, terms, &mut body).await {
+                Ok((content, held)) => way.publish(&plane, &channel, content, held).await,
+                Err(refusal) => refusal.into_response(),
+            }
+        }
+        Ok((channel, None, Wish::Whole { is_json, terms })) => {
             publish_whole(&plane, &channel, is_json, terms, &mut body).await
         }
         Err(refusal) => refusal.into_response(),
@@ -53,11 +60,15 @@ pub(super) async fn publish(State(plane): State<Arc<Plane>>, request: Request) -
     response
 }
 
-fn admit(plane: &Plane, head: &Parts) -> Result<(ChannelName, Wish), Refusal> {
+type Admitted<'a> = (ChannelName, Option<Way<'a>>, Wish);
+
+fn admit<'a>(plane: &'a Plane, head: &Parts) -> Result<Admitted<'a>, Refusal> {
     if plane.is_draining() {
         return Err(draining(plane));
     }
-    Ok((channel_of(&head.uri)?, Wish::of(head)?))
+    let (channel, wish) = (channel_of(&head.uri)?, Wish::of(head)?);
+    let way = plane.forwarder.way(&channel)?;
+    Ok((channel, way, wish))
 }
 
 /// The channel is the rest of the path, slashes and all, percent-decoded once.
@@ -93,8 +104,7 @@ async fn try_publish_whole(
     terms: Option<Box<Terms>>,
     body: &mut Body,
 ) -> Result<Accepted, Refusal> {
-    let Payload { bytes, memory } = body::read_payload(plane, body).await?;
-    let content = content(bytes, is_json, terms).map_err(|why| why.refusal("the payload"))?;
+    let (content, memory) = read_content(plane, is_json, terms, body).await?;
     let Ok(pending) = plane.publisher.publish(channel, content, memory) else {
         plane.metrics.refused.inc();
         let reason = "the queue of the channel's shard is full; nothing was published, try again";
@@ -102,6 +112,18 @@ async fn try_publish_whole(
     };
     plane.publisher.wake(plane.publisher.home(channel));
     wait_for(plane, pending).await?.map_err(|rejected| rejection(plane, rejected))
+}
+
+/// Reads the payload, with its share of the memory for payloads.
+async fn read_content(
+    plane: &Plane,
+    is_json: bool,
+    terms: Option<Box<Terms>>,
+    body: &mut Body,
+) -> Result<(Content, Option<OwnedSemaphorePermit>), Refusal> {
+    let Payload { bytes, memory } = body::read_payload(plane, body).await?;
+    let content = content(bytes, is_json, terms).map_err(|why| why.refusal("the payload"))?;
+    Ok((content, memory))
 }
 
 /// Waits for a shard's answer, for a time.

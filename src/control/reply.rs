@@ -80,7 +80,7 @@ pub(super) async fn no_such_path(State(plane): State<Arc<Plane>>, request: Reque
     let (head, body) = request.into_parts();
     body::discard(&plane, &head, body);
     let reason = "nothing is here; there are POST /publish/{channel} and GET /, /stats, /lag, \
-                  /channels, /channels/{channel}, /metrics, /healthz, /readyz and /stentor.js (subscribers connect to the other listener)";
+                  /inputs, /channels, /channels/{channel}, /metrics, /healthz, /readyz and /stentor.js (subscribers connect to the other listener)";
     Refusal::new(StatusCode::NOT_FOUND, reason).into_response()
 }
 

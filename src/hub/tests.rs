@@ -4,6 +4,7 @@ mod beginnings;
 mod bounds;
 mod leaks;
 mod oracle;
+mod sequences;
 mod several;
 
 use std::collections::{HashMap, HashSet, VecDeque};

@@ -1,6 +1,6 @@
 //! What must hold of a record: `{json:/type}=trade`.
 
-use super::{Fields, Template};
+use super::{Fields, Template, Wrong};
 use crate::policy::Pattern;
 
 /// A template and what must come out of it: `{header:kind}=price*`, or with `!=` what must not. A
@@ -14,10 +14,16 @@ pub struct Condition {
 
 impl Condition {
     /// Reads a condition, or says what is wrong with it.
-    pub fn new(text: &str, fields: &[&str]) -> Result<Self, String> {
-        let right = "has no = behind its template; write a condition like {json:/type}=trade";
+    pub fn new(text: &str, fields: &[&str]) -> Result<Self, Wrong> {
+        Wrong::if_too_long(text)?;
         let end = text.rfind('}').map_or(0, |end| end + 1);
-        let at = end + text[end..].find('=').ok_or_else(|| right.to_owned())?;
+        let at = end
+            + text[end..].find('=').ok_or_else(|| {
+                Wrong::new(
+                    "has no = behind its template",
+                    "write a condition like {json:/type}=trade",
+                )
+            })?;
         let (left, pattern) = (&text[..at], &text[at + 1..]);
         let (left, is_negated) = match left.strip_suffix('!') {
             Some(left) => (left, true),
@@ -25,6 +31,11 @@ impl Condition {
         };
         let template = Template::new(left, fields)?;
         Ok(Condition { template, pattern: Pattern::new(pattern), is_negated })
+    }
+
+    /// What must come out as it says.
+    pub fn template(&self) -> &Template {
+        &self.template
     }
 
     /// Whether it holds of a record.

@@ -22,7 +22,7 @@ pub use template::Template;
 use crate::{
     frame::PayloadKind,
     ids::{ChannelName, NotAChannel},
-    limits::KEY_BYTES_MAX,
+    limits::{KEY_BYTES_MAX, TEMPLATE_BYTES_MAX},
 };
 
 /// What a bus has of one record besides its payload.
@@ -47,6 +47,32 @@ pub struct Mapping {
     pub payload: Option<Pointer>,
     /// In a channel of latest values, what it is the value of.
     pub key: Option<Template>,
+}
+
+/// What is wrong with a template, a condition or a pointer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{problem}; {right}")]
+pub struct Wrong {
+    /// What is wrong: `has no = behind its template`.
+    pub problem: String,
+    /// What would be right.
+    pub right: String,
+}
+
+impl Wrong {
+    fn new(problem: impl Into<String>, right: impl Into<String>) -> Self {
+        Wrong { problem: problem.into(), right: right.into() }
+    }
+
+    fn if_too_long(text: &str) -> Result<(), Self> {
+        match text.len() > TEMPLATE_BYTES_MAX {
+            true => Err(Wrong::new(
+                format!("is longer than {TEMPLATE_BYTES_MAX} bytes"),
+                "write a shorter one",
+            )),
+            false => Ok(()),
+        }
+    }
 }
 
 /// A record that goes to a channel.

@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
+use super::Wrong;
+
 /// Where a part of a JSON document stands: `/data/price`, or nothing for the whole of it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pointer {
@@ -14,9 +16,11 @@ pub struct Pointer {
 
 impl Pointer {
     /// Reads a pointer, or says what is wrong with it.
-    pub fn new(text: &str) -> Result<Self, String> {
+    pub fn new(text: &str) -> Result<Self, Wrong> {
+        Wrong::if_too_long(text)?;
         if !text.is_empty() && !text.starts_with('/') {
-            return Err(format!("has the JSON pointer '{text}', which does not begin with /"));
+            let problem = format!("has the JSON pointer '{text}', which does not begin with /");
+            return Err(Wrong::new(problem, "write one like /data/price"));
         }
         let token = |token: &str| token.replace("~1", "/").replace("~0", "~").into();
         let tokens = text.split('/').skip(1).map(token).collect();

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Fields, Pointer, Unmapped};
+use super::{Fields, Pointer, Unmapped, Wrong};
 use crate::policy::Pattern;
 
 /// A text with places: `{name}` for what the bus has, `{header:name}`, and `{json:/pointer}` for a
@@ -23,7 +23,8 @@ enum Part {
 
 impl Template {
     /// Reads a template whose fields are among `fields`, or says what is wrong with it.
-    pub fn new(text: &str, fields: &[&str]) -> Result<Self, String> {
+    pub fn new(text: &str, fields: &[&str]) -> Result<Self, Wrong> {
+        Wrong::if_too_long(text)?;
         let (mut parts, mut rest) = (Vec::new(), text);
         let mut literal = String::new();
         while let Some(at) = rest.find(['{', '}']) {
@@ -36,9 +37,8 @@ impl Template {
             }
             let inside = rest[at + 1..].split_once('}').filter(|_| brace == "{");
             let Some((inside, after)) = inside else {
-                return Err(format!(
-                    "has a '{brace}' without its other half; write {{{{ or }}}} for a brace"
-                ));
+                let problem = format!("has a '{brace}' without its other half");
+                return Err(Wrong::new(problem, "write {{ or }} for a brace"));
             };
             if !literal.is_empty() {
                 parts.push(Part::Text(std::mem::take(&mut literal).into()));
@@ -61,6 +61,24 @@ impl Template {
     /// Whether this field of the bus stands in it.
     pub fn has(&self, field: &str) -> bool {
         self.parts.iter().any(|part| matches!(part, Part::Field(name) if **name == *field))
+    }
+
+    /// What stands in it between its places.
+    pub fn literals(&self) -> impl Iterator<Item = &str> {
+        self.parts.iter().filter_map(|part| match part {
+            Part::Text(text) => Some(&**text),
+            _ => None,
+        })
+    }
+
+    /// Whether it wants a header.
+    pub fn wants_header(&self) -> bool {
+        self.parts.iter().any(|part| matches!(part, Part::Header(_)))
+    }
+
+    /// Whether it wants a part of the payload.
+    pub fn wants_payload(&self) -> bool {
+        self.parts.iter().any(|part| matches!(part, Part::Json(_)))
     }
 
     /// Appends what comes out for a record.
@@ -95,16 +113,16 @@ impl Template {
 }
 
 impl Part {
-    fn read(text: &str, fields: &[&str]) -> Result<Self, String> {
+    fn read(text: &str, fields: &[&str]) -> Result<Self, Wrong> {
         match text.split_once(':') {
             Some(("header", name)) if !name.is_empty() => Ok(Part::Header(name.into())),
             Some(("json", pointer)) => Pointer::new(pointer).map(Part::Json),
             _ if fields.contains(&text) => Ok(Part::Field(text.into())),
             _ => {
-                let known: Vec<_> = fields.iter().map(|field| format!("{{{field}}}")).collect();
-                Err(format!(
-                    "has {{{text}}}, and there are {}, {{header:NAME}} and {{json:/POINTER}}",
-                    known.join(", ")
+                let known = fields.iter().map(|field| format!("{{{field}}}, ")).collect::<String>();
+                Err(Wrong::new(
+                    format!("has {{{text}}}, which no record has"),
+                    format!("there are {known}{{header:NAME}} and {{json:/POINTER}}"),
                 ))
             }
         }

@@ -86,10 +86,12 @@ impl Inputs {
         Ok(())
     }
 
-    /// Starts the thread that takes publications to the bus of the input that the setting names.
-    pub(super) fn forwards(&mut self, config: &Config) -> io::Result<Option<Forwards>> {
-        let named = |end: &&End| *end.input.name == *config.publish_to;
-        let Some(end) = self.ends.iter().find(named) else { return Ok(None) };
+    /// Starts the thread that takes publications to the bus of the input that the setting names, and
+    /// gives that input's number and the way there.
+    pub(super) fn forwards(&mut self, config: &Config) -> io::Result<Option<(usize, Forwards)>> {
+        let named = |end: &End| config.publish_to.0.as_ref() == Some(&end.input.name);
+        let Some(number) = self.ends.iter().position(named) else { return Ok(None) };
+        let end = &self.ends[number];
         let (forwards, queue) = mpsc::channel(FORWARDS_MAX);
         let (input, runtime, mut stop) = (end.input.clone(), runtime()?, self.stop.subscribe());
         let work = move || {
@@ -102,7 +104,7 @@ impl Inputs {
             runtime.shutdown_background();
         };
         self.threads.push(thread::Builder::new().name("forwards".into()).spawn(work)?);
-        Ok(Some(forwards))
+        Ok(Some((number, forwards)))
     }
 
     /// Ends reading. What was handed over is published.

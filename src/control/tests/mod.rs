@@ -6,6 +6,7 @@
 
 mod access;
 mod bounds;
+mod inputs;
 mod lines;
 mod probes;
 mod publishing;
@@ -26,10 +27,11 @@ use std::{
 
 use tokio::sync::{Notify, oneshot, watch};
 
-use super::{Control, Settings};
+use super::{Control, Settings, States};
 use crate::{
     counters::Counters,
     ids::{Epoch, Offset, Position},
+    inputs::Forwards,
     io::Bell,
     limits::QUESTIONS_MAX,
     mesh::{Accepted, Answer, Inflow, Ingress, Parking, Publish, Questions, Rejected},
@@ -89,6 +91,16 @@ fn serve_policies(
     settings: Settings,
     policies: Policies,
 ) -> Served {
+    serve_inputs(shards, capacity, settings, policies, (Arc::new([]), None))
+}
+
+fn serve_inputs(
+    shards: &[Shard],
+    capacity: usize,
+    settings: Settings,
+    policies: Policies,
+    (inputs, forwards): (States, Option<(usize, Forwards)>),
+) -> Served {
     let answered = Arc::new(Notify::new());
     let mut rooms = Vec::new();
     let new_ingress = |_: &Shard| {
@@ -136,6 +148,8 @@ fn serve_policies(
         questions: Arc::clone(&questions),
         policies,
         counters: Arc::clone(&counters),
+        inputs,
+        forwards,
         answered,
         draining: is_draining,
     };

@@ -140,6 +140,8 @@ impl Sub {
         match (self.start, gap) {
             (Start::Since(since), Some(gap)) => {
                 assert_eq!((gap.from, gap.to), (since, position));
+                let is_ahead = since.epoch == SEQUENCE && since.offset > position.offset;
+                assert!(!is_ahead, "who is ahead of an edge waits for it");
                 assert!(since.epoch != epoch || since.offset != position.offset);
             }
             (Start::Since(since), None) if self.channel != LATEST => assert_eq!(since, position),
