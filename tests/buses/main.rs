@@ -15,5 +15,7 @@ mod edge;
 mod proxy;
 mod stories;
 
+#[cfg(feature = "kafka")]
+mod kafka;
 #[cfg(feature = "nats")]
 mod nats;

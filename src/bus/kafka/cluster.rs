@@ -48,7 +48,7 @@ pub(super) struct Question {
 
 /// Partitions that an input may read: each costs librdkafka some kilobytes and a line of statistics
 /// every second.
-const PARTITIONS_MAX: usize = 10_000;
+pub(super) const PARTITIONS_MAX: usize = 10_000;
 
 /// How long a cluster may take for one answer, and how often we look whether anybody still wants it.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -171,7 +171,7 @@ impl Question {
     }
 }
 
-fn check_count(partitions: usize) -> Result<(), Fault> {
+pub(super) fn check_count(partitions: usize) -> Result<(), Fault> {
     if partitions <= PARTITIONS_MAX {
         return Ok(());
     }

@@ -1,9 +1,10 @@
 //! Publications on their way to Kafka.
 //!
 //! A record's key is the channel's name, so that one channel's publications go to one partition and
-//! keep their order; the key of a latest value is its header `key`.
+//! keep their order; the key of a latest value is its header `key`. Where channels are numbered by
+//! their partition, a publication goes to that one, and comes back on the channel that it was for.
 
-use std::{borrow::Cow, time::Duration};
+use std::{borrow::Cow, str::FromStr, time::Duration};
 
 use rdkafka::{
     error::{KafkaError, RDKafkaErrorCode},
@@ -21,16 +22,13 @@ use super::{
     partition::position,
 };
 use crate::{
-    bus::refuse_all,
-    ids::{ChannelName, Position},
+    bus::{forwarding, refuse_all},
+    ids::Position,
     inputs::{Forward, Input, Kafka, Source},
     mapping::{Fields, Template},
 };
 
 type Producer = FutureProducer<Context>;
-
-/// Publications that Kafka may have without having answered.
-const IN_FLIGHT_MAX: usize = 256;
 
 pub(in crate::bus) async fn forward(input: Input, mut forwards: mpsc::Receiver<Forward>) {
     let Source::Kafka(kafka) = input.source else { unreachable!("a reader of Kafka") };
@@ -38,13 +36,13 @@ pub(in crate::bus) async fn forward(input: Input, mut forwards: mpsc::Receiver<F
         Ok(producer) => producer,
         Err(why) => return refuse_all(forwards, why).await,
     };
-    let destination = input.destination;
-    let mut way = Way { kafka, destination, numbered: input.numbered_by_bus, producer };
+    let numbered_by = input.numbered_by_bus.then_some(input.mapping.channel);
+    let mut way = Way { kafka, destination: input.destination, numbered_by, producer };
     let mut in_flight = JoinSet::new();
     loop {
         tokio::select! {
             Some(_) = in_flight.join_next() => (),
-            forward = forwards.recv(), if in_flight.len() < IN_FLIGHT_MAX => match forward {
+            forward = forwards.recv(), if in_flight.len() < forwarding::IN_FLIGHT_MAX => match forward {
                 Some(forward) => way.send(forward, &mut in_flight),
                 None => break,
             },
@@ -57,7 +55,8 @@ pub(in crate::bus) async fn forward(input: Input, mut forwards: mpsc::Receiver<F
 struct Way {
     kafka: Kafka,
     destination: Template,
-    numbered: bool,
+    /// The template of the channels, if these are numbered by the bus.
+    numbered_by: Option<Template>,
     producer: Producer,
 }
 
@@ -68,7 +67,7 @@ impl Way {
             Ok(sent) => sent,
             Err(why) => return drop(forward.answer.send(Err(why))),
         };
-        let is_ours = self.numbered && self.kafka.topics.contains(&topic);
+        let is_ours = self.numbered_by.is_some() && self.kafka.topics.contains(&topic);
         let producer = self.producer.clone();
         in_flight.spawn(async move {
             let answer = match delivery.await {
@@ -81,13 +80,14 @@ impl Way {
     }
 
     fn hand_over(&self, forward: &Forward) -> Result<(String, DeliveryFuture), String> {
-        let mut topic = Vec::new();
-        let named = self.destination.fill(&Channel(&forward.channel), &forward.payload, &mut topic);
-        named.map_err(|why| why.to_string())?;
-        let topic = String::from_utf8(topic).map_err(|_| "its topic is not UTF-8".to_owned())?;
+        let (topic, partition) = match self.origin(forward) {
+            Some((topic, partition)) => (topic, Some(partition)),
+            None => (forwarding::destination(&self.destination, forward)?, None),
+        };
         let mut record = FutureRecord::to(&topic)
             .key(forward.channel.as_str())
             .payload(forward.payload.as_ref());
+        record.partition = partition;
         if let Some(key) = &forward.key {
             let header = Header { key: "key", value: Some(key.as_bytes()) };
             record = record.headers(OwnedHeaders::new().insert(header));
@@ -96,6 +96,22 @@ impl Way {
             Ok(delivery) => Ok((topic, delivery)),
             Err((why, _)) => Err(refused(&topic, &why)),
         }
+    }
+
+    /// The topic and partition whose records come out on the publication's channel, if these say all
+    /// of its name. The number of the partition stands in the name.
+    fn origin(&self, forward: &Forward) -> Option<(String, i32)> {
+        let (template, name) = (self.numbered_by.as_ref()?, forward.channel.as_str());
+        let numbers = name.split(|byte: char| !byte.is_ascii_digit());
+        let numbers = numbers.filter_map(|digits| i32::from_str(digits).ok());
+        let places =
+            numbers.flat_map(|number| self.kafka.topics.iter().map(move |it| (it, number)));
+        let mut found = places.filter(|(topic, partition)| {
+            let (place, mut out) = (Place { topic, partition: *partition }, Vec::new());
+            let filled = template.fill(&place, &forward.payload, &mut out);
+            filled.is_ok() && out == name.as_bytes()
+        });
+        found.next().map(|(topic, partition)| (topic.clone(), partition))
     }
 
     /// A client that has found that it cannot keep its promises takes nothing more.
@@ -121,19 +137,26 @@ fn place(producer: &Producer, topic: &str, delivery: &Delivery) -> Position {
 fn refused(topic: &str, why: &KafkaError) -> String {
     match why.rdkafka_error_code() {
         Some(RDKafkaErrorCode::MessageTimedOut) => {
-            format!("Kafka did not take it for topic '{topic}' within 5 s")
+            forwarding::unanswered(&format!("topic '{topic}' of Kafka"))
         }
         Some(code) => format!("Kafka did not take it for topic '{topic}': {code}"),
         None => format!("Kafka did not take it for topic '{topic}': {why}"),
     }
 }
 
-/// What a destination may be made of.
-struct Channel<'a>(&'a ChannelName);
+/// What is the same for all records of a partition.
+struct Place<'a> {
+    topic: &'a str,
+    partition: i32,
+}
 
-impl Fields for Channel<'_> {
+impl Fields for Place<'_> {
     fn field(&self, name: &str) -> Option<Cow<'_, [u8]>> {
-        (name == "channel").then(|| self.0.as_str().as_bytes().into())
+        match name {
+            "topic" => Some(self.topic.as_bytes().into()),
+            "partition" => Some(self.partition.to_string().into_bytes().into()),
+            _ => None,
+        }
     }
 
     fn header(&self, _name: &str) -> Option<Cow<'_, [u8]>> {
