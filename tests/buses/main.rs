@@ -16,6 +16,12 @@ mod lines;
 mod proxy;
 mod stories;
 
+#[cfg(feature = "amqp")]
+mod amqp;
+#[cfg(feature = "mqtt")]
+mod mqtt;
+#[cfg(feature = "kafka")]
+mod kafka;
 #[cfg(feature = "nats")]
 mod nats;
 #[cfg(feature = "redis")]
