@@ -38,6 +38,7 @@ impl Hub {
                 journal: None,
                 shards: 1,
                 policies: Policies::default(),
+                numbered: Vec::new(),
                 channels_max: 1,
                 lag_bytes_max: LAG_BYTES_MAX,
             }),

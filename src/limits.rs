@@ -227,3 +227,7 @@ pub const LINES_CONNECTIONS_MAX: usize = 64;
 
 /// Bytes that a line of an input may have besides a publication in base64: names, escapes.
 pub const LINE_SLACK_BYTES: usize = 64 * 1024;
+
+/// Clients per shard that may wait for an input to tell of the sequence that their position is of. One
+/// more is answered as if there were no such sequence.
+pub const HELD_ASKS_MAX: usize = 65_536;

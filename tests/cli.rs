@@ -472,9 +472,27 @@ fn a_closed_output_ends_quietly() {
 fn the_manual_has_the_settings_as_they_are() {
     let output = run(&["config", "--reference"]);
     let reference = String::from_utf8(output.stdout).unwrap();
-    let manual = include_str!("../docs/operations.md");
+    let (settings, inputs) = reference.split_once("\n### Kinds of inputs").unwrap();
+    for (part, page, manual) in [
+        (settings, "docs/operations.md", include_str!("../docs/operations.md")),
+        (inputs, "docs/bus.md", include_str!("../docs/bus.md")),
+    ] {
+        assert!(
+            manual.contains(part.trim_end()),
+            "replace the tables in {page} by those of `stentor config --reference`"
+        );
+    }
+}
+
+/// Flags make one input, which `config` shows; numbers that the bus could have given are warned of.
+#[test]
+fn flags_make_one_input() {
+    let output = run(&["config", "--kafka", "a:9092", "--topic", "ticks", "--input", "stdin=logs"]);
+    let (shown, told) = (String::from_utf8(output.stdout), String::from_utf8(output.stderr));
+    let expected = "    \"lines name=lines from=stdin channel=logs\",\n    \
+        \"kafka name=kafka brokers=a:9092 topic=ticks channel={topic}\",\n";
+    assert!(shown.unwrap().contains(expected));
     assert!(
-        manual.contains(reference.trim_end()),
-        "replace the tables under Settings in docs/operations.md by `stentor config --reference`"
+        told.unwrap().starts_with("stentor: input kafka: its channels are numbered by this edge")
     );
 }

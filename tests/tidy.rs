@@ -23,6 +23,7 @@ struct Package {
 const SERVER: Package = Package {
     folder: "src",
     may_import: &[
+        ("bus", &["frame", "ids", "inputs", "limits", "mapping", "mesh", "policy"]),
         ("close", &[]),
         ("config", &["ids", "inputs", "limits", "mapping", "policy", "wire"]),
         (
@@ -40,11 +41,13 @@ const SERVER: Package = Package {
             ],
         ),
         ("ids", &["limits"]),
+        ("inputs", &["frame", "ids", "mapping", "policy"]),
         ("io", &["ids", "limits"]),
         ("journal", &["frame", "ids", "limits", "mesh"]),
         ("limits", &[]),
         ("log", &["frame", "ids", "limits", "segment"]),
-        ("mesh", &["frame", "ids", "io"]),
+        ("mapping", &["frame", "ids", "limits", "policy"]),
+        ("mesh", &["frame", "ids", "io", "policy"]),
         ("policy", &["ids"]),
         ("report", &["frame", "ids", "policy"]),
         ("resume", &["ids"]),
@@ -52,8 +55,8 @@ const SERVER: Package = Package {
         (
             "server",
             &[
-                "config", "control", "counters", "hub", "ids", "io", "journal", "limits", "mesh",
-                "policy", "report", "session", "shard",
+                "bus", "config", "control", "counters", "hub", "ids", "inputs", "io", "journal",
+                "limits", "mesh", "policy", "report", "session", "shard",
             ],
         ),
         ("session", &["close", "frame", "ids", "limits", "mesh", "policy", "resume", "wire"]),

@@ -178,6 +178,7 @@ impl World {
             ingresses: Arc::clone(&self.ingresses),
             questions: Arc::clone(&common.questions),
             inputs: Arc::default(),
+            numbered: Vec::new(),
             journal,
             policies: self.plan.policies(),
             started_ms: STARTED_MS + self.now_us / 1000,

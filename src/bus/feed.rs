@@ -97,6 +97,7 @@ impl Feed {
         }
         let last = self.last;
         self.settle(last).await;
+        self.tell_all(&SequenceNews::CaughtUp { input: self.setup.number }).await;
         tracing::info!("input {}: ready, after {last} records", self.setup.name);
         self.setup.state.set_ready();
     }

@@ -67,7 +67,9 @@ fn configuration(matches: &ArgMatches) -> Result<Config, Failure> {
 
 /// Serves until the process is told to stop.
 fn serve(config: Config) -> Result<(), Failure> {
-    let filter = EnvFilter::new(config.log.as_str());
+    // It tells of every record that it drops and of every connection; our own words say the same once.
+    // Who wants it names it in the filter.
+    let filter = EnvFilter::new(format!("async_nats=off,{}", config.log.as_str()));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     log.with_ansi(std::io::stderr().is_terminal()).init();
     stentor::server::run(&config).map_err(Failure::failed)
@@ -162,6 +164,8 @@ Examples:
   stentor                                    serve subscribers on 127.0.0.1:8080
   stentor subscribe news                     in a second terminal
   stentor publish news 'Hello, all of you'   in a third one
+  tail -f app.log | stentor --input stdin=logs
+  stentor --nats nats://127.0.0.1:4222 --subject 'ticks.>' --channel '{subject}'
   stentor doctor --connections 1000000       would this machine hold a million?
   stentor config > stentor.toml              a settings file to start from
 
@@ -173,7 +177,12 @@ A flag beats its environment variable, which beats the settings file, which beat
 
 Examples:
   stentor serve --listen 0.0.0.0:8080 --allow-origin https://example.com
-  STENTOR_MAX_CONNECTIONS=1000000 stentor serve --config /etc/stentor.toml";
+  STENTOR_MAX_CONNECTIONS=1000000 stentor serve --config /etc/stentor.toml
+  stentor serve --nats nats://127.0.0.1:4222 --subject 'ticks.>' --channel '{subject}'
+  stentor serve --input 'jetstream url=nats://a stream=TICKS' --input 'redis url=redis://b subscribe=*'
+
+The flags under \"One input, in short\" make one input; --input may be repeated. docs/bus.md has a
+recipe for each bus.";
 
 const CONFIG_EXAMPLES: &str = "\
 Examples:

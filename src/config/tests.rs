@@ -2,6 +2,7 @@
 
 mod channels_text;
 mod inputs_text;
+mod inputs_wrong;
 
 use std::path::Path;
 

@@ -82,16 +82,17 @@ impl Forwarder {
 
     /// How a publication to this channel goes to its bus. `None`: the channel comes from none.
     pub(super) fn way(&self, channel: &ChannelName) -> Result<Option<Way<'_>>, Refusal> {
-        let feeds = |(_, feeds): &&(usize, Vec<Pattern>)| {
-            feeds.iter().any(|pattern| pattern.matches(channel.as_str()))
-        };
-        let mut fed_by = self.fed.iter().filter(feeds).map(|(number, _)| *number).peekable();
-        let Some(&first) = fed_by.peek() else { return Ok(None) };
+        let name = channel.as_str();
+        let mut fed_by = self.fed.iter().filter_map(|(number, feeds)| {
+            let pattern = feeds.iter().find(|pattern| pattern.matches(name))?;
+            Some((*number, pattern))
+        });
+        let Some((first, pattern)) = fed_by.next() else { return Ok(None) };
         match &self.to {
-            Some((number, forwards)) if fed_by.any(|it| it == *number) => {
+            Some((number, forwards)) if first == *number || fed_by.any(|(it, _)| it == *number) => {
                 Ok(Some(Way { forwarder: self, forwards, name: self.name(*number) }))
             }
-            _ => Err(self.conflict(channel, first)),
+            _ => Err(self.conflict(name, first, pattern)),
         }
     }
 
@@ -100,8 +101,8 @@ impl Forwarder {
     }
 
     /// 409: a publication made here would be seen on this edge alone.
-    fn conflict(&self, channel: &ChannelName, fed_by: usize) -> Refusal {
-        let (channel, name) = (channel.as_str(), self.name(fed_by));
+    fn conflict(&self, channel: &str, fed_by: usize, pattern: &Pattern) -> Refusal {
+        let (name, pattern) = (self.name(fed_by), pattern.as_str());
         let but = match self.target() {
             Some(target) => format!(" (it is --publish-to {target} now)"),
             None => String::new(),
@@ -109,8 +110,8 @@ impl Forwarder {
         Refusal::new(
             StatusCode::CONFLICT,
             format!(
-                "channel '{channel}' is fed by the input {name}; publish to its bus, or start the \
-                 server with --publish-to {name}, which takes publications there{but}"
+                "channel '{channel}' is fed by the input {name}, as every '{pattern}'; publish to \
+                 its bus, or start the server with --publish-to {name}, which takes publications there{but}"
             ),
         )
     }

@@ -16,15 +16,10 @@ impl Condition {
     /// Reads a condition, or says what is wrong with it.
     pub fn new(text: &str, fields: &[&str]) -> Result<Self, Wrong> {
         Wrong::if_too_long(text)?;
-        let end = text.rfind('}').map_or(0, |end| end + 1);
-        let at = end
-            + text[end..].find('=').ok_or_else(|| {
-                Wrong::new(
-                    "has no = behind its template",
-                    "write a condition like {json:/type}=trade",
-                )
-            })?;
-        let (left, pattern) = (&text[..at], &text[at + 1..]);
+        let Some((left, pattern)) = split(text) else {
+            let right = "write a condition like {json:/type}=trade";
+            return Err(Wrong::new("has no = behind its template", right));
+        };
         let (left, is_negated) = match left.strip_suffix('!') {
             Some(left) => (left, true),
             None => (left, false),
@@ -40,9 +35,23 @@ impl Condition {
 
     /// Whether it holds of a record.
     pub fn holds(&self, record: &impl Fields, payload: &[u8]) -> bool {
-        let mut out = Vec::new();
-        let filled = self.template.fill(record, payload, &mut out);
-        let text = String::from_utf8_lossy(if filled.is_ok() { &out } else { b"" });
+        let mut room = Vec::new();
+        let filled = self.template.filled(record, payload, &mut room);
+        let text = String::from_utf8_lossy(filled.as_deref().unwrap_or_default());
         self.pattern.matches(&text) != self.is_negated
     }
+}
+
+/// The text before the first `=` that is not in braces, and the text behind it.
+fn split(text: &str) -> Option<(&str, &str)> {
+    let mut is_inside = false;
+    let at = text.find(|letter| {
+        is_inside = match letter {
+            '{' => true,
+            '}' => false,
+            _ => is_inside,
+        };
+        letter == '=' && !is_inside
+    })?;
+    Some((&text[..at], &text[at + 1..]))
 }

@@ -114,20 +114,12 @@ impl Mapping {
         if !self.filter.iter().all(|condition| condition.holds(record, &payload)) {
             return Err(Unmapped::Filtered);
         }
-        let mut name = Vec::new();
-        self.channel.fill(record, &payload, &mut name)?;
-        let channel = ChannelName::check(&name)
-            .and_then(|()| ChannelName::new(&String::from_utf8_lossy(&name)))
-            .map_err(|why| Unmapped::BadName(String::from_utf8_lossy(&name).into(), why))?;
+        let mut room = Vec::new();
+        let channel = channel_of(&self.channel.filled(record, &payload, &mut room)?)?;
         let key = match &self.key {
             Some(template) => {
-                name.clear();
-                template.fill(record, &payload, &mut name)?;
-                let key = String::from_utf8(name).map_err(|_| Unmapped::BadKey)?;
-                Some(Box::from(key))
-                    .filter(|key: &Box<str>| key.len() <= KEY_BYTES_MAX)
-                    .ok_or(Unmapped::BadKey)
-                    .map(Some)?
+                room.clear();
+                Some(key_of(&template.filled(record, &payload, &mut room)?)?)
             }
             None => None,
         };
@@ -141,3 +133,27 @@ impl Mapping {
         Ok(Mapped { channel, key, kind, payload })
     }
 }
+
+fn channel_of(name: &[u8]) -> Result<ChannelName, Unmapped> {
+    let checked = match std::str::from_utf8(name) {
+        Ok(name) => ChannelName::new(name),
+        // What is no UTF-8 has bytes that no name has.
+        Err(at) => Err(NotAChannel::BadByte(name[at.valid_up_to()])),
+    };
+    checked.map_err(|why| Unmapped::BadName(shown(name), why))
+}
+
+/// A name that is none, for a log: not more of it than can be read.
+fn shown(name: &[u8]) -> Box<str> {
+    let text = String::from_utf8_lossy(&name[..name.len().min(SHOWN_BYTES_MAX)]);
+    let more = if name.len() > SHOWN_BYTES_MAX { "…" } else { "" };
+    format!("{}{more}", text.escape_debug()).into()
+}
+
+fn key_of(key: &[u8]) -> Result<Box<str>, Unmapped> {
+    let text = std::str::from_utf8(key).map_err(|_| Unmapped::BadKey)?;
+    if text.len() > KEY_BYTES_MAX { Err(Unmapped::BadKey) } else { Ok(text.into()) }
+}
+
+/// Bytes of a wrong name that are told.
+const SHOWN_BYTES_MAX: usize = 100;

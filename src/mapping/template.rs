@@ -1,6 +1,6 @@
 //! Texts with places that are filled from a record: `ticks.{subject}`.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use super::{Fields, Pointer, Unmapped, Wrong};
 use crate::policy::Pattern;
@@ -81,6 +81,21 @@ impl Template {
         self.parts.iter().any(|part| matches!(part, Part::Json(_)))
     }
 
+    /// What comes out for a record: as the record has it where the template is one field, and
+    /// otherwise put together in `room`, which is empty.
+    pub fn filled<'a>(
+        &self,
+        record: &'a impl Fields,
+        payload: &[u8],
+        room: &'a mut Vec<u8>,
+    ) -> Result<Cow<'a, [u8]>, Unmapped> {
+        if let [part @ Part::Field(name)] = &self.parts[..] {
+            return record.field(name).ok_or_else(|| part.missing());
+        }
+        self.fill(record, payload, room)?;
+        Ok(Cow::Borrowed(room))
+    }
+
     /// Appends what comes out for a record.
     pub fn fill(
         &self,
@@ -89,12 +104,18 @@ impl Template {
         out: &mut Vec<u8>,
     ) -> Result<(), Unmapped> {
         for part in &self.parts {
-            let missing = || Unmapped::Missing(part.to_string().into());
+            let missing = || part.missing();
             match part {
                 Part::Text(text) => out.extend_from_slice(text.as_bytes()),
-                Part::Field(name) => out.extend(&*record.field(name).ok_or_else(missing)?),
-                Part::Header(name) => out.extend(&*record.header(name).ok_or_else(missing)?),
-                Part::Json(at) => out.extend(at.text(payload).ok_or_else(missing)?.as_bytes()),
+                Part::Field(name) => {
+                    out.extend_from_slice(&record.field(name).ok_or_else(missing)?);
+                }
+                Part::Header(name) => {
+                    out.extend_from_slice(&record.header(name).ok_or_else(missing)?);
+                }
+                Part::Json(at) => {
+                    out.extend_from_slice(at.text(payload).ok_or_else(missing)?.as_bytes());
+                }
             }
         }
         Ok(())
@@ -113,6 +134,11 @@ impl Template {
 }
 
 impl Part {
+    #[cold]
+    fn missing(&self) -> Unmapped {
+        Unmapped::Missing(self.to_string().into())
+    }
+
     fn read(text: &str, fields: &[&str]) -> Result<Self, Wrong> {
         match text.split_once(':') {
             Some(("header", name)) if !name.is_empty() => Ok(Part::Header(name.into())),

@@ -98,6 +98,11 @@ pub enum SequenceNews {
         /// The last offset that was lost.
         to: Offset,
     },
+    /// An input has told of all its sequences, and brought what it was to bring first.
+    CaughtUp {
+        /// Its number: see [`Asker::Input`].
+        input: u16,
+    },
 }
 
 /// What a publisher may ask for besides publishing.

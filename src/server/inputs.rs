@@ -17,6 +17,7 @@ use crate::{
     inputs::{Forwards, Input, InputState},
     limits::FORWARDS_MAX,
     mesh::{Ingress, Parking},
+    policy::Pattern,
 };
 
 /// Every input, running or to be started.
@@ -118,6 +119,13 @@ impl Drop for Inputs {
     fn drop(&mut self) {
         self.stop();
     }
+}
+
+/// The inputs whose channels a bus numbers, by number, and the channels that they may feed.
+pub(super) fn numbered(config: &Config) -> Vec<(u16, Vec<Pattern>)> {
+    let all = config.inputs.all().iter().enumerate();
+    let numbered = all.filter(|(_, input)| input.numbered_by_bus);
+    numbered.map(|(number, input)| (number as u16, input.feeds())).collect()
 }
 
 fn runtime() -> io::Result<Runtime> {

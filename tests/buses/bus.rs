@@ -24,6 +24,10 @@ pub trait Bus: Send + Sized {
     /// edge cannot hold, in the client or in the input's queue.
     const BURST: usize = 2000;
 
+    /// Records, published at once, of which some are dropped where the bus cannot wait and the input's
+    /// queue is one: more than its client keeps.
+    const FLOOD: u64 = 20_000;
+
     /// Starts the broker, and makes what [`Bus::source`] reads.
     fn start() -> Self;
 
@@ -67,7 +71,8 @@ pub trait Log: Bus {
 /// channel its own.
 pub const CHANNELS: usize = 4;
 
-/// `#[test]`s of the stories for every kind of bus, and, with `log`, those for a [`Log`] as well.
+/// `#[test]`s of the stories for every kind of bus, and, with `log`, those for a [`Log`] as well; with
+/// `waits` those for a bus without one that waits for the edge, with `no_log` for one that does not.
 macro_rules! stories {
     ($bus:ty) => {
         crate::bus::tests!($bus, every:
@@ -89,6 +94,10 @@ macro_rules! stories {
             a_subscriber_moves_between_edges,
             what_the_bus_forgot_is_told,
         );
+    };
+    ($bus:ty, waits) => {
+        crate::bus::stories!($bus);
+        crate::bus::tests!($bus, log: a_full_queue_holds_the_bus_back);
     };
     ($bus:ty, no_log) => {
         crate::bus::stories!($bus);

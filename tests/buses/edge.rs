@@ -13,9 +13,6 @@ pub const INPUT: &str = "bus";
 /// Channels keep everything that a story publishes, so that nothing but a fault makes a gap.
 const CHANNELS_KEEP: &str = "* history=400000 history-bytes=1GiB";
 
-/// What gives an edge an input.
-const INPUT_FLAG: &str = "--input";
-
 /// An input's text: reads the bus at this port, with more words behind it.
 pub fn input<B: Bus>(bus: &B, port: u16, more: &str) -> String {
     format!("{} name={INPUT} {} {more}", bus.source(port), B::MAPPING)
@@ -33,7 +30,7 @@ pub fn edge_on<B: Bus>(bus: &mut B) -> Server {
 /// An edge with one input that serves and need not be ready, with more flags.
 #[track_caller]
 pub fn edge(input: &str, more: &[&str]) -> Server {
-    let given = [INPUT_FLAG, input, "--channels", CHANNELS_KEEP];
+    let given = ["--input", input, "--channels", CHANNELS_KEEP];
     // Subscribers that read late or say nothing are no story of these.
     let patient = ["--ping-interval", "1h", "--stall-timeout", "1h"];
     let flags = [&given, &patient, more].concat();
@@ -57,8 +54,7 @@ pub fn await_ready(edge: &Server) {
 pub fn await_reconnects(edge: &Server, times: u64) {
     eventually("the input comes back", || {
         let told = metrics(edge);
-        let is =
-            |name: &str, least: u64| told.get(&labelled(name, "")).is_some_and(|&it| it >= least);
+        let is = |name: &str, least: u64| told.get(&keyed(name, "")).is_some_and(|&it| it >= least);
         (is("stentor_input_reconnects_total", times) && is("stentor_input_connected", 1))
             .then_some(())
     });
@@ -75,20 +71,20 @@ pub fn await_skipped(edge: &Server, reason: &str, expected: u64) {
 /// Records that were passed over for this reason.
 #[track_caller]
 pub fn skipped(edge: &Server, reason: &str) -> u64 {
-    let name = labelled("stentor_input_skipped_total", &format!("reason=\"{reason}\""));
-    metrics(edge).get(&name).copied().unwrap_or(0)
+    let key = keyed("stentor_input_skipped_total", &format!("reason=\"{reason}\""));
+    metrics(edge).get(&key).copied().unwrap_or(0)
 }
 
 /// A number that `/metrics` tells of the input, like `stentor_input_records_total`.
 #[track_caller]
 pub fn told_of_input(edge: &Server, name: &str) -> u64 {
     let told = metrics(edge);
-    *told.get(&labelled(name, "")).unwrap_or_else(|| panic!("no {name} in {told:#?}"))
+    *told.get(&keyed(name, "")).unwrap_or_else(|| panic!("no {name} in {told:#?}"))
 }
 
-/// A metric's name with a label in words of our own: those of `/metrics` come in any order.
-fn labelled(name: &str, label: &str) -> (String, String) {
-    (name.to_owned(), label.to_owned())
+/// What a metric is found by.
+fn keyed(name: &str, reason: &str) -> (String, String) {
+    (name.to_owned(), reason.to_owned())
 }
 
 /// What `/metrics` tells of [`INPUT`]: by name and `reason`, if it has one.
@@ -104,7 +100,7 @@ fn metrics(edge: &Server) -> BTreeMap<(String, String), u64> {
             let (labels, value) = rest.rsplit_once("} ").expect("a value");
             let reason = labels.split(',').find(|label| label.starts_with("reason="));
             let value: f64 = value.parse().expect("a number");
-            ((name.to_owned(), reason.unwrap_or_default().to_owned()), value as u64)
+            (keyed(name, reason.unwrap_or_default()), value as u64)
         })
         .collect()
 }

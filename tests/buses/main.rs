@@ -12,10 +12,17 @@ mod support;
 mod broker;
 mod bus;
 mod edge;
+mod lines;
 mod proxy;
 mod stories;
 
+#[cfg(feature = "amqp")]
+mod amqp;
 #[cfg(feature = "kafka")]
 mod kafka;
+#[cfg(feature = "mqtt")]
+mod mqtt;
 #[cfg(feature = "nats")]
 mod nats;
+#[cfg(feature = "redis")]
+mod redis;

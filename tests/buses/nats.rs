@@ -15,6 +15,8 @@ use crate::{
     support::DEADLINE,
 };
 
+mod own;
+
 mod core {
     super::stories!(super::Core, no_log);
 }
@@ -30,6 +32,7 @@ struct Core {
 
 impl Bus for Core {
     const MAPPING: &str = "channel={subject}";
+    const FLOOD: u64 = 300_000;
 
     fn start() -> Self {
         let command = |_: &Path, port: u16| {
@@ -71,11 +74,9 @@ impl Bus for JetStream {
             command.arg("--store_dir").arg(folder.join("store"));
             command
         };
-        let broker = Broker::start("jetstream", command, serves);
-        let stream = json!({ "name": STREAM, "subjects": ["ticks.>"], "storage": "file" });
-        let mut client = Client::connect(broker.port());
-        client.request("$JS.API.STREAM.CREATE.TICKS", &stream);
-        JetStream { broker }
+        let bus = JetStream { broker: Broker::start("jetstream", command, serves) };
+        bus.make_stream();
+        bus
     }
 
     fn broker(&mut self) -> &mut Broker {
@@ -89,7 +90,7 @@ impl Bus for JetStream {
     }
 
     fn source(&self, port: u16) -> String {
-        format!("jetstream url=nats://127.0.0.1:{port} stream={STREAM}")
+        format!("jetstream url=nats://127.0.0.1:{port} stream={STREAM} subject=ticks.>")
     }
 
     fn publish(&mut self, records: &[Record]) {
@@ -104,6 +105,14 @@ impl Bus for JetStream {
                 assert_eq!(told["stream"], STREAM, "{told}");
             }
         }
+    }
+}
+
+impl JetStream {
+    fn make_stream(&self) {
+        let stream = json!({ "name": STREAM, "subjects": ["ticks.>"], "storage": "file" });
+        let mut client = Client::connect(self.broker.port());
+        client.request("$JS.API.STREAM.CREATE.TICKS", &stream);
     }
 }
 
@@ -134,11 +143,19 @@ struct Client {
 impl Client {
     #[track_caller]
     fn connect(port: u16) -> Client {
+        Client::connect_as(port, "", "")
+    }
+
+    #[track_caller]
+    fn connect_as(port: u16, user: &str, password: &str) -> Client {
         let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("it listens");
         stream.set_read_timeout(Some(DEADLINE)).expect("a socket");
         let mut client = Client { stream: BufReader::new(stream), said: Vec::new() };
         assert!(client.line().starts_with("INFO "));
-        client.say("CONNECT {\"verbose\":false,\"pedantic\":false}\r\n");
+        let who = json!({
+            "verbose": false, "pedantic": false, "headers": true, "user": user, "pass": password
+        });
+        client.say(&format!("CONNECT {who}\r\n"));
         client.flush();
         client
     }
@@ -154,6 +171,14 @@ impl Client {
         if self.said.len() > 64 * 1024 {
             self.send();
         }
+    }
+
+    fn publish_with(&mut self, subject: &str, headers: &str, payload: &[u8]) {
+        let head = format!("NATS/1.0\r\n{headers}\r\n\r\n");
+        let all = head.len() + payload.len();
+        self.say(&format!("HPUB {subject} {} {all}\r\n{head}", head.len()));
+        self.said.extend(payload);
+        self.say("\r\n");
     }
 
     fn send(&mut self) {

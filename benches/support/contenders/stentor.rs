@@ -97,6 +97,7 @@ impl<K: Kernel> Stentor<K> {
             ingresses: Arc::clone(&ingresses),
             questions: [Questions::new(1, Arc::clone(&parking))].into(),
             inputs: Arc::default(),
+            numbered: Vec::new(),
             journal: None,
             policies: Policies::default(),
             started_ms: 0,

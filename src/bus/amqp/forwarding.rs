@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use lapin::{
     BasicProperties, Channel, Confirmation, Connection, PublisherConfirm,
     options::{BasicPublishOptions, ConfirmSelectOptions},
-    types::ShortString,
+    types::{AMQPValue, FieldTable, ShortString},
 };
 use tokio::{
     sync::mpsc,
@@ -110,7 +110,7 @@ impl<'a> Publisher<'a> {
         };
         // What no queue takes comes back, so that nobody is told that it was published.
         let options = BasicPublishOptions { mandatory: true, ..Default::default() };
-        let properties = BasicProperties::default().with_delivery_mode(PERSISTENT);
+        let properties = properties(&forward);
         let by = Instant::now() + ANSWER_MAX;
         let (exchange, payload) = (self.exchange.clone(), &*forward.payload);
         let publishing = self.channel.basic_publish(exchange, key, options, payload, properties);
@@ -149,6 +149,17 @@ impl<'a> Publisher<'a> {
             _ => Ok(()),
         }
     }
+}
+
+/// The channel and the key go in headers: a stream's records all have its name as their routing key.
+fn properties(forward: &Forward) -> BasicProperties {
+    let mut headers = FieldTable::default();
+    let text = |text: &str| AMQPValue::LongString(text.into());
+    headers.insert("channel".into(), text(forward.channel.as_str()));
+    if let Some(key) = &forward.key {
+        headers.insert("key".into(), text(key));
+    }
+    BasicProperties::default().with_delivery_mode(PERSISTENT).with_headers(headers)
 }
 
 impl Drop for Publisher<'_> {

@@ -10,9 +10,10 @@ use std::{
         net::{UnixListener as StdUnixListener, UnixStream},
     },
     path::{Path, PathBuf},
+    time::Duration,
 };
 
-use socket2::{Domain, SockAddr, Socket, Type};
+use socket2::{Domain, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, UnixListener},
@@ -72,7 +73,13 @@ impl Door {
     /// The next connection.
     pub(super) async fn accept(&self) -> io::Result<Stream> {
         Ok(match self {
-            Door::Tcp(listener) => Box::new(listener.accept().await?.0),
+            Door::Tcp(listener) => {
+                let (stream, _) = listener.accept().await?;
+                // A sender that is gone without a word would keep its place for ever.
+                let alive = TcpKeepalive::new().with_time(SILENCE).with_interval(SILENCE / 4);
+                SockRef::from(&stream).set_tcp_keepalive(&alive)?;
+                Box::new(stream)
+            }
             Door::Unix(listener, _) => Box::new(listener.accept().await?.0),
         })
     }
@@ -146,3 +153,5 @@ fn identity(path: &Path) -> io::Result<(u64, u64)> {
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 64;
+/// Time without a line before a sender's machine is asked whether it is there.
+const SILENCE: Duration = Duration::from_secs(60);

@@ -53,9 +53,12 @@ impl Bell for Silence {
 struct Shards {
     ingresses: Arc<[Ingress]>,
     state: Arc<InputState>,
-    /// Channel, kind, key and payload of each record, in order.
-    taken: Mutex<Vec<(String, PayloadKind, Option<Box<str>>, Bytes)>>,
+    /// Each record, in order.
+    taken: Mutex<Vec<Taken>>,
 }
+
+/// Channel, kind, key and payload.
+type Taken = (String, PayloadKind, Option<Box<str>>, Bytes);
 
 impl Shards {
     fn new() -> (Arc<Self>, Arc<Notify>) {

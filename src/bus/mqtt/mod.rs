@@ -6,6 +6,9 @@
 //! meanwhile comes then. A message that the broker sends again, because it has no acknowledgement, is
 //! known by its number and content, and published once.
 //!
+//! A broker may send a message once for each topic filter that it matches, and so filters that overlap
+//! are refused.
+//!
 //! A retained message is its topic's last. It is published when the input connects, and not again
 //! after a reconnect if the topic's last that came was the same: known for the first
 //! [`TOPICS_MAX`] topics; further ones repeat their last value.
@@ -23,6 +26,7 @@ use std::{
 };
 
 use futures_util::FutureExt;
+use tokio::time::{Instant, sleep};
 
 pub(super) use forwarding::forward;
 
@@ -35,6 +39,8 @@ use wire::{Client, Message, Options, Said};
 
 /// A broker that says nothing for twice as long is gone.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
+/// How long to wait, besides the wait before every attempt, when a connection ended within this time.
+const SHORT: Duration = Duration::from_secs(2);
 /// How long a broker keeps a session whose client is away (MQTT 5; older ones decide themselves).
 const SESSION_SECS: u32 = 24 * 60 * 60;
 /// Requests to the client that it has not begun with.
@@ -58,6 +64,7 @@ pub(super) fn reader(input: Input) -> Box<dyn Reader> {
         mqtt,
         queue: input.queue,
         client_id: None,
+        connected_at: None,
         hasher: RandomState::new(),
         unsettled: VecDeque::new(),
         numbers: HashMap::new(),
@@ -69,6 +76,8 @@ struct Subscription {
     mqtt: Mqtt,
     queue: u32,
     client_id: Option<String>,
+    /// When the connection that there is, or was last, stood.
+    connected_at: Option<Instant>,
     hasher: RandomState,
     /// Messages that are not acknowledged: the ticket with which each is settled, and its number.
     unsettled: VecDeque<(u64, u16)>,
@@ -80,6 +89,16 @@ struct Subscription {
 
 impl Subscription {
     fn options(&mut self, feed: &Feed) -> Result<Options, String> {
+        let topics = &self.mqtt.topics;
+        let mut pairs = topics.iter().enumerate().flat_map(|(at, one)| {
+            topics[at + 1..].iter().map(move |other| (one.as_str(), other.as_str()))
+        });
+        if let Some((one, other)) = pairs.find(|(one, other)| overlap(one, other)) {
+            return Err(format!(
+                "its topics '{one}' and '{other}' overlap, and a broker may send twice what matches \
+                 both; leave out the narrower one, or give it to an input of its own"
+            ));
+        }
         let mut options = Options::new(&self.mqtt.url, self.mqtt.version)?;
         options.is_kept = self.mqtt.client_id.is_some();
         let named = self.mqtt.client_id.clone();
@@ -97,6 +116,7 @@ impl Subscription {
         let (client, mut connection) = options.open();
         // Numbers are the connection's: the broker sends again what was not acknowledged.
         self.unsettled.clear();
+        self.connected_at = None;
         loop {
             let next = {
                 let mut next = pin!(connection.next(&options));
@@ -120,13 +140,33 @@ impl Subscription {
                     while let Some(said) = connection.rest() {
                         self.on_said(&options, &client, feed, said).await?;
                     }
-                    return Err(fault);
+                    return Err(self.after(&options, feed, fault).await);
                 }
             }
             if self.unsettled.len() >= ACKNOWLEDGE_EVERY {
                 self.acknowledge(&client, feed.settled());
             }
         }
+    }
+
+    /// What to make of the end of a connection. A client that is sent away as soon as it has
+    /// connected must not come back at once, again and again.
+    async fn after(&self, options: &Options, feed: &mut Feed, fault: Fault) -> Fault {
+        let was_short = self.connected_at.is_some_and(|at| at.elapsed() < SHORT);
+        let fault = match fault {
+            // Brokers of version 3.1.1 close without a word.
+            Fault::Lost(why) if options.is_kept && was_short => {
+                Fault::Lost(format!("{why}; if it happens again and again, {}", options.taken()))
+            }
+            fault => fault,
+        };
+        match &fault {
+            Fault::Refused(why) if was_short => feed.on_fault(why.clone()),
+            Fault::Lost(why) if was_short && options.is_kept => feed.on_fault(why.clone()),
+            _ => return fault,
+        }
+        sleep(SHORT).await;
+        fault
     }
 
     async fn on_said(
@@ -148,6 +188,7 @@ impl Subscription {
                 })?;
             }
             Said::Subscribed(Ok(())) => {
+                self.connected_at = Some(Instant::now());
                 feed.on_connected();
                 client.mark();
             }
@@ -234,7 +275,45 @@ impl Fields for Message {
     }
 }
 
+/// Whether some topic matches both filters.
+fn overlap(one: &str, other: &str) -> bool {
+    let (mut ones, mut others) = (one.split('/'), other.split('/'));
+    loop {
+        match (ones.next(), others.next()) {
+            (None, None) | (Some("#"), _) | (_, Some("#")) => return true,
+            (Some(one), Some(other)) if one == other || one == "+" || other == "+" => (),
+            _ => return false,
+        }
+    }
+}
+
 /// A name that no other client has; brokers must take up to 23 letters and digits.
 fn name() -> String {
     format!("stentor{:016x}", RandomState::new().hash_one(0u8))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Filters overlap where a topic matches both.
+    #[test]
+    fn filters_that_overlap_are_found() {
+        for (one, other, does) in [
+            ("a", "a", true),
+            ("a", "b", false),
+            ("a/+", "+/b", true),
+            ("a/+/c", "a/b/d", false),
+            ("a/#", "a", true),
+            ("a/#", "a/b/c", true),
+            ("a/#", "b/#", false),
+            ("#", "b", true),
+            ("a/b", "a/b/c", false),
+            ("a/+", "a/b/c", false),
+            ("+/+/+", "a/#", true),
+        ] {
+            assert_eq!(overlap(one, other), does, "{one} and {other}");
+            assert_eq!(overlap(other, one), does, "{other} and {one}");
+        }
+    }
 }

@@ -167,14 +167,19 @@ impl Options {
             Error::V5(v5::ConnectionError::MqttState(v5::StateError::ServerDisconnect {
                 reason_code: packets5::DisconnectReasonCode::SessionTakenOver,
                 ..
-            })) => Fault::Refused(format!(
-                "{place} has another client of the name '{}'; give each input of each edge a \
-                 client-id of its own",
-                self.client_id
-            )),
-            Error::V4(error) => Fault::Lost(format!("{place} cannot be reached: {error}")),
-            Error::V5(error) => Fault::Lost(format!("{place} cannot be reached: {error}")),
+            })) => Fault::Refused(self.taken()),
+            Error::V4(error) => Fault::Lost(format!("no connection to {place}: {error}")),
+            Error::V5(error) => Fault::Lost(format!("no connection to {place}: {error}")),
         }
+    }
+
+    /// What to say when another client has our name.
+    pub(super) fn taken(&self) -> String {
+        format!(
+            "{} has another client with the client id '{}'; give each input of each edge a client-id \
+             of its own",
+            self.place, self.client_id
+        )
     }
 
     fn refused(&self, code: &str) -> Fault {

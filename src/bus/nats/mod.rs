@@ -14,7 +14,7 @@ use std::{borrow::Cow, convert::Infallible, pin::pin};
 
 use async_nats::{Message, Subscriber};
 use futures_util::{FutureExt, Stream, StreamExt, stream::SelectAll, stream::select_all};
-use tokio::task::unconstrained;
+use tokio::{sync::mpsc, task::unconstrained};
 
 use self::{jetstream::Log, link::Link};
 use super::{Fault, Feed, Reader, Running, feed::epoch, jittered};
@@ -23,23 +23,25 @@ use crate::{
     mapping::Fields,
 };
 
-pub(super) use forward::forward;
-
 /// Records that are taken from the client at once.
 const BATCH_MAX: usize = 1024;
-/// Records that the client keeps for all subscriptions while the shards are behind. Those that come
-/// then are dropped, and counted.
-const KEPT_MAX: usize = 131_072;
-/// Of those, what each subscription has at least.
-const KEPT_EACH_MIN: usize = 4096;
+/// Records that the client keeps for all subscriptions while the shards are behind, for each that may
+/// be on its way to one shard: 131,072 where nothing else is said, as many as one turn of the client
+/// may bring. Those that come then are dropped, and counted.
+const KEPT_PER_PLACE: usize = 32;
 
 /// The reader of an input.
 pub(super) fn reader(input: Input) -> Box<dyn Reader> {
     match input.source {
         Source::JetStream(source) => Box::new(Log::new(source, input.numbered_by_bus)),
-        Source::Nats(nats) => Box::new(Core { nats }),
+        Source::Nats(nats) => Box::new(Core { nats, kept: KEPT_PER_PLACE * input.queue as usize }),
         _ => unreachable!("the kind of the input was looked at"),
     }
+}
+
+/// Takes publications to NATS until nobody is left who could publish.
+pub(super) async fn forward(input: Input, forwards: mpsc::Receiver<Forward>) {
+    forward::forward(input, forwards).await;
 }
 
 /// What a record has besides its payload.
@@ -66,10 +68,12 @@ impl Fields for Record<'_> {
     }
 }
 
-/// Core NATS. Without a log: what comes while there is no connection, or while more than
-/// [`KEPT_MAX`] records wait for the shards, is lost.
+/// Core NATS. Without a log: what comes while there is no connection, or while too many records wait
+/// for the shards, is lost.
 struct Core {
     nats: Nats,
+    /// Records that may wait in the client.
+    kept: usize,
 }
 
 impl Reader for Core {
@@ -83,7 +87,7 @@ impl Reader for Core {
 
 impl Core {
     async fn run(&self, feed: &mut Feed) -> Result<Infallible, Fault> {
-        let kept = (KEPT_MAX / self.nats.subjects.len().max(1)).max(KEPT_EACH_MIN);
+        let kept = self.kept.div_ceil(self.nats.subjects.len().max(1));
         let link = Link::new(&self.nats, kept).await?;
         let mut subscribers = Vec::new();
         for subject in &self.nats.subjects {
@@ -97,6 +101,7 @@ impl Core {
         let mut dropped = Dropped::new(kept * subscribers.len());
         // Whoever publishes after the server is ready must be heard.
         dropped.others += u64::from(link.confirm().await?);
+        link.or_lost(async {}).await?;
         feed.on_connected();
         feed.on_caught_up().await;
         self.follow(&link, select_all(subscribers), dropped, feed).await
@@ -114,14 +119,14 @@ impl Core {
             if batch.is_empty() {
                 return Err(link.ended().await);
             }
-            let all = batch.len() < BATCH_MAX;
+            let (all, came) = (batch.len() < BATCH_MAX, link.records_in());
             dropped.received += batch.len() as u64;
             for message in &mut batch {
                 let payload = std::mem::take(&mut message.payload);
                 feed.put(&Record { message, place: None }, payload, None).await;
             }
             feed.flush();
-            dropped.tell(link.records_in(), all, feed);
+            dropped.tell(came, all, feed);
         }
     }
 }
@@ -149,6 +154,8 @@ impl Dropped {
         let kept_at_most = if all { 0 } else { self.room };
         let gone = came.saturating_sub(self.received + self.others + kept_at_most);
         for _ in self.told..gone {
+            // Nobody knows how long it was.
+            feed.on_record(0);
             feed.skip(Skip::Dropped, "the shards are behind, and core NATS does not wait");
         }
         self.told = self.told.max(gone);

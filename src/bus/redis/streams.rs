@@ -37,6 +37,8 @@ pub(super) struct Streams {
     way: Way,
     keys: Vec<Key>,
     pace: Pace,
+    /// Streams that had something at last: they share what is asked for.
+    busy: usize,
 }
 
 impl Streams {
@@ -49,7 +51,7 @@ impl Streams {
             }
         }
         let way = Way { input, payload_field, is_numbered };
-        Streams { url, start, way, keys, pace: Pace::new() }
+        Streams { url, start, way, keys, pace: Pace::new(), busy: 1 }
     }
 
     async fn read(&mut self, feed: &mut Feed) -> Result<Fault, Fault> {
@@ -149,11 +151,13 @@ impl Streams {
             let answer = ask(server, connection, pipeline, "read back (XREVRANGE)").await?.pop();
             let entries = ok(server, answer, "read back (XREVRANGE)").map(reply::entries)?;
             let entries = entries.ok_or_else(|| strange(server))?;
-            self.pace.on_answer(entries.len(), entries.iter().map(Entry::bytes).sum());
+            let is_full = entries.len() as u64 == asked;
+            let bytes = entries.iter().map(Entry::bytes).sum();
+            self.pace.on_answer(is_full, entries.len(), bytes);
             let Some(last) = entries.last() else { break };
             oldest = Some(last.id);
             left -= (entries.len() as u64).min(left);
-            if last.id == Id(0) || (entries.len() as u64) < asked {
+            if last.id == Id(0) || !is_full {
                 break;
             }
             end = last.id.before().to_string();
@@ -170,7 +174,7 @@ impl Streams {
         waits: bool,
     ) -> Result<Vec<Round>, Fault> {
         let mut pipeline = redis::pipe();
-        let each = (self.pace.entries() / self.keys.len()).max(1);
+        let each = (self.pace.entries() / self.busy).max(1);
         pipeline.cmd("XREAD").arg("COUNT").arg(each);
         if waits {
             pipeline.arg("BLOCK").arg(BLOCK.as_millis() as u64);
@@ -186,10 +190,10 @@ impl Streams {
         let mut answers = ask(server, connection, pipeline, "read streams").await?.into_iter();
         let read = ok(server, answers.next(), "read streams (XREAD)")?;
         let mut read = reply::streams(read).ok_or_else(|| strange(server))?;
-        let all = read.iter().flat_map(|(_, entries)| entries);
-        let most = read.iter().map(|(_, entries)| entries.len()).max().unwrap_or(0);
-        let is_full = if most >= each { self.pace.entries() } else { most };
-        self.pace.on_answer(is_full, all.map(Entry::bytes).sum());
+        let all = || read.iter().flat_map(|(_, entries)| entries);
+        let is_full = read.iter().any(|(_, entries)| entries.len() >= each);
+        self.pace.on_answer(is_full, all().count(), all().map(Entry::bytes).sum());
+        self.busy = read.len().max(1);
         let mut rounds = Vec::with_capacity(self.keys.len());
         for (key, answer) in self.keys.iter().zip(answers) {
             let summary = state(server, &key.name, answer)?;

@@ -112,7 +112,9 @@ impl Draft {
 
     /// What to call it where its words are told.
     pub fn label(&self) -> String {
-        let name = self.words.iter().find(|(key, _)| *key == "name").map(|(_, name)| name.as_str());
+        let mut names = self.words.iter().filter(|(key, _)| *key == "name");
+        let right = names.find(|(_, name)| checks::name(name).is_ok());
+        let name = right.map(|(_, name)| name.as_str());
         name.unwrap_or(self.kind.map_or("an input", |kind| kind.name)).to_owned()
     }
 

@@ -63,8 +63,7 @@ impl Inputs {
     ) -> Result<(Self, Vec<String>), Vec<Trouble>> {
         let mut troubles = Vec::new();
         for (input, entry) in self.all.iter_mut().zip(&self.entries) {
-            let patterns = numbering::patterns(entry);
-            if !numbering::keeps_any(channels, &patterns) {
+            if !numbering::keeps_any(channels, &input.feeds()) {
                 begin_with_the_new(&mut input.source);
             }
             troubles.extend(put_secrets_in(&mut input.source, entry, variable).err());

@@ -12,84 +12,6 @@ use crate::{
     policy::Pattern,
 };
 
-/// The names of channels that an input can feed, as patterns.
-pub fn patterns(entry: &Entry) -> Vec<Pattern> {
-    let channel = &entry.input.mapping.channel;
-    let known = |field: &'static str, values: &[String], glob: fn(&str) -> String| {
-        let pattern = |value: &String| channel.pattern(|name| (name == field).then(|| glob(value)));
-        values.iter().map(pattern).collect::<Vec<_>>()
-    };
-    let patterns = match &entry.input.source {
-        Source::Nats(it) => known("subject", &it.subjects, of_subject),
-        Source::JetStream(it) => {
-            let stream = |name: &str| (name == "stream").then(|| it.stream.clone());
-            let all = [">".to_owned()];
-            let subjects = if it.nats.subjects.is_empty() { &all[..] } else { &it.nats.subjects };
-            let pattern = |subject: &String| {
-                channel.pattern(|name| match name {
-                    "subject" => Some(of_subject(subject)),
-                    name => stream(name),
-                })
-            };
-            subjects.iter().map(pattern).collect()
-        }
-        Source::RedisChannels(it) => known("channel", &it.channels, of_glob),
-        Source::RedisStreams(it) => known("stream", &it.streams, str::to_owned),
-        Source::Kafka(it) => known("topic", &it.topics, str::to_owned),
-        Source::Amqp(it) => {
-            let pattern = |key: &String| {
-                channel.pattern(|name| match name {
-                    "routing-key" => Some(of_binding(key)),
-                    "exchange" => Some(it.exchange.clone()),
-                    _ => None,
-                })
-            };
-            it.keys.iter().map(pattern).collect()
-        }
-        Source::AmqpStream(it) => known("queue", std::slice::from_ref(&it.queue), str::to_owned),
-        Source::Mqtt(it) => known("topic", &it.topics, of_filter),
-        Source::Lines(_) => vec![channel.pattern(|_| None)],
-    };
-    dedup(patterns)
-}
-
-fn dedup(mut patterns: Vec<Pattern>) -> Vec<Pattern> {
-    let mut seen = std::collections::HashSet::new();
-    patterns.retain(|pattern| seen.insert(pattern.clone()));
-    patterns
-}
-
-fn of_subject(subject: &str) -> String {
-    subject.replace('>', "*")
-}
-
-/// Of Redis' `*`, `?` and `[ab]` each stands for characters; a `\` makes the next plain.
-fn of_glob(glob: &str) -> String {
-    let (mut text, mut letters) = (String::new(), glob.chars());
-    while let Some(letter) = letters.next() {
-        match letter {
-            '\\' => text.extend(letters.next()),
-            '[' => {
-                letters.by_ref().find(|&letter| letter == ']');
-                text.push('*');
-            }
-            '*' | '?' => text.push('*'),
-            letter => text.push(letter),
-        }
-    }
-    text
-}
-
-/// A `#` stands for no word, too, and then the `.` beside it is gone.
-fn of_binding(key: &str) -> String {
-    key.replace(".#", "*").replace("#.", "*").replace('#', "*")
-}
-
-/// `a/#` matches `a`, too.
-fn of_filter(filter: &str) -> String {
-    filter.replace("/#", "*").replace(['#', '+'], "*")
-}
-
 /// Whether anything is kept of a channel that these patterns match.
 pub fn keeps_any(channels: &Channels, patterns: &[Pattern]) -> bool {
     let policies: Vec<_> = channels.policies().iter().collect();
@@ -100,7 +22,7 @@ pub fn keeps_any(channels: &Channels, patterns: &[Pattern]) -> bool {
 
 /// For each input whether its bus numbers its publications, and warnings where it could have.
 pub fn decide(entries: &[Entry]) -> Result<(Vec<bool>, Vec<String>), Vec<Trouble>> {
-    let patterns: Vec<_> = entries.iter().map(patterns).collect();
+    let patterns: Vec<_> = entries.iter().map(|entry| entry.input.feeds()).collect();
     let (mut decisions, mut warnings, mut troubles) = (Vec::new(), Vec::new(), Vec::new());
     for (at, entry) in entries.iter().enumerate() {
         let obstacle = by_itself(entry).or_else(|| beside(entries, &patterns, at));

@@ -81,8 +81,8 @@ fn channels_of_a_bus_are_not_published_to_here() {
     let served = serve_inputs(&[Shard::Prompt], 64, patient(), Policies::default(), states);
     for path in ["/publish/ticks.a", "/publish/ticks.a?lines", "/publish/ticks.a?key=k"] {
         let reply = served.post(path, "1");
-        let expected = "channel 'ticks.a' is fed by the input ticks; publish to its bus, or start \
-                        the server with --publish-to ticks, which takes publications there\n";
+        let expected = "channel 'ticks.a' is fed by the input ticks, as every 'ticks.*'; publish to \
+                        its bus, or start the server with --publish-to ticks, which takes publications there\n";
         assert_eq!((reply.status, reply.body.as_str()), (409, expected), "{path}");
     }
     assert_eq!(served.post("/publish/elsewhere", "1").status, 200);
@@ -95,8 +95,8 @@ fn channels_of_a_bus_are_not_published_to_here() {
 fn only_channels_of_its_own_bus_are_forwarded() {
     let (served, _forwards, queue) = serve_bus(1, patient());
     let reply = served.post("/publish/orders.a", "1");
-    let expected = "channel 'orders.a' is fed by the input orders; publish to its bus, or start the \
-                    server with --publish-to orders, which takes publications there (it is \
+    let expected = "channel 'orders.a' is fed by the input orders, as every 'orders.*'; publish to its \
+                    bus, or start the server with --publish-to orders, which takes publications there (it is \
                     --publish-to ticks now)\n";
     assert_eq!((reply.status, reply.body.as_str()), (409, expected));
     assert_eq!(served.post("/publish/orders/a", "1").status, 200);

@@ -31,7 +31,7 @@ use tell::Owed;
 use crate::{
     ids::{BUCKETS, ChannelName, Epoch, Position},
     mesh::{Answer, Asker},
-    policy::{PatternId, Policies, Policy},
+    policy::{Pattern, PatternId, Policies, Policy},
 };
 
 /// What a home lives by.
@@ -45,6 +45,8 @@ pub struct HomeSetup {
     pub shards: u16,
     /// How channels live.
     pub policies: Policies,
+    /// Inputs whose channels a bus numbers, by number, and the channels that they may feed.
+    pub numbered: Vec<(u16, Vec<Pattern>)>,
     /// Channels at one time.
     pub channels_max: usize,
     /// Encoded bytes of a stream, besides its history, that are kept for a shard whose inbox stays
@@ -81,7 +83,7 @@ impl Home {
             offsets: Box::new([0; BUCKETS]),
             channels: HashMap::new(),
             forgotten: Forgotten::default(),
-            sequences: Sequences::default(),
+            sequences: Sequences::awaiting(setup.numbered.clone()),
             remembered: Remembered::default(),
             waiting: Waiting::default(),
             presence: Presence::default(),

@@ -10,15 +10,22 @@ use std::collections::HashMap;
 use super::{Home, channel::Channel, forgotten::Forgotten};
 use crate::{
     frame::PayloadKind,
+    hub::Ask,
     ids::{ChannelName, Epoch, Offset, Position},
+    limits::HELD_ASKS_MAX,
     mesh::{Asker, Publish, SequenceNews, Terms, Ticket},
     policy::{Mode, Pattern},
+    resume::Start,
 };
 
 /// The sequences that inputs read now.
 #[derive(Default)]
 pub(super) struct Sequences {
     by_epoch: HashMap<Epoch, Sequence>,
+    /// Inputs, by number, that have yet to tell of sequences, and the channels that those may feed.
+    awaited: Vec<(u16, Vec<Pattern>)>,
+    /// Questions that cannot be answered before they have.
+    asks: Vec<(ChannelName, Ask)>,
 }
 
 /// One of them, as far as it goes to channels of this home.
@@ -45,6 +52,11 @@ pub(super) enum Numbered {
 }
 
 impl Sequences {
+    /// None yet; these inputs will tell of some.
+    pub fn awaiting(awaited: Vec<(u16, Vec<Pattern>)>) -> Self {
+        Sequences { awaited, ..Sequences::default() }
+    }
+
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.by_epoch.is_empty()
@@ -84,6 +96,7 @@ impl Home {
                 let new = Sequence { feeds, floor, seen: floor, forgotten: Forgotten::default() };
                 self.sequences.by_epoch.entry(epoch).or_insert(new);
                 self.renumber_for(epoch, replaces);
+                self.ask_again();
             }
             SequenceNews::Hole { epoch, from, to } => {
                 let Some(sequence) = self.sequences.by_epoch.get_mut(&epoch) else { return };
@@ -91,7 +104,38 @@ impl Home {
                 sequence.seen = to.max(sequence.seen);
                 self.tell_hole(epoch, from, to, now_us);
             }
+            SequenceNews::CaughtUp { input } => {
+                self.sequences.awaited.retain(|(number, _)| *number != input);
+                self.ask_again();
+            }
         }
+    }
+
+    /// Keeps a question of a client that has a position of a sequence which an input has yet to tell
+    /// of: answered now, the client would be told of a gap where there is none. Gives it back if it
+    /// can be answered, or too many wait.
+    pub(super) fn hold_ask(&mut self, name: &ChannelName, ask: Ask) -> Option<Ask> {
+        let Start::Since(since) = ask.start else { return Some(ask) };
+        let is_known = self.sequences.has(since.epoch)
+            || since.epoch == self.setup.epoch
+            || Some(since.epoch) == self.setup.journal;
+        let is_fed = |(_, feeds): &(u16, Vec<Pattern>)| {
+            feeds.iter().any(|pattern| pattern.matches(name.as_str()))
+        };
+        if is_known
+            || !self.sequences.awaited.iter().any(is_fed)
+            || self.sequences.asks.len() == HELD_ASKS_MAX
+        {
+            return Some(ask);
+        }
+        self.sequences.asks.push((name.clone(), ask));
+        None
+    }
+
+    /// Answers what can be answered now of the questions that were kept.
+    fn ask_again(&mut self) {
+        let asks = std::mem::take(&mut self.sequences.asks);
+        asks.into_iter().for_each(|(name, ask)| self.on_ask(name, ask));
     }
 
     /// Gives channels the numbering of a sequence that has begun: those of the sequence that it takes

@@ -95,6 +95,7 @@ impl Home {
     /// Takes the question of where a subscriber begins. It is answered in the order of what its
     /// shard is told.
     pub fn on_ask(&mut self, name: ChannelName, ask: Ask) {
+        let Some(ask) = self.hold_ask(&name, ask) else { return };
         self.owed[usize::from(ask.from.0)].push_back(Owed::Beginning { channel: name, ask });
     }
 

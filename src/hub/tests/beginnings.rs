@@ -25,6 +25,7 @@ fn home_with(policy: Policy) -> Home {
         journal: None,
         shards: 1,
         policies: Policies::new([(Pattern::new("*"), policy)]),
+        numbered: Vec::new(),
         channels_max: 10,
         lag_bytes_max: 1 << 20,
     })
@@ -251,6 +252,7 @@ fn keys_in_flight_count() {
         journal: Some(crate::ids::Epoch(9)),
         shards: 1,
         policies: Policies::new([(Pattern::new("*"), latest)]),
+        numbered: Vec::new(),
         channels_max: 10,
         lag_bytes_max: 1 << 20,
     });

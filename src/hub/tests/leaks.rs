@@ -87,7 +87,8 @@ fn journaled(count: u32) -> Home {
     let policies = policies(Policy { history, ..Policy::default() });
     let (epoch, journal) = (Epoch(1), Some(Epoch(2)));
     let (channels_max, lag_bytes_max) = (100, 1000);
-    Home::new(HomeSetup { epoch, journal, shards: 1, policies, channels_max, lag_bytes_max })
+    let (shards, numbered) = (1, Vec::new());
+    Home::new(HomeSetup { epoch, journal, shards, policies, numbered, channels_max, lag_bytes_max })
 }
 
 /// A file of which too much is kept is looked at again when it has grown by an eighth, not with every

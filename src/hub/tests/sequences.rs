@@ -30,6 +30,11 @@ fn at(epoch: Epoch, offset: u128) -> Position {
 
 impl Edge {
     fn new(history: u32) -> Self {
+        Edge::awaiting(history, Vec::new())
+    }
+
+    /// One with inputs that have yet to tell of their sequences.
+    fn awaiting(history: u32, numbered: Vec<(u16, Vec<Pattern>)>) -> Self {
         let history = Retention { count: history, bytes: 1000, age: None };
         let policies =
             Policies::new([(Pattern::new("*"), Policy { history, ..Policy::default() })]);
@@ -38,6 +43,7 @@ impl Edge {
             journal: Some(Epoch(8)),
             shards: 1,
             policies: policies.clone(),
+            numbered,
             channels_max: 100,
             lag_bytes_max: 1000,
         };
@@ -269,4 +275,57 @@ fn a_sequence_that_was_made_anew_begins_anew() {
         assert_eq!(begun, Begun { position: at(SECOND, floor), gap: Some(gap) });
         assert_eq!(edge.views.next_skip(), None::<Skipped>);
     }
+}
+
+/// Who has a position of a sequence that an input has yet to tell of waits for that, and then gets
+/// what it missed; it waits no longer than until the input has told of all, and others do not wait.
+#[test]
+fn a_position_is_judged_once_its_sequence_is_known() {
+    let numbered = vec![(3, vec![Pattern::new("ticks.*")])];
+    let mut edge = Edge::awaiting(10, numbered);
+    let ask = |edge: &mut Edge, slot, channel, since| {
+        let (slot, start) = (Slot(slot), Start::Since(since));
+        let joined = edge.views.join(slot, &name(channel), Format::WebSocket, start, true);
+        assert!(matches!(joined, Joined::Waiting(_)));
+    };
+    let begun = |news: Vec<News>| -> Vec<Begun> {
+        let begun = news.into_iter().map(|news| match news {
+            News::Started(started) if started.resumed => Some(started.begun),
+            News::Started(_) => None,
+            other => panic!("{other:?}"),
+        });
+        begun.flatten().collect()
+    };
+    ask(&mut edge, 0, "ticks.a", at(FIRST, 5));
+    ask(&mut edge, 1, "ticks.a", at(SECOND, 5));
+    ask(&mut edge, 2, "chat", at(FIRST, 5));
+    ask(&mut edge, 3, "ticks.a", at(EPOCH, 1));
+    assert_eq!(begun(edge.talk()).len(), 2, "those that no sequence can help");
+    edge.begin(FIRST, None, "ticks.*", 2);
+    edge.record("ticks.a", at(FIRST, 6)).unwrap();
+    assert_eq!(begun(edge.talk()), [Begun { position: at(FIRST, 5), gap: None }]);
+    assert_eq!(edge.take(0), ["6"]);
+    edge.home.on_sequence(SequenceNews::CaughtUp { input: 3 }, 0);
+    let gap = Gap { from: at(SECOND, 5), to: at(FIRST, 2) };
+    assert_eq!(begun(edge.talk()), [Begun { position: at(FIRST, 2), gap: Some(gap) }]);
+}
+
+/// So many may wait for a sequence to be told of; one more is answered at once.
+#[test]
+fn who_waits_for_a_sequence_is_bounded() {
+    let mut edge = Edge::awaiting(0, vec![(0, vec![Pattern::new("*")])]);
+    edge.subscribe(0, "a", Start::Live);
+    let view = crate::hub::ViewId { index: 0, generation: 1 };
+    let ask = |number| crate::hub::Ask {
+        from: ShardId(0),
+        view,
+        reader: crate::hub::Reader::from(Slot(0)),
+        number,
+        start: Start::Since(at(FIRST, 1)),
+    };
+    let held = crate::limits::HELD_ASKS_MAX as u32;
+    (0..held).for_each(|number| edge.home.on_ask(name("a"), ask(number)));
+    assert!(!edge.home.owes());
+    edge.home.on_ask(name("a"), ask(held));
+    assert!(edge.home.owes());
 }

@@ -167,6 +167,7 @@ impl World {
                 ingresses: Arc::clone(&world.ingresses),
                 questions: Arc::clone(&questions),
                 inputs: Arc::default(),
+                numbered: Vec::new(),
                 journal: None,
                 policies: Policies::default(),
                 started_ms: 0,

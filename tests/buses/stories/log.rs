@@ -88,11 +88,11 @@ pub fn a_killed_edge_costs_nothing<B: Log>() {
 
 /// An input whose queue is always full, since the journal is behind it, makes the bus wait, and loses
 /// nothing.
-pub fn a_full_queue_holds_the_bus_back<B: Log>() {
+pub fn a_full_queue_holds_the_bus_back<B: Bus>() {
     let mut bus = B::start();
     let folder = Folder::new(&format!("held-{}", bus.broker().port()));
     let port = bus.broker().port();
-    let edge = edge(&input(&bus, port, "queue=1"), &["--journal", folder.text()]);
+    let edge = edge(&input(&bus, port, "in-flight=1"), &["--journal", folder.text()]);
     await_ready(&edge);
     let mut subscribers = join_all::<B>(&edge, Kind::WebSocket);
     let mut script = Script::new(8);
@@ -107,7 +107,7 @@ pub fn a_full_queue_holds_the_bus_back<B: Log>() {
 /// Two edges read one log, one of them two seconds behind the other. A subscriber moves between them
 /// fifty times while records are published, and sees each once, in order.
 ///
-/// Method: on the edge that is ahead it often reads all that there is, so that the other has yet to
+/// Method: on the edge that is ahead it sometimes reads all that there is, so that the other has yet to
 /// come to where it is; that this happened is counted.
 pub fn a_subscriber_moves_between_edges<B: Log>() {
     const VIAS: [Via; 4] = [Via::Sse, Via::Commands, Via::Poll, Via::Streams];
@@ -134,9 +134,9 @@ pub fn a_subscriber_moves_between_edges<B: Log>() {
             ahead += usize::from(visit % 2 == 1 && behind);
             let via = VIAS[dice.below(VIAS.len())];
             let mut reader = Reader::resume(edge.subscribers, via, &B::channel(0), &since);
-            let until = match dice.below(2) {
+            let until = match dice.below(3) {
                 0 if visit % 2 == 0 => published.load(Ordering::SeqCst).max(next + 1),
-                _ => next + 1 + dice.below(200),
+                _ => next + 1 + dice.below(60),
             };
             while next < until {
                 let expected = format!("{next}");
@@ -148,7 +148,7 @@ pub fn a_subscriber_moves_between_edges<B: Log>() {
             }
         }
     });
-    assert!(ahead >= 5, "the other edge was behind the subscriber {ahead} times of 25");
+    assert!(ahead >= 3, "the other edge was behind the subscriber {ahead} times of 25");
     edges.into_iter().for_each(|edge| edge.stop());
 }
 
@@ -231,8 +231,8 @@ fn publish_on<B: Bus>(bus: &mut B, published: &AtomicUsize, over: &AtomicBool) {
         let next = published.load(Ordering::SeqCst);
         bus.publish(&(next..next + 20).map(numbered::<B>).collect::<Vec<_>>());
         published.store(next + 20, Ordering::SeqCst);
-        // Load, and not so much that the log outgrows what an edge keeps.
-        thread::sleep(Duration::from_millis(5));
+        // 400 a second: an edge at the end of a long way reads a bounded number of records at a time.
+        thread::sleep(Duration::from_millis(50));
     }
 }
 

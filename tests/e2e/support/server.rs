@@ -50,7 +50,12 @@ impl Server {
 
     /// Starts one by a command that becomes the server, and waits until it serves.
     pub fn launch(command: &mut Command) -> Server {
-        let piped = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Server::launch_reading(command, Stdio::null())
+    }
+
+    /// The same with a standard input.
+    pub fn launch_reading(command: &mut Command, stdin: impl Into<Stdio>) -> Server {
+        let piped = command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = piped.spawn().expect("the program can be started");
         let stdout = Captured::of(child.stdout.take().expect("a pipe"));
         let stderr = Captured::of(child.stderr.take().expect("a pipe"));
