@@ -20,8 +20,6 @@ mod stories;
 mod amqp;
 #[cfg(feature = "kafka")]
 mod kafka;
-#[cfg(feature = "kafka")]
-mod kafka;
 #[cfg(feature = "mqtt")]
 mod mqtt;
 #[cfg(feature = "nats")]
