@@ -149,11 +149,15 @@ set_up_python() {
     if ! cmp -s "$wanted" .venv/installed.txt; then
         python3 -m venv --clear .venv
         .venv/bin/pip install --quiet --disable-pip-version-check --requirement "$wanted"
+        # A broker of Kafka's protocol. What pip makes of it is a script that starts it.
+        (cd .venv/bin && ln -s ../lib/python3*/site-packages/noida_db/noida-db kafka)
+        chmod +x .venv/bin/kafka
         cp "$wanted" .venv/installed.txt
     fi
     STENTOR_TEST_PYTHON="$PWD/.venv/bin/python"
     STENTOR_TEST_KOSOKU="$PWD/.venv/bin/kosoku"
-    export STENTOR_TEST_PYTHON STENTOR_TEST_KOSOKU
+    STENTOR_TEST_KAFKA="$PWD/.venv/bin/kafka"
+    export STENTOR_TEST_PYTHON STENTOR_TEST_KOSOKU STENTOR_TEST_KAFKA
 }
 
 # The brokers that tests start, each on a port and in a folder of its own. Their packages would run

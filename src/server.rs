@@ -176,20 +176,7 @@ impl Server {
         let answered = Arc::new(Notify::new());
         let (tell, news) = mpsc::channel();
         let mut inputs = Inputs::new(config, &parkings);
-        let shared = Shared {
-            mesh: Mesh::new(config.inbox as usize, &parkings),
-            ingresses: parkings.iter().map(|parking| ingress(config, parking, &answered)).collect(),
-            inputs: inputs.ingresses(),
-            questions: parkings.iter().map(questions).collect(),
-            policies: config.channels.policies().clone(),
-            counters: (0..plan.shards).map(|_| Counters::default()).collect(),
-            admission: Arc::new(Admission::new(plan.connections_max)),
-            drain: Arc::new(Drain::new(config.drain)),
-            rules: Arc::new(rules(config)),
-            epoch: epoch(),
-            start: Instant::now(),
-            started_ms: since_1970().as_millis() as u64,
-        };
+        let shared = Shared::new(config, &plan, &parkings, &answered, &inputs);
         // A journal's thread ends once no shard is left that could append.
         let (ends, journal_thread) = match journal {
             Some(journal) => {
@@ -350,6 +337,29 @@ struct Shared {
 }
 
 impl Shared {
+    fn new(
+        config: &Config,
+        plan: &Plan,
+        parkings: &[Arc<Parking>],
+        answered: &Arc<Notify>,
+        inputs: &Inputs,
+    ) -> Self {
+        Shared {
+            mesh: Mesh::new(config.inbox as usize, parkings),
+            ingresses: parkings.iter().map(|parking| ingress(config, parking, answered)).collect(),
+            inputs: inputs.ingresses(),
+            questions: parkings.iter().map(questions).collect(),
+            policies: config.channels.policies().clone(),
+            counters: (0..plan.shards).map(|_| Counters::default()).collect(),
+            admission: Arc::new(Admission::new(plan.connections_max)),
+            drain: Arc::new(Drain::new(config.drain)),
+            rules: Arc::new(rules(config)),
+            epoch: epoch(),
+            start: Instant::now(),
+            started_ms: since_1970().as_millis() as u64,
+        }
+    }
+
     fn setup(&self, id: ShardId, config: &Config, plan: &Plan, parking: &Arc<Parking>) -> Setup {
         Setup {
             id,

@@ -13,7 +13,7 @@
 #[cfg(feature = "amqp")]
 mod amqp;
 mod feed;
-#[cfg(any(feature = "amqp", feature = "mqtt"))]
+#[cfg(any(feature = "amqp", feature = "kafka", feature = "mqtt"))]
 mod forwarding;
 #[cfg(feature = "kafka")]
 mod kafka;

@@ -2,8 +2,10 @@
 
 mod beginnings;
 mod bounds;
+mod feeding;
 mod leaks;
 mod oracle;
+mod post;
 mod sequences;
 mod several;
 
@@ -124,11 +126,6 @@ impl World {
         world
     }
 
-    fn tell_home(&mut self, news: SequenceNews) {
-        let home = self.home_of(&ChannelName::new(CHANNELS[FED]).unwrap());
-        self.shards[home].home.on_sequence(news, 0);
-    }
-
     fn home_of(&self, name: &ChannelName) -> usize {
         usize::from(name.bucket().home(self.shards.len() as u16).0)
     }
@@ -233,83 +230,6 @@ impl World {
         assert_eq!(offset.0, *last + 1, "offsets are counted by bucket");
         *last += 1;
         self.book[channel].push((number, offset));
-    }
-
-    /// The bus has a record more, or loses some that were not read; the home reads some, one or the
-    /// other again.
-    fn feed(&mut self, number: u64) {
-        let book = &mut self.book[FED];
-        let last = book.last().map_or(0, |(_, offset)| offset.0);
-        book.push((number, Offset(last + 1 + self.dice.below(3) as u128)));
-        let unread = self.book[FED].len() - self.read;
-        if self.dice.below(8) == 0 && unread > 3 {
-            return self.lose(unread - 1);
-        }
-        if unread > self.dice.below(6) {
-            self.read_record(self.read);
-        }
-        if self.dice.below(6) == 0 {
-            let again = self.read.saturating_sub(1 + self.dice.below(5));
-            self.read_record(again);
-        }
-    }
-
-    /// The home reads a record, perhaps again.
-    fn read_record(&mut self, at: usize) {
-        let Some(&(number, offset)) = self.book[FED].get(at) else { return };
-        if self.lost.contains(&at) {
-            return;
-        }
-        let name = ChannelName::new(CHANNELS[FED]).unwrap();
-        let home = self.home_of(&name);
-        let mut publish = plain(&name, number.to_string().as_bytes());
-        let position = Position { epoch: SEQUENCE, offset };
-        publish.position = Some(position);
-        let home = &mut self.shards[home].home;
-        home.publish(publish, 0);
-        let accepted = home.next_answer().expect("answered at once").1.outcome.expect("taken");
-        assert_eq!((accepted.position, accepted.repeated), (position, at < self.read));
-        self.read = self.read.max(at + 1);
-    }
-
-    /// The bus trims what the home has not read, but for the newest.
-    fn lose(&mut self, count: usize) {
-        let (read, book) = (self.read, &self.book[FED]);
-        let from = read.checked_sub(1).map_or(Offset(0), |last| book[last].1);
-        let to = book[read + count - 1].1;
-        self.lost.extend(read..read + count);
-        self.read += count;
-        self.tell_home(SequenceNews::Hole { epoch: SEQUENCE, from, to });
-    }
-
-    /// The home reads all that the bus has.
-    fn catch_up(&mut self) {
-        while self.read < self.book[FED].len() {
-            self.read_record(self.read);
-        }
-    }
-
-    /// Homes and views say what they owe, into inboxes that may be full.
-    fn tell(&mut self, from: usize) {
-        let count = self.shards.len();
-        let nobody = views(Policies::default(), 0, 0);
-        let mut views = std::mem::replace(&mut self.shards[from].views, nobody);
-        views.tell(|message| {
-            let (Message::Interest { channel, .. } | Message::Ask { channel, .. }) = &message
-            else {
-                panic!("views tell of nothing else")
-            };
-            let home = self.home_of(channel);
-            push(&mut self.shards[home].inbox, self.capacity, message)
-        });
-        self.shards[from].views = views;
-        for target in 0..count {
-            let mut inbox = std::mem::take(&mut self.shards[target].inbox);
-            self.shards[from]
-                .home
-                .tell(ShardId(target as u16), |message| push(&mut inbox, self.capacity, message));
-            self.shards[target].inbox = inbox;
-        }
     }
 
     fn receive(&mut self, shard: usize) {
@@ -480,14 +400,6 @@ impl World {
         let peers = self.shards.iter().flat_map(|shard| &shard.peers);
         peers.map(|peer| peer.check(&self.book, true)).sum()
     }
-}
-
-fn push(inbox: &mut VecDeque<Message>, capacity: usize, message: Message) -> Result<(), Message> {
-    if inbox.len() >= capacity {
-        return Err(message);
-    }
-    inbox.push_back(message);
-    Ok(())
 }
 
 /// Every subscriber gets everything from where it was told that it begins, once and in order,

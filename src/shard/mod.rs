@@ -22,15 +22,16 @@ mod output;
 mod park;
 mod publications;
 mod questions;
+mod setup;
 mod state;
 mod subscriptions;
 
 pub use admission::{Admission, Drain};
 pub use publications::{Heritage, JournalEnd};
+pub use setup::Setup;
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::Arc,
     time::Instant,
 };
 
@@ -39,16 +40,14 @@ use crate::{
     counters::Counters,
     frame::Format,
     hub::{Batch, Home, HomeSetup, Message, Notice, Views, ViewsSetup},
-    ids::{Epoch, ShardId, Slot, Tick},
+    ids::{ShardId, Slot, Tick},
     io::{Event, Exception, Interest, Kernel},
     limits::{
         CUT_FRAME_BYTES_MAX, INPUT_BYTES_PER_SHARD_MAX, MESSAGES_PER_TURN_MAX, PINGED_TOGETHER,
         TICK_MS,
     },
-    mesh::{Ingress, Mesh, Parking, Questions},
-    policy::{Pattern, Policies},
-    report::Question,
-    session::{Rules, Session, Step},
+    mesh::Ingress,
+    session::{Session, Step},
     timers::Wheel,
 };
 
@@ -56,44 +55,6 @@ use holdings::Holdings;
 use outbox::Outboxes;
 use publications::{FeedEnd, Held};
 use state::State;
-
-/// What a shard is given at its start.
-pub struct Setup {
-    /// Which one it is.
-    pub id: ShardId,
-    /// The numbering of its publications.
-    pub epoch: Epoch,
-    /// What its sessions live by.
-    pub rules: Arc<Rules>,
-    /// Everybody's inboxes.
-    pub mesh: Mesh<Message>,
-    /// Publications from outside, an entry per shard.
-    pub ingresses: Arc<[Ingress]>,
-    /// What inputs bring: for each, an entry per shard.
-    pub inputs: Arc<[Arc<[Ingress]>]>,
-    /// Those inputs whose channels a bus numbers, by number, and the channels that they may feed.
-    pub numbered: Vec<(u16, Vec<Pattern>)>,
-    /// Questions from outside, an entry per shard.
-    pub questions: Arc<[Questions<Question>]>,
-    /// The way to the disk, where a journal is kept.
-    pub journal: Option<JournalEnd>,
-    /// How channels live.
-    pub policies: Policies,
-    /// When the server started, in milliseconds since 1970.
-    pub started_ms: u64,
-    /// Counters, an entry per shard.
-    pub counters: Arc<[Counters]>,
-    /// How others know that it sleeps.
-    pub parking: Arc<Parking>,
-    /// How many connections there may be, over all shards.
-    pub admission: Arc<Admission>,
-    /// When the server stops.
-    pub drain: Arc<Drain>,
-    /// Channels that this shard may be the home of.
-    pub channels_max: usize,
-    /// Encoded bytes of a channel that a subscriber may fall behind.
-    pub lag_bytes_max: usize,
-}
 
 /// One core's share of the server.
 pub struct Shard<K> {

@@ -20,6 +20,8 @@ mod stories;
 mod amqp;
 #[cfg(feature = "mqtt")]
 mod mqtt;
+#[cfg(feature = "kafka")]
+mod kafka;
 #[cfg(feature = "nats")]
 mod nats;
 #[cfg(feature = "redis")]

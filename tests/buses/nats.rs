@@ -15,6 +15,8 @@ use crate::{
     support::DEADLINE,
 };
 
+mod own;
+
 mod core {
     super::stories!(super::Core, no_log);
 }
@@ -72,11 +74,9 @@ impl Bus for JetStream {
             command.arg("--store_dir").arg(folder.join("store"));
             command
         };
-        let broker = Broker::start("jetstream", command, serves);
-        let stream = json!({ "name": STREAM, "subjects": ["ticks.>"], "storage": "file" });
-        let mut client = Client::connect(broker.port());
-        client.request("$JS.API.STREAM.CREATE.TICKS", &stream);
-        JetStream { broker }
+        let bus = JetStream { broker: Broker::start("jetstream", command, serves) };
+        bus.make_stream();
+        bus
     }
 
     fn broker(&mut self) -> &mut Broker {
@@ -108,6 +108,14 @@ impl Bus for JetStream {
     }
 }
 
+impl JetStream {
+    fn make_stream(&self) {
+        let stream = json!({ "name": STREAM, "subjects": ["ticks.>"], "storage": "file" });
+        let mut client = Client::connect(self.broker.port());
+        client.request("$JS.API.STREAM.CREATE.TICKS", &stream);
+    }
+}
+
 impl Log for JetStream {
     fn trim(&mut self, _channel: &str, keep: usize) {
         let mut client = Client::connect(self.broker.port());
@@ -135,11 +143,19 @@ struct Client {
 impl Client {
     #[track_caller]
     fn connect(port: u16) -> Client {
+        Client::connect_as(port, "", "")
+    }
+
+    #[track_caller]
+    fn connect_as(port: u16, user: &str, password: &str) -> Client {
         let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("it listens");
         stream.set_read_timeout(Some(DEADLINE)).expect("a socket");
         let mut client = Client { stream: BufReader::new(stream), said: Vec::new() };
         assert!(client.line().starts_with("INFO "));
-        client.say("CONNECT {\"verbose\":false,\"pedantic\":false}\r\n");
+        let who = json!({
+            "verbose": false, "pedantic": false, "headers": true, "user": user, "pass": password
+        });
+        client.say(&format!("CONNECT {who}\r\n"));
         client.flush();
         client
     }
@@ -155,6 +171,14 @@ impl Client {
         if self.said.len() > 64 * 1024 {
             self.send();
         }
+    }
+
+    fn publish_with(&mut self, subject: &str, headers: &str, payload: &[u8]) {
+        let head = format!("NATS/1.0\r\n{headers}\r\n\r\n");
+        let all = head.len() + payload.len();
+        self.say(&format!("HPUB {subject} {} {all}\r\n{head}", head.len()));
+        self.said.extend(payload);
+        self.say("\r\n");
     }
 
     fn send(&mut self) {

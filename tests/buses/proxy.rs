@@ -14,7 +14,9 @@ use std::{
 
 /// Listens at a port of its own and carries everything to a broker and back.
 ///
-/// What the broker sends arrives later by the delay; what goes to it goes at once.
+/// What the broker sends arrives later by the delay; what goes to it goes at once. A broker of Kafka
+/// names its own address in its answers, to which its clients then connect; what goes through here
+/// names this one instead.
 pub struct Proxy {
     port: u16,
     way: Arc<Way>,
@@ -22,6 +24,7 @@ pub struct Proxy {
 
 struct Way {
     broker: u16,
+    port: u16,
     delay_ms: AtomicU64,
     /// What is open, both ends of each; `None` where the way is cut.
     open: Mutex<Option<Vec<TcpStream>>>,
@@ -35,7 +38,7 @@ impl Proxy {
         let port = listener.local_addr().expect("it is bound").port();
         let delay_ms = AtomicU64::new(delay.as_millis() as u64);
         let open = Mutex::new(Some(Vec::new()));
-        let way = Arc::new(Way { broker, delay_ms, open, over: AtomicBool::new(false) });
+        let way = Arc::new(Way { broker, port, delay_ms, open, over: AtomicBool::new(false) });
         let shared = Arc::clone(&way);
         thread::spawn(move || shared.accept(&listener));
         Proxy { port, way }
@@ -108,11 +111,25 @@ impl Way {
         let mut piece = vec![0; 64 * 1024];
         while let Ok(read @ 1..) = broker.read(&mut piece) {
             let delay = Duration::from_millis(self.delay_ms.load(Ordering::Relaxed));
+            rename(&mut piece[..read], self.broker, self.port);
             if late.send((Instant::now() + delay, piece[..read].to_vec())).is_err() {
                 break;
             }
         }
         let _ = broker.shutdown(Shutdown::Both);
+    }
+}
+
+/// Puts one port in the place of another where a broker of Kafka names its address: a text, and then
+/// the port in four bytes.
+fn rename(piece: &mut [u8], from: u16, to: u16) {
+    let [from, to] = [from, to].map(|port| {
+        [&Ipv4Addr::LOCALHOST.to_string().into_bytes()[..], &u32::from(port).to_be_bytes()].concat()
+    });
+    for at in 0..=piece.len().saturating_sub(from.len()) {
+        if piece[at..].starts_with(&from) {
+            piece[at..at + to.len()].copy_from_slice(&to);
+        }
     }
 }
 

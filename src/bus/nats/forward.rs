@@ -39,7 +39,7 @@ const RETRY_MIN: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(2);
 
 /// Takes publications to NATS until nobody is left who could publish.
-pub(in crate::bus) async fn forward(input: Input, mut forwards: mpsc::Receiver<Forward>) {
+pub(super) async fn forward(input: Input, mut forwards: mpsc::Receiver<Forward>) {
     let Input { source, destination, numbered_by_bus, .. } = input;
     let way = match source {
         Source::JetStream(source) => {

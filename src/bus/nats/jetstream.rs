@@ -127,10 +127,15 @@ impl Log {
         let (epoch, start) = match self.place {
             None => (anew, self.first_start(before, last)?),
             Some(place) if place.created != created => (anew, Start::Behind(before)),
-            // The server has lost what it had confirmed, and gives its numbers again.
+            // The server has lost what it had confirmed, and gives its numbers again. Which of them,
+            // nobody knows.
             Some(place) if place.read_to > last => {
                 let again = [&place.epoch.0.to_le_bytes()[..], &place.read_to.to_le_bytes()];
-                (epoch(&again), Start::Behind(last))
+                let start = match self.source.start {
+                    StartAt::History(_) | StartAt::Last(_) => self.first_start(before, last)?,
+                    _ => Start::Behind(before),
+                };
+                (epoch(&again), start)
             }
             Some(place) => (place.epoch, Start::Behind(place.read_to)),
         };

@@ -10,8 +10,9 @@ use std::{
 use async_nats::{
     Client, ConnectErrorKind, ConnectOptions, Event, RequestErrorKind, ServerAddr, ServerError,
 };
+use bytes::Bytes;
 use percent_encoding::percent_decode_str;
-use tokio::sync::Notify;
+use tokio::{sync::Notify, task::yield_now};
 
 use super::{Fault, Nats};
 
@@ -148,16 +149,20 @@ impl Link {
         // good an answer.
         let nobody = self.client.new_inbox();
         let refused = self.heard(|what| what.refusals.iter().any(is_of_inbox).then_some(()));
-        tokio::select! {
+        let answered = tokio::select! {
             biased;
-            fault = self.ended() => Err(fault),
-            answer = self.client.request(nobody, Default::default()) => match answer {
-                Ok(_) => Ok(true),
-                Err(error) if error.kind() == RequestErrorKind::NoResponders => Ok(true),
-                Err(error) => Err(Fault::Lost(format!("{} does not answer: {error}", self.place))),
+            fault = self.ended() => return Err(fault),
+            answer = self.client.request(nobody, Bytes::new()) => match answer {
+                Err(error) if error.kind() != RequestErrorKind::NoResponders => {
+                    return Err(Fault::Lost(format!("{} does not answer: {error}", self.place)));
+                }
+                _ => true,
             },
-            () = refused => Ok(false),
-        }
+            () = refused => false,
+        };
+        // What the server said before is told by a task of the client's.
+        yield_now().await;
+        Ok(answered)
     }
 
     /// Records that have come in on this connection, for whomever.

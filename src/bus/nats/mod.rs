@@ -14,7 +14,7 @@ use std::{borrow::Cow, convert::Infallible, pin::pin};
 
 use async_nats::{Message, Subscriber};
 use futures_util::{FutureExt, Stream, StreamExt, stream::SelectAll, stream::select_all};
-use tokio::task::unconstrained;
+use tokio::{sync::mpsc, task::unconstrained};
 
 use self::{jetstream::Log, link::Link};
 use super::{Fault, Feed, Reader, Running, feed::epoch, jittered};
@@ -22,8 +22,6 @@ use crate::{
     inputs::{Forward, Input, JetStream, Nats, Skip, Source, StartAt},
     mapping::Fields,
 };
-
-pub(super) use forward::forward;
 
 /// Records that are taken from the client at once.
 const BATCH_MAX: usize = 1024;
@@ -39,6 +37,11 @@ pub(super) fn reader(input: Input) -> Box<dyn Reader> {
         Source::Nats(nats) => Box::new(Core { nats, kept: KEPT_PER_PLACE * input.queue as usize }),
         _ => unreachable!("the kind of the input was looked at"),
     }
+}
+
+/// Takes publications to NATS until nobody is left who could publish.
+pub(super) async fn forward(input: Input, forwards: mpsc::Receiver<Forward>) {
+    forward::forward(input, forwards).await;
 }
 
 /// What a record has besides its payload.
@@ -98,6 +101,7 @@ impl Core {
         let mut dropped = Dropped::new(kept * subscribers.len());
         // Whoever publishes after the server is ready must be heard.
         dropped.others += u64::from(link.confirm().await?);
+        link.or_lost(async {}).await?;
         feed.on_connected();
         feed.on_caught_up().await;
         self.follow(&link, select_all(subscribers), dropped, feed).await

@@ -25,7 +25,7 @@ const WAIT_MAX: Duration = Duration::from_secs(5);
 const RETRY: Duration = Duration::from_millis(100);
 
 /// Takes publications to Redis.
-pub(in crate::bus) async fn forward(input: Input, mut forwards: mpsc::Receiver<Forward>) {
+pub(super) async fn run(input: Input, mut forwards: mpsc::Receiver<Forward>) {
     let Input { source, destination, numbered_by_bus, .. } = input;
     let (url, kind) = match source {
         Source::RedisChannels(source) => (source.url, Kind::Publish),

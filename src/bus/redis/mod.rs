@@ -21,11 +21,10 @@ use redis::{
     AsyncConnectionConfig, Client, ErrorKind, IntoConnectionInfo, ProtocolVersion, RedisError,
     ServerErrorKind, aio::MultiplexedConnection,
 };
-
-pub(super) use forward::forward;
+use tokio::sync::mpsc;
 
 use super::{Fault, Feed, Reader, Running, feed::epoch};
-use crate::inputs::{Input, Source};
+use crate::inputs::{Forward, Input, Source};
 
 /// The longest that a connection may take until it stands and has told who we are.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
@@ -42,6 +41,11 @@ pub(super) fn reader(input: Input) -> Box<dyn Reader> {
         Source::RedisStreams(source) => Box::new(streams::Streams::new(name, source, is_numbered)),
         other => unreachable!("{other:?} is not read from Redis"),
     }
+}
+
+/// Takes publications to Redis.
+pub(super) async fn forward(input: Input, forwards: mpsc::Receiver<Forward>) {
+    forward::run(input, forwards).await;
 }
 
 /// A server that one can connect to.

@@ -26,6 +26,11 @@ fn tool(variable: &str, place: &str) -> PathBuf {
     path
 }
 
+/// The program of a broker that speaks Kafka's protocol.
+pub fn kafka() -> PathBuf {
+    tool("STENTOR_TEST_KAFKA", ".venv/bin/kafka")
+}
+
 /// Python with `websockets`, told to run one of the scripts in `tests/e2e/python`.
 pub fn python(script: &str) -> Command {
     let mut command = Command::new(tool("STENTOR_TEST_PYTHON", ".venv/bin/python"));
