@@ -26,7 +26,7 @@ use crate::{
 /// Survives a restart of the broker, where the queue does.
 const PERSISTENT: u8 = 2;
 
-pub(in crate::bus) async fn forward(input: Input, forwards: mpsc::Receiver<Forward>) {
+pub(in super::super) async fn forward(input: Input, forwards: mpsc::Receiver<Forward>) {
     keep_connected(forwards, async |forwards, held| session(&input, forwards, held).await).await;
 }
 

@@ -35,6 +35,8 @@ const NEWEST_PAUSE: Duration = Duration::from_millis(100);
 const NEWEST_REST_MAX: Duration = Duration::from_secs(1);
 /// How long to wait for a record at or after a moment before there is taken to be none yet.
 const MOMENT_MAX: Duration = Duration::from_secs(2);
+/// How long a stream may say nothing before it is looked whether it has something.
+const SILENCE_MAX: Duration = Duration::from_secs(20);
 /// Deliveries in flight while the newest are looked for.
 const PROBE_PREFETCH: u16 = 256;
 
@@ -99,7 +101,7 @@ impl Stream {
                 feed.on_caught_up().await;
                 is_caught_up = true;
             }
-            let delivery = session.next(feed).await?;
+            let delivery = self.next(&mut session, feed).await?;
             self.on_delivery(&mut session, feed, delivery).await?;
         }
     }
@@ -146,29 +148,62 @@ impl Stream {
                 broker.fault(&format!("queue '{queue}' in this virtual host"), &error)
             })?
             .message_count();
+        let _ = channel.close(200, "".into()).await;
+        let limit = if count > 0 { NEWEST_MAX } else { NEWEST_OF_NONE_MAX };
+        loop {
+            let newest = self.look(broker, connection, queue.clone(), feed, limit).await?;
+            if newest.is_some() || self.next.is_none_or(|next| next == 0) {
+                return Ok(newest);
+            }
+            self.on_connected(feed);
+        }
+    }
+
+    /// The offset of the newest record, if it comes within the limit: of the last one in the newest
+    /// chunk.
+    async fn look(
+        &self,
+        broker: &Broker,
+        connection: &Connection,
+        queue: ShortString,
+        feed: &mut Feed,
+        limit: Duration,
+    ) -> Result<Option<u64>, Fault> {
         let last = AMQPValue::LongString("last".into());
         let mut intake = open(broker, connection, queue, PROBE_PREFETCH, last).await?;
-        let limit = if count > 0 { NEWEST_MAX } else { NEWEST_OF_NONE_MAX };
-        let first = match timeout(limit, intake.next(feed)).await {
-            Ok(delivery) => delivery,
-            Err(_) if self.next.is_none_or(|next| next == 0) => return Ok(None),
-            Err(_) => {
-                self.on_connected(feed);
-                intake.next(feed).await
-            }
-        };
-        let mut delivery = first.map_err(lost)?;
-        let (mut newest, until) = (None, Instant::now() + NEWEST_REST_MAX);
-        while let Some(found) = &delivery {
-            newest = newest.max(Some(self.offset_of(found)?));
-            intake.handed_over(found, 0);
-            let by = until.min(Instant::now() + NEWEST_PAUSE);
-            let Ok(more) = timeout_at(by, intake.next(feed)).await else { break };
-            delivery = more.map_err(lost)?;
+        let (mut newest, mut by, mut until) = (None, Instant::now() + limit, None);
+        while let Ok(delivery) = timeout_at(by, intake.next(feed)).await {
+            let lost = |error| broker.fault("reading of the stream", &error);
+            let Some(delivery) = delivery.map_err(lost)? else { break };
+            newest = newest.max(Some(self.offset_of(&delivery)?));
+            intake.handed_over(&delivery, 0);
+            let now = Instant::now();
+            by = (now + NEWEST_PAUSE).min(*until.get_or_insert(now + NEWEST_REST_MAX));
         }
         let _ = intake.channel.close(200, "".into()).await;
-        let _ = channel.close(200, "".into()).await;
         Ok(newest)
+    }
+
+    /// The next delivery. A reader that has come while the broker was starting the stream may wait for
+    /// ever: where nothing comes, and the stream has more, the connection is made again.
+    async fn next(&self, session: &mut Session, feed: &mut Feed) -> Result<Delivery, Fault> {
+        loop {
+            if let Ok(delivery) = timeout(SILENCE_MAX, session.next(feed)).await {
+                return delivery;
+            }
+            let Session { broker, connection, queue, .. } = &*session;
+            let limit = NEWEST_OF_NONE_MAX;
+            let newest = self.look(broker, connection, queue.clone(), feed, limit).await?;
+            if newest.is_none_or(|newest| newest < self.next.unwrap_or(0)) {
+                continue;
+            }
+            if let Ok(delivery) = timeout(NEWEST_OF_NONE_MAX, session.next(feed)).await {
+                return delivery;
+            }
+            let Session { broker, queue, .. } = &*session;
+            let why = format!("{} has more in '{queue}' and does not send it", broker.place);
+            return Err(Fault::Lost(why));
+        }
     }
 
     fn on_made_anew(&mut self, newest: u64, next: u64) {

@@ -28,7 +28,7 @@ use crate::{
 /// How often it is looked for what was not answered in time.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
-pub(in crate::bus) async fn forward(input: Input, forwards: mpsc::Receiver<Forward>) {
+pub(in super::super) async fn forward(input: Input, forwards: mpsc::Receiver<Forward>) {
     keep_connected(forwards, async |forwards, held| session(&input, forwards, held).await).await;
 }
 
