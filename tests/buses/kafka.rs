@@ -166,7 +166,7 @@ fn a_new_partition_is_read_from_its_beginning() {
     let mut bus = Kafka::start();
     let edge = edge_on(&mut bus);
     let channel = format!("{TOPIC}.{CHANNELS}");
-    let mut subscriber = Subscriber::join(edge.subscribers, Kind::WebSocket, &channel);
+    let mut subscriber = Subscriber::join(edge.subscribers, Kind::Sse, &channel);
     bus.grow_topic();
     let texts = ["first", "second", "third"];
     bus.publish(&texts.map(|text| record(CHANNELS, text)));
@@ -208,7 +208,7 @@ fn a_topic_that_is_made_anew_is_read() {
 fn a_tombstone_is_an_empty_publication() {
     let mut bus = Kafka::start();
     let edge = edge_on(&mut bus);
-    let mut subscriber = Subscriber::join(edge.subscribers, Kind::WebSocket, &Kafka::channel(1));
+    let mut subscriber = Subscriber::join(edge.subscribers, Kind::Sse, &Kafka::channel(1));
     let producer: BaseProducer = bus.client().create().expect("a producer");
     let tombstone = BaseRecord::<str, [u8]>::to(TOPIC).partition(1).key("gone");
     assert!(producer.send(tombstone).is_ok());
