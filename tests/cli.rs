@@ -327,7 +327,6 @@ fn a_refused_publication_is_told() {
 /// Accepts a subscriber, sends it these messages, and reads on until it has gone. What it asked for.
 fn exchange_websocket(stream: TcpStream, messages: Vec<Message>) -> String {
     let mut asked = String::new();
-    #[expect(clippy::result_large_err, reason = "the callback's type is tungstenite's")]
     let note = |request: &Request, mut response: Response| {
         asked = request.uri().to_string();
         let protocol = request.headers()["Sec-WebSocket-Protocol"].clone();

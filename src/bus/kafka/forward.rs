@@ -30,7 +30,7 @@ use crate::{
 
 type Producer = FutureProducer<Context>;
 
-pub(in crate::bus) async fn forward(input: Input, mut forwards: mpsc::Receiver<Forward>) {
+pub async fn forward(input: Input, mut forwards: mpsc::Receiver<Forward>) {
     let Source::Kafka(kafka) = input.source else { unreachable!("a reader of Kafka") };
     let producer = match client::producer(&kafka, true) {
         Ok(producer) => producer,

@@ -1,7 +1,6 @@
 //! An input as it is being read: words are taken one by one, then checked against its kind.
 #![forbid(unsafe_code)]
 
-use std::path::PathBuf;
 
 use super::{
     super::{
@@ -274,7 +273,7 @@ impl Said {
         Nats {
             url: self.url(),
             subjects: self.take_all("subject", checks::subject),
-            credentials: self.take("credentials", checks::path).map(PathBuf::from),
+            credentials: self.take("credentials", checks::path),
         }
     }
 

@@ -30,10 +30,13 @@ pub fn input_flags() -> Vec<InputFlag> {
     flags
 }
 
+/// A flag's name, and what was given for it.
+type Flag = (&'static str, String);
+
 /// The flags as the text of an input, and the first of them; none if none was given.
 pub fn text_of_flags(
     flags: &[(&'static str, String)],
-) -> Result<Option<(&'static str, String)>, (&'static str, String, Trouble)> {
+) -> Result<Option<Flag>, (&'static str, String, Trouble)> {
     let Some((first, value)) = flags.first() else { return Ok(None) };
     let buses: Vec<_> = flags.iter().filter(|(name, _)| is_bus(name)).collect();
     let refused = |name: &'static str, value: &str, problem: &str, right: &str| {

@@ -141,13 +141,17 @@ impl Home {
     /// Gives channels the numbering of a sequence that has begun: those of the sequence that it takes
     /// the place of, and those without publications that only it can feed. Walks all channels.
     fn renumber_for(&mut self, epoch: Epoch, replaces: Option<Epoch>) {
-        let is_meant = |(name, channel): &(&ChannelName, &Box<Channel>)| {
+        let is_meant = |name: &ChannelName, channel: &Channel| {
             let is_blank = !self.sequences.has(channel.epoch) && channel.is_blank();
             Some(channel.epoch) == replaces || (is_blank && self.sequence_of(name) == Some(epoch))
         };
-        let names: Vec<ChannelName> =
-            self.channels.iter().filter(is_meant).map(|(name, _)| name.clone()).collect();
+        let names = self.names_of(is_meant);
         names.iter().for_each(|name| self.renumber(name, epoch));
+    }
+
+    fn names_of(&self, is_meant: impl Fn(&ChannelName, &Channel) -> bool) -> Vec<ChannelName> {
+        let meant = self.channels.iter().filter(|(name, channel)| is_meant(name, channel));
+        meant.map(|(name, _)| name.clone()).collect()
     }
 
     /// Begins a channel anew under a sequence's numbering. Its readers hear of it; those that have
@@ -165,11 +169,7 @@ impl Home {
 
     /// Puts the gap into every channel of a sequence. Walks all channels.
     fn tell_hole(&mut self, epoch: Epoch, from: Offset, to: Offset, now_us: u64) {
-        let is_meant = |(_, channel): &(&ChannelName, &Box<Channel>)| {
-            channel.epoch == epoch && channel.last < to
-        };
-        let names: Vec<ChannelName> =
-            self.channels.iter().filter(is_meant).map(|(name, _)| name.clone()).collect();
+        let names = self.names_of(|_, channel| channel.epoch == epoch && channel.last < to);
         let payload = Position { epoch, offset: from }.to_string();
         for channel in names {
             let is_latest = self.setup.policies.of(&channel).mode == Mode::Latest;
