@@ -424,8 +424,8 @@ impl Log {
         feed: &mut Feed,
     ) -> Result<(), Fault> {
         let (settled, mut last) = (feed.settled(), None);
-        while let Some((_, reply)) = reading.unsettled.pop_front_if(|(to, _)| *to <= settled) {
-            last = Some(reply);
+        while reading.unsettled.front().is_some_and(|(to, _)| *to <= settled) {
+            last = reading.unsettled.pop_front().map(|(_, reply)| reply);
         }
         let Some(reply) = last else { return Ok(()) };
         let sent = site.link.or_lost(site.link.client.publish(reply, "+ACK".into())).await?;
