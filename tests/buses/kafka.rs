@@ -170,7 +170,9 @@ fn a_new_partition_is_read_from_its_beginning() {
     bus.grow_topic();
     let texts = ["first", "second", "third"];
     bus.publish(&texts.map(|text| record(CHANNELS, text)));
-    texts.iter().for_each(|text| expect_next(&mut subscriber, text));
+    for text in texts {
+        expect_next(&mut subscriber, text);
+    }
     assert_eq!(told_of_input(&edge, "stentor_input_holes_total"), 0);
     edge.stop();
 }

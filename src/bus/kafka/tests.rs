@@ -182,4 +182,4 @@ async fn a_wrong_property_is_told_without_its_value() {
 }
 
 /// The numbering of partition 0 of topic `ticks` in cluster `c`, as every release has it.
-const FIRST: u64 = 0;
+const FIRST: u64 = 0xbbcf_5180_8d48_030e;

@@ -6,7 +6,7 @@ use super::{Channels, Streams, connect};
 use crate::{
     bus::Bus,
     edge::{await_ready, await_skipped, edge, readiness, skipped, told_of_input},
-    support::{Gap, Item, Kind, Reader, Received, Server, Subscriber, Via, eventually},
+    support::{Gap, Item, Kind, Publisher, Reader, Received, Server, Subscriber, Via, eventually},
 };
 
 /// A message that several subscriptions match is delivered once.
@@ -215,6 +215,39 @@ fn a_stream_made_anew_is_read_from_its_beginning() {
         assert_eq!(reader.next(), Item::Publication(id.to_owned(), Some(position)));
     }
     assert_eq!(skipped(&edge, "repeated"), 0);
+    edge.stop();
+}
+
+/// What Redis does not take is told to its publisher, and harms nothing that comes behind it: a key
+/// that is no stream, and a server that is down.
+#[test]
+fn what_is_not_forwarded_is_told() {
+    let mut bus = Streams::start();
+    let port = bus.broker().port();
+    let input = format!("{} name=bus", bus.source(port));
+    let edge = edge(&input, &["--publish-to", "bus"]);
+    await_ready(&edge);
+    let mut subscriber = Subscriber::join(edge.subscribers, Kind::Sse, "ticks.1");
+    cmd("SET").arg("ticks.3").arg("x").exec(&mut connect(port)).unwrap();
+    let mut publisher = Publisher::of(&edge);
+    let refused = |publisher: &mut Publisher, channel: &str, why: &str| {
+        let answer = publisher.try_publish(channel, b"lost");
+        let told = String::from_utf8(answer.body).expect("text");
+        assert_eq!(answer.head.status, 502, "{told}");
+        assert!(told.contains(why), "{told}");
+    };
+    refused(&mut publisher, "ticks.3", "WRONGTYPE");
+    cmd("DEL").arg("ticks.3").exec(&mut connect(port)).unwrap();
+    let told = publisher.publish_as("ticks.1", "", b"taken");
+    let Received::Publication { payload, position } = subscriber.next() else { panic!() };
+    assert_eq!((&payload[..], position.as_deref()), (&b"taken"[..], told["position"].as_str()));
+    bus.kill();
+    // The first finds out that the connection has ended; the second that nobody is there.
+    refused(&mut publisher, "ticks.1", "redis");
+    refused(&mut publisher, "ticks.1", "redis");
+    bus.restart();
+    publisher.publish_as("ticks.1", "", b"taken again");
+    assert_eq!(subscriber.publication(), b"taken again");
     edge.stop();
 }
 
