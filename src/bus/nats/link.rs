@@ -148,8 +148,8 @@ impl Link {
         // Nobody is there, and the server says so at once. It might not let us ask; that is as
         // good an answer.
         let nobody = self.client.new_inbox();
-        let refused = self
-            .heard(|what| what.refusals.iter().any(|refusal| is_of_inbox(refusal)).then_some(()));
+        let refused =
+            self.heard(|what| what.refusals.iter().any(|it| is_of_inbox(it)).then_some(()));
         let answered = tokio::select! {
             biased;
             fault = self.ended() => return Err(fault),
