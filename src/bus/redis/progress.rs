@@ -107,12 +107,9 @@ impl Progress {
     /// was there, and another than ours.
     fn begin_anew(&mut self, key: &str, first: Id, summary: &Summary) -> Change {
         let replaces = self.epoch;
-        let id = first.to_string();
-        let mut next = epoch(&[b"redis-stream", key.as_bytes(), id.as_bytes()]);
-        if next == replaces {
-            let old = replaces.0.to_le_bytes();
-            next = epoch(&[b"redis-stream", key.as_bytes(), id.as_bytes(), &old]);
-        }
+        let (id, old) = (first.to_string(), replaces.0.to_le_bytes());
+        // The old one is in it, since the first id may be the same each time.
+        let next = epoch(&[b"redis-stream", key.as_bytes(), id.as_bytes(), &old]);
         let floor = first.before();
         *self = Progress { epoch: next, ..Progress::new(key, floor, Some(summary)) };
         Change::MadeAnew { epoch: next, replaces, floor }

@@ -7,7 +7,7 @@
 //!
 //! Limits: a stream that is deleted and made anew with greater ids, as those that Redis makes are,
 //! goes on in its numbering, with a hole where something may have been lost. With lower ids it gets a
-//! numbering made of its first id. An edge that starts later does not know of the first and uses the key's
+//! numbering made of its first id and the one before. An edge that starts later does not know of the first and uses the key's
 //! numbering again; a client that moves between the two is told that it may have missed
 //! something. Whoever gives ids himself keeps them rising, or takes another key.
 
