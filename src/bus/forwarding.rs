@@ -78,7 +78,7 @@ pub(super) fn destination(template: &Template, forward: &Forward) -> Result<Stri
     struct Channel<'a>(&'a str);
     impl Fields for Channel<'_> {
         fn field(&self, name: &str) -> Option<Cow<'_, [u8]>> {
-            (name == "channel").then(|| Cow::Borrowed(self.0.as_bytes()))
+            (name == "channel").then_some(Cow::Borrowed(self.0.as_bytes()))
         }
 
         fn header(&self, _name: &str) -> Option<Cow<'_, [u8]>> {

@@ -18,10 +18,10 @@ mod stories;
 
 #[cfg(feature = "amqp")]
 mod amqp;
-#[cfg(feature = "mqtt")]
-mod mqtt;
 #[cfg(feature = "kafka")]
 mod kafka;
+#[cfg(feature = "mqtt")]
+mod mqtt;
 #[cfg(feature = "nats")]
 mod nats;
 #[cfg(feature = "redis")]

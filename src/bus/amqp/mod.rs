@@ -186,7 +186,7 @@ impl Intake {
 
     async fn acknowledge(&mut self, settled: u64) -> Result<(), Error> {
         let done = self.unsettled.partition_point(|&(ticket, _)| ticket <= settled);
-        let Some((_, tag)) = self.unsettled.drain(..done).last() else { return Ok(()) };
+        let Some((_, tag)) = self.unsettled.drain(..done).next_back() else { return Ok(()) };
         self.channel.basic_ack(tag, BasicAckOptions { multiple: true }).await
     }
 }
