@@ -1,9 +1,9 @@
 //! A stream queue: a log, whose offsets number the channels.
 //!
-//! A record's position is its offset and one, since offsets of the broker begin at 0 and positions
-//! at one. AMQP does not tell a stream that was deleted and made anew from the old one. That its end lies
-//! before what was read does: the stream then begins again in a numbering of its own. One that has
-//! grown past that meanwhile looks like the old one, so give a new stream a new name.
+//! A record's position is its offset plus one: offsets of the broker begin at 0, and ours at 1. AMQP
+//! does not tell a stream that was deleted and made anew from the old one. That its end lies before
+//! what was read does; the stream then begins again in another numbering. One that has grown past that
+//! meanwhile looks like the old one: so a new stream should have a new name.
 //!
 //! Offsets may have gaps where the broker keeps notes of its own in the stream. Only what is before
 //! the first record that the broker still has was lost.

@@ -266,7 +266,7 @@ impl Reader for Subscription {
 
 impl Fields for Message {
     fn field(&self, name: &str) -> Option<Cow<'_, [u8]>> {
-        (name == "topic").then(|| Cow::Borrowed(&*self.topic))
+        (name == "topic").then_some(Cow::Borrowed(&*self.topic))
     }
 
     fn header(&self, name: &str) -> Option<Cow<'_, [u8]>> {
