@@ -172,6 +172,7 @@ fn wrong(error: &KafkaError) -> String {
 pub(super) fn fault(brokers: &str, reason: &str, error: &KafkaError) -> Option<Fault> {
     use RDKafkaErrorCode as Code;
     let fatal = matches!(error, KafkaError::MessageConsumptionFatal(_));
+    let reason = if reason.is_empty() { "they do not answer" } else { reason };
     match error.rdkafka_error_code()? {
         Code::Authentication | Code::SaslAuthenticationFailed => Some(Fault::Refused(format!(
             "{brokers} refuses us ({reason}); see the properties security.protocol and sasl.*"

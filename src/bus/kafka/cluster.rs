@@ -167,7 +167,11 @@ impl Question {
     }
 
     fn lost(&self, why: &KafkaError) -> Fault {
-        Fault::Lost(format!("{} does not answer: {why}", self.kafka.brokers))
+        let brokers = &self.kafka.brokers;
+        Fault::Lost(match why.rdkafka_error_code() {
+            Some(code) => format!("{brokers} does not answer: {code}"),
+            None => format!("{brokers} cannot be asked: {why}"),
+        })
     }
 }
 
