@@ -5,6 +5,7 @@ use std::{
     fs,
     io::{self, BufRead, BufReader, Read},
     net::SocketAddr,
+    path::Path,
     process::{Child, ChildStdout, Command, Stdio},
     time::Duration,
 };
@@ -64,24 +65,32 @@ impl Server {
 
     /// Processor time that the server has used.
     pub fn cpu(&self) -> io::Result<Duration> {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.process.id()))?;
-        // The name, in brackets, may hold spaces.
-        let after_name = stat.rsplit(") ").next().unwrap_or_default();
-        let ticks = |field: usize| -> u64 {
-            let text = after_name.split(' ').nth(field);
-            text.and_then(|text| text.parse().ok()).unwrap_or(0)
-        };
-        let ticks = ticks(USER_TICKS) + ticks(SYSTEM_TICKS);
-        Ok(Duration::from_secs(ticks) / clock_ticks_per_second() as u32)
+        cpu_of(&format!("/proc/{}/stat", self.process.id()))
+    }
+
+    /// The names of its threads, and what each has used. One that ends meanwhile may be missing.
+    pub fn threads(&self) -> io::Result<Vec<(String, Duration)>> {
+        let mut threads = Vec::new();
+        for entry in fs::read_dir(format!("/proc/{}/task", self.process.id()))? {
+            let task = entry?.path();
+            let Ok(name) = fs::read_to_string(task.join("comm")) else { continue };
+            let Ok(cpu) = cpu_of(task.join("stat")) else { continue };
+            threads.push((name.trim_end().to_owned(), cpu));
+        }
+        Ok(threads)
     }
 
     /// A number that it shows in `/stats`.
     pub fn stat(&self, name: &str) -> io::Result<u64> {
-        let url = format!("http://{}/stats", self.control);
-        let mut answer = ureq::get(url).call().map_err(io::Error::other)?;
-        let told = answer.body_mut().read_to_string().map_err(io::Error::other)?;
-        let told: serde_json::Value = serde_json::from_str(&told)?;
+        let told: serde_json::Value = serde_json::from_str(&self.told("/stats")?)?;
         told[name].as_u64().ok_or_else(|| io::Error::other(format!("no {name} in {told}")))
+    }
+
+    /// What it answers at a path of its control listener.
+    pub fn told(&self, path: &str) -> io::Result<String> {
+        let url = format!("http://{}{path}", self.control);
+        let mut answer = ureq::get(url).call().map_err(io::Error::other)?;
+        answer.body_mut().read_to_string().map_err(io::Error::other)
     }
 
     /// Bytes of its memory that are resident.
@@ -99,6 +108,19 @@ impl Drop for Server {
         }
         let _ = self.process.wait();
     }
+}
+
+/// Processor time in a `stat` of `/proc`.
+fn cpu_of(stat: impl AsRef<Path>) -> io::Result<Duration> {
+    let stat = fs::read_to_string(stat)?;
+    // The name, in brackets, may hold spaces.
+    let after_name = stat.rsplit(") ").next().unwrap_or_default();
+    let ticks = |field: usize| -> u64 {
+        let text = after_name.split(' ').nth(field);
+        text.and_then(|text| text.parse().ok()).unwrap_or(0)
+    };
+    let ticks = (ticks(USER_TICKS) + ticks(SYSTEM_TICKS)) as f64;
+    Ok(Duration::from_secs_f64(ticks / clock_ticks_per_second() as f64))
 }
 
 /// The address in `http://address/...`.
