@@ -65,7 +65,7 @@ impl Server {
 
     /// Processor time that the server has used.
     pub fn cpu(&self) -> io::Result<Duration> {
-        cpu_of(&format!("/proc/{}/stat", self.process.id()))
+        cpu_of(format!("/proc/{}/stat", self.process.id()))
     }
 
     /// The names of its threads, and what each has used. One that ends meanwhile may be missing.

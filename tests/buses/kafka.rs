@@ -19,7 +19,7 @@ use crate::{
     broker::{Broker, listens},
     bus::{Bus, CHANNELS, Log, Record, stories},
     edge::{await_ready, edge, edge_on, input, readiness, told_of_input},
-    support::{DEADLINE, Kind, Received, Subscriber, eventually, kafka},
+    support::{DEADLINE, Kind, Received, Subscriber, eventually, tools::tool},
 };
 
 stories!(Kafka, log);
@@ -85,7 +85,7 @@ impl Log for Kafka {
 impl Kafka {
     fn without_topic() -> Self {
         let command = |folder: &Path, port: u16| {
-            let mut command = Command::new(kafka());
+            let mut command = Command::new(tool("STENTOR_TEST_KAFKA", ".venv/bin/kafka"));
             command.args(["start", "--only", "kafka", "--kafka-port", &port.to_string()]);
             command.arg("--data-dir").arg(folder.join("log"));
             command

@@ -49,8 +49,11 @@ pub trait Publish: Send {
     fn publish(&mut self, numbers: Range<u64>);
 }
 
+/// Starts the broker of a kind.
+type Start = fn() -> Bus;
+
 /// Every kind, and how it is started.
-pub const ALL: &[(&str, fn() -> Bus)] = &[
+pub const ALL: &[(&str, Start)] = &[
     ("nats", nats::core),
     ("jetstream", nats::jetstream),
     ("redis", redis::channels),

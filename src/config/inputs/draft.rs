@@ -1,7 +1,6 @@
 //! An input as it is being read: words are taken one by one, then checked against its kind.
 #![forbid(unsafe_code)]
 
-
 use super::{
     super::{
         channels::{Mistake, Refused, one_of, ranged},

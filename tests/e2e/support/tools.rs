@@ -11,7 +11,7 @@ use std::{
 use super::server::{Captured, wait};
 
 /// A tool given by a variable, or at its place in the project.
-fn tool(variable: &str, place: &str) -> PathBuf {
+pub fn tool(variable: &str, place: &str) -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let path = env::var_os(variable).map_or_else(|| root.join(place), PathBuf::from);
     let on_path = || {
@@ -24,11 +24,6 @@ fn tool(variable: &str, place: &str) -> PathBuf {
         path.display()
     );
     path
-}
-
-/// The program of a broker that speaks Kafka's protocol.
-pub fn kafka() -> PathBuf {
-    tool("STENTOR_TEST_KAFKA", ".venv/bin/kafka")
 }
 
 /// Python with `websockets`, told to run one of the scripts in `tests/e2e/python`.
