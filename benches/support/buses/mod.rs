@@ -1,9 +1,11 @@
 //! Buses as publications come from them: brokers, and publishers that write by hand.
 //!
-//! A publisher must not be the limit, so none is a client's: it puts a batch of commands into one
-//! buffer and writes that to the broker's socket. What the broker answers is read and forgotten.
+//! A publisher must not be the limit, so but for Kafka's none is a client's: it puts a batch of
+//! commands into one buffer and writes that to the broker's socket. What the broker answers is read
+//! and forgotten.
 
 mod amqp;
+mod kafka;
 mod lines;
 mod mqtt;
 mod nats;
@@ -19,7 +21,7 @@ use std::{
 use super::broker::Broker;
 
 /// The channel that everything comes out on, and the subject, topic, queue or stream.
-pub const CHANNEL: &str = "bench";
+pub const CHANNEL: &str = "bench.0";
 /// Bytes of each payload.
 pub const PAYLOAD_LEN: usize = 100;
 
@@ -58,6 +60,7 @@ pub const ALL: &[(&str, Start)] = &[
     ("jetstream", nats::jetstream),
     ("redis", redis::channels),
     ("redis-stream", redis::stream),
+    ("kafka", kafka::topic),
     ("amqp", amqp::exchange),
     ("amqp-stream", amqp::stream),
     ("mqtt-0", mqtt::at_most_once),
