@@ -102,8 +102,9 @@ pub struct Server {
     plan: Plan,
     subscribers: SocketAddr,
     control: SocketAddr,
-    shards: Shards,
+    // Ends before the shards, which would wait for all that it feeds.
     inputs: Inputs,
+    shards: Shards,
     control_thread: Option<JoinHandle<()>>,
     journal_thread: Option<JoinHandle<()>>,
     draining: watch::Sender<bool>,
@@ -175,7 +176,7 @@ impl Server {
             bells.iter().map(|bell| Parking::new(Arc::clone(bell) as _)).collect();
         let answered = Arc::new(Notify::new());
         let (tell, news) = mpsc::channel();
-        let mut inputs = Inputs::new(config, &parkings);
+        let inputs = Inputs::new(config, &parkings);
         let shared = Shared::new(config, &plan, &parkings, &answered, &inputs);
         // A journal's thread ends once no shard is left that could append.
         let (ends, journal_thread) = match journal {
@@ -187,6 +188,8 @@ impl Server {
             None => (journal::none(parkings.len()), None),
         };
         let mut shards = Shards::new(&shared.drain, &parkings);
+        // Declared behind the shards, so that it ends before them if starting fails half way.
+        let mut inputs = inputs;
         let doors = listeners.into_iter().zip(bells).zip(&parkings).zip(ends);
         for (index, (((listener, bell), parking), (end, heritages))) in doors.enumerate() {
             let mut setup = shared.setup(ShardId(index as u16), config, &plan, parking);

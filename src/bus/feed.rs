@@ -52,6 +52,10 @@ pub struct Feed {
     was_connected: bool,
 }
 
+/// Records that may have been handed over since the oldest that is not settled: one that is held back
+/// must not let the account of those behind it grow for ever.
+const UNSETTLED_MAX: usize = 1 << 20;
+
 /// Records that may be handed over before shards are woken although nobody waits.
 const WAKE_EVERY: u64 = 64;
 
@@ -171,6 +175,9 @@ impl Feed {
 
     /// The same for what is mapped already.
     pub async fn put_mapped(&mut self, mapped: Mapped, position: Option<Position>) -> u64 {
+        while self.answered.len() >= UNSETTLED_MAX {
+            self.wait_for_answers().await;
+        }
         let (shard, mut publish) = self.publication(mapped, position);
         while let Err(again) = self.setup.ingresses[shard].publish(publish) {
             publish = again;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Shard;
+use super::{Shard, publications::FeedEnd};
 use crate::{
     close::CloseReason,
     ids::{ShardId, Slot, Tick},
@@ -19,6 +19,7 @@ impl<K: Kernel> Shard<K> {
         let is_done = self.is_deserted()
             && self.nothing_waits()
             && self.held.is_empty()
+            && !self.feeds.iter().any(FeedEnd::waits)
             && self.answers.is_empty()
             && !self.home.awaits_journal();
         is_done || self.now.tick() >= since.after(longest)

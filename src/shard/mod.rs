@@ -224,8 +224,10 @@ impl<K: Kernel> Shard<K> {
     /// Whether no publication waits to be taken, and no news of inputs.
     fn nothing_waits(&self) -> bool {
         let me = usize::from(self.setup.id.0);
+        // Of an input whose news waits for records that are held nothing is taken.
+        let mut inputs = self.setup.inputs.iter().zip(&self.feeds);
         self.ingress().waiting() == 0
-            && self.setup.inputs.iter().all(|ingresses| ingresses[me].waiting() == 0)
+            && inputs.all(|(ingresses, feed)| feed.waits() || ingresses[me].waiting() == 0)
     }
 
     fn take_events(&mut self) -> bool {

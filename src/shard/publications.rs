@@ -70,6 +70,11 @@ pub(super) struct FeedEnd {
 }
 
 impl FeedEnd {
+    /// Whether news waits for records before it.
+    pub(super) fn waits(&self) -> bool {
+        self.news.is_some()
+    }
+
     /// The input is to hear that it was answered.
     pub(super) fn on_answered(&mut self) {
         self.is_answered = true;

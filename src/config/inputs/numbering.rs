@@ -123,11 +123,38 @@ fn beside(entries: &[Entry], patterns: &[Vec<Pattern>], at: usize) -> Option<Obs
             .flat_map(|one| patterns[*other].iter().map(move |other| (one, other)));
         *other != at && pairs.into_iter().any(|(one, other)| overlap(one, other))
     };
+    let shares = |other: &usize| {
+        let (one, other_logs) = (logs(&entries[at]), logs(&entries[*other]));
+        *other != at && one.iter().any(|log| other_logs.contains(log))
+    };
+    // Homes know a log by its numbering, and one that came twice would be taken for repeats.
+    if let Some(other) = (0..entries.len()).find(shares) {
+        return obstacle(
+            format!("the input {} reads the same", entries[other].label()),
+            "let one input read all of it, with a template that tells its channels apart",
+        );
+    }
     let other = (0..entries.len()).find(meet)?;
     obstacle(
         format!("the input {} can feed the same channels", entries[other].label()),
         "give one of the two a channel of its own, like channel=other.{…}".replace("{…}", "NAME"),
     )
+}
+
+/// The logs that an input reads, as their numbering tells them: not by their servers' addresses, of
+/// which one bus may have several.
+fn logs(entry: &Entry) -> Vec<(&'static str, &str)> {
+    match &entry.input.source {
+        Source::JetStream(it) => vec![("stream", &*it.stream)],
+        Source::RedisStreams(it) => it.streams.iter().map(|key| ("key", &**key)).collect(),
+        Source::Kafka(it) => it.topics.iter().map(|topic| ("topic", &**topic)).collect(),
+        Source::AmqpStream(it) => vec![("queue", &*it.queue)],
+        Source::Nats(_)
+        | Source::RedisChannels(_)
+        | Source::Amqp(_)
+        | Source::Mqtt(_)
+        | Source::Lines(_) => vec![],
+    }
 }
 
 /// Whether some name matches both patterns.

@@ -1,7 +1,10 @@
 //! One channel at its home: its logs, what is kept of it, and who reads it.
 
+use bytes::Bytes;
+
 use super::{
     kept::{Kept, Value},
+    sequences::GAP_KEY,
     tell::Interest,
 };
 use crate::{
@@ -65,6 +68,13 @@ impl Channel {
             let told = self.head(format).map_or(0, |head| head.mark.byte);
             self.interests[at].begin_anew(told);
         }
+    }
+
+    /// Where the gap begins that stands among its latest values, as text.
+    pub fn gap(&self) -> Option<Bytes> {
+        let frame = self.kept.as_ref()?.values.as_ref()?.frame(GAP_KEY)?;
+        let (extent, index) = self.logs[CANONICAL.index()].as_deref()?.find(frame)?;
+        Some(Bytes::copy_from_slice(wire::websocket::payload(extent.bytes.frame(index))))
     }
 
     /// Where it stands.
@@ -293,7 +303,14 @@ impl Channel {
             Start::Since(since) if is_latest && since.epoch == epoch => {
                 let (place, begun) = whole(behind(since.offset));
                 let is_ahead = may_be_ahead && since.offset > self.last;
-                (place, if is_ahead { Begun { position: since, gap: None } } else { begun })
+                // Values from before an input began are not here; our own are never forgotten.
+                let is_behind = may_be_ahead && since.offset < floor;
+                let gap = Gap { from: since, to: position(floor) };
+                match (is_ahead, is_behind) {
+                    (true, _) => (place, Begun { position: since, gap: None }),
+                    (_, true) => (place, Begun { position: position(floor), gap: Some(gap) }),
+                    _ => (place, begun),
+                }
             }
             // Whoever comes to a channel of latest values gets the current ones.
             _ if is_latest => whole(behind_frames(0)),

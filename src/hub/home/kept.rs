@@ -10,7 +10,10 @@ use crate::{
     wire::websocket,
 };
 
-use super::{channel::Channel, sequences::GAP_KEY};
+use super::{
+    channel::{CANONICAL, Channel},
+    sequences::GAP_KEY,
+};
 
 /// History, or the current values.
 pub(super) struct Kept {
@@ -50,6 +53,11 @@ impl Values {
     /// The offsets of all.
     pub fn offsets(&self) -> impl Iterator<Item = Offset> {
         self.by_offset.keys().copied()
+    }
+
+    /// The canonical frame of a key's value.
+    pub fn frame(&self, key: &str) -> Option<u64> {
+        self.by_key.get(key).map(|value| value.frames[CANONICAL.index()])
     }
 
     /// Visits all, the oldest first.
@@ -148,7 +156,7 @@ impl Kept {
             Some(values) => {
                 let (&offset, key) = values.by_offset.first_key_value()?;
                 let value = values.by_key.get(key)?;
-                Some((value.frames[super::channel::CANONICAL.index()], offset))
+                Some((value.frames[CANONICAL.index()], offset))
             }
             None => {
                 let frame = self.floor_frames + 1;

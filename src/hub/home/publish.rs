@@ -10,7 +10,7 @@ use super::{
     sequences::Numbered,
 };
 use crate::{
-    ids::{Bucket, ChannelName, Offset, Position},
+    ids::{Bucket, ChannelName, Epoch, Offset, Position},
     mesh::{Accepted, Answer, Asker, Publish, Rejected, Terms},
     policy::{Mode, Policy},
 };
@@ -52,6 +52,8 @@ struct Waiter {
     repeats: bool,
     /// The version of its key before it.
     version_before: Option<u64>,
+    /// The numbering that it was given its offset in.
+    epoch: Epoch,
 }
 
 impl Waiting {
@@ -105,7 +107,13 @@ impl Home {
         match self.decide(&publish, now_us) {
             Decision::Answer(outcome) => self.answer(&publish, outcome),
             Decision::Repeat(offset) => {
-                self.waiting.put(Waiter { offset, publish, repeats: true, version_before: None });
+                self.waiting.put(Waiter {
+                    epoch: self.epoch_of(&publish.channel),
+                    offset,
+                    publish,
+                    repeats: true,
+                    version_before: None,
+                });
             }
             Decision::Publish => return self.take(publish, now_us),
         }
@@ -123,7 +131,9 @@ impl Home {
                 }
                 Numbered::Elsewhere => return Decision::Answer(Err(Rejected::FedByBus)),
             }
-        } else if !self.sequences.is_empty() && self.is_fed(name) {
+        } else if !self.sequences.is_empty() && self.is_fed(name)
+            || matches!(publish.asker, Asker::Input(_)) && self.setup.policies.tells_presence(name)
+        {
             return Decision::Answer(Err(Rejected::FedByBus));
         }
         let none = Terms::default();
@@ -148,6 +158,10 @@ impl Home {
             None => self.setup.policies.of(name),
         };
         if channel.is_none() && !policy.history.is_none() && self.is_full_for(name) {
+            if let Some(position) = publish.position {
+                // Whoever comes back from before it must hear of a gap.
+                self.forget(name, position);
+            }
             return Decision::Answer(Err(Rejected::TooManyChannels));
         }
         let kept = channel.and_then(|channel| channel.kept.as_deref());
@@ -178,7 +192,6 @@ impl Home {
     /// Gives a publication its position.
     fn take(&mut self, publish: Publish, now_us: u64) -> Published {
         if let Some(position) = publish.position {
-            self.on_record(position);
             return self.show(&publish, position, now_us);
         }
         let name = &publish.channel;
@@ -191,7 +204,13 @@ impl Home {
         if is_journaled {
             self.remember_key(&publish, First::Waiting(position), now_us + IDEMPOTENCY_US);
             self.durables.push_back(Durable { offset, publish: publish.clone() });
-            self.waiting.put(Waiter { offset, publish, repeats: false, version_before });
+            self.waiting.put(Waiter {
+                offset,
+                publish,
+                repeats: false,
+                version_before,
+                epoch: position.epoch,
+            });
             return Published::default();
         }
         self.remember_key(&publish, First::Published(position), now_us + IDEMPOTENCY_US);
@@ -236,9 +255,12 @@ impl Home {
     ) -> Published {
         let mut published = Published::default();
         while let Some(waiter) = self.waiting.take(bucket, offset) {
-            let Waiter { offset, publish, repeats, version_before } = waiter;
+            let Waiter { offset, publish, repeats, version_before, epoch } = waiter;
             let position = self.position(&publish.channel, offset);
             let name = publish.channel.clone();
+            // A bus may have taken the channel meanwhile: the offset means nothing there.
+            let is_taken = position.epoch != epoch;
+            let result = if is_taken { Err(Rejected::FedByBus) } else { result };
             let outcome = match (repeats, result) {
                 (false, Ok(())) => {
                     published += self.apply(&publish, position, now_us);

@@ -7,12 +7,14 @@
 
 use std::collections::HashMap;
 
+use bytes::Bytes;
+
 use super::{Home, channel::Channel, forgotten::Forgotten};
 use crate::{
     frame::PayloadKind,
     hub::Ask,
     ids::{ChannelName, Epoch, Offset, Position},
-    limits::HELD_ASKS_MAX,
+    limits::{HELD_ASKS_MAX, KEY_BYTES_MAX},
     mesh::{Asker, Publish, SequenceNews, Terms, Ticket},
     policy::{Mode, Pattern},
     resume::Start,
@@ -33,13 +35,14 @@ struct Sequence {
     feeds: Box<[Pattern]>,
     /// Only records behind this offset can be had here.
     floor: Offset,
-    /// The highest offset that was published here.
-    seen: Offset,
     forgotten: Forgotten,
 }
 
-/// The key of a gap among the values of a channel of latest values. No publisher's can be the same.
-pub(super) const GAP_KEY: &str = "\0gap";
+/// The key of a gap among the values of a channel of latest values. No publisher's can be as long.
+pub(super) const GAP_KEY: &str = match std::str::from_utf8(&[b'g'; KEY_BYTES_MAX + 1]) {
+    Ok(key) => key,
+    Err(_) => unreachable!(),
+};
 
 /// What is to be done with a record, or with a publication to a channel that has a numbering.
 pub(super) enum Numbered {
@@ -93,7 +96,7 @@ impl Home {
                 if let Some(old) = replaces.filter(|&old| old != epoch) {
                     self.sequences.by_epoch.remove(&old);
                 }
-                let new = Sequence { feeds, floor, seen: floor, forgotten: Forgotten::default() };
+                let new = Sequence { feeds, floor, forgotten: Forgotten::default() };
                 self.sequences.by_epoch.entry(epoch).or_insert(new);
                 self.renumber_for(epoch, replaces);
                 self.ask_again();
@@ -101,7 +104,6 @@ impl Home {
             SequenceNews::Hole { epoch, from, to } => {
                 let Some(sequence) = self.sequences.by_epoch.get_mut(&epoch) else { return };
                 sequence.floor = to.max(sequence.floor);
-                sequence.seen = to.max(sequence.seen);
                 self.tell_hole(epoch, from, to, now_us);
             }
             SequenceNews::CaughtUp { input } => {
@@ -170,16 +172,18 @@ impl Home {
     /// Puts the gap into every channel of a sequence. Walks all channels.
     fn tell_hole(&mut self, epoch: Epoch, from: Offset, to: Offset, now_us: u64) {
         let names = self.names_of(|_, channel| channel.epoch == epoch && channel.last < to);
-        let payload = Position { epoch, offset: from }.to_string();
+        let payload = Bytes::from(Position { epoch, offset: from }.to_string());
         for channel in names {
             let is_latest = self.setup.policies.of(&channel).mode == Mode::Latest;
+            // It takes the place of the gap before it, and so tells of both.
+            let earlier = self.channels.get(&channel).and_then(|channel| channel.gap());
             let key = is_latest.then(|| GAP_KEY.into());
             let gap = Publish {
                 asker: Asker::Nobody,
                 ticket: Ticket(0),
                 channel,
                 kind: PayloadKind::Gap,
-                payload: payload.clone().into(),
+                payload: earlier.unwrap_or_else(|| payload.clone()),
                 terms: key.map(|key| Box::new(Terms { key: Some(key), ..Terms::default() })),
                 position: Some(Position { epoch, offset: to }),
             };
@@ -207,30 +211,22 @@ impl Home {
     /// sequence.
     pub(super) fn number(&mut self, name: &ChannelName, position: Position) -> Numbered {
         let Position { epoch, offset } = position;
-        let Some(sequence) = self.sequences.by_epoch.get(&epoch) else {
-            // Of a sequence that was replaced meanwhile.
+        // Of a sequence that was replaced meanwhile, or to a channel that is ours alone.
+        if !self.sequences.has(epoch) || self.setup.policies.tells_presence(name) {
             return Numbered::Elsewhere;
-        };
-        let (numbering, last) = match self.channels.get(name) {
-            Some(channel) => (channel.epoch, channel.last),
-            None if offset <= sequence.seen => return Numbered::Repeated,
-            None => return Numbered::Next,
-        };
-        if numbering == epoch {
-            return if offset <= last { Numbered::Repeated } else { Numbered::Next };
         }
-        if self.sequences.has(numbering) || self.setup.policies.tells_presence(name) {
-            return Numbered::Elsewhere;
+        let last = match self.channels.get(name) {
+            Some(channel) if channel.epoch == epoch => channel.last,
+            Some(channel) if self.sequences.has(channel.epoch) => return Numbered::Elsewhere,
+            // Of a channel that is not in memory this may be another's: what is passed over by it is
+            // told as a gap to whoever comes back from before.
+            _ => self.sequences.last(epoch, name),
+        };
+        if offset <= last {
+            return Numbered::Repeated;
         }
         self.renumber(name, epoch);
         Numbered::Next
-    }
-
-    /// A record of a sequence was published, or would have been if anybody had read it.
-    pub(super) fn on_record(&mut self, position: Position) {
-        if let Some(sequence) = self.sequences.by_epoch.get_mut(&position.epoch) {
-            sequence.seen = position.offset.max(sequence.seen);
-        }
     }
 
     /// Remembers how far a channel had come that is not in memory.
@@ -251,6 +247,11 @@ impl Home {
                 Position { epoch, offset: Offset(self.forgotten.last(name)) }
             }
         }
+    }
+
+    #[cfg(test)]
+    pub(in crate::hub) fn beginning_for_test(&self, name: &ChannelName) -> Position {
+        self.beginning(name)
     }
 
     /// The same, for the channel of a record.

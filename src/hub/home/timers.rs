@@ -95,7 +95,8 @@ impl Home {
         let mut live = 0;
         let mut keep = Keep::default();
         for (name, channel) in &self.channels {
-            if name.bucket() != bucket || !self.is_journaled(name) {
+            let is_journaled = Some(channel.epoch) == self.setup.journal && self.is_journaled(name);
+            if name.bucket() != bucket || !is_journaled {
                 continue;
             }
             let Some((kept, log)) = channel.kept.as_deref().zip(channel.canonical()) else {

@@ -329,3 +329,114 @@ fn who_waits_for_a_sequence_is_bounded() {
     edge.home.on_ask(name("a"), ask(held));
     assert!(edge.home.owes());
 }
+
+/// A record of a channel that is not in memory may come behind a later one of another channel: it
+/// was held back, or another input reads the same sequence.
+#[test]
+fn a_record_behind_a_later_one_is_published() {
+    let mut edge = Edge::new(10);
+    edge.begin(FIRST, None, "*", 0);
+    edge.record("b", at(FIRST, 6)).unwrap();
+    assert!(!edge.record("a", at(FIRST, 5)).unwrap().repeated);
+}
+
+#[test]
+fn held_is_not_lost_silently() {
+    let mut edge = Edge::new(0);
+    edge.begin(FIRST, None, "*", 0);
+    edge.subscribe(0, "a", Start::Live);
+    edge.record("a", at(FIRST, 4)).unwrap();
+    edge.talk();
+    edge.take(0);
+    // a is congested, so 5 is held; its only reader goes.
+    edge.record("b", at(FIRST, 6)).unwrap();
+    edge.views.leave(crate::hub::Reader::from(Slot(0)), 0);
+    edge.talk();
+    edge.record("a", at(FIRST, 5)).unwrap();
+    let begun = edge.subscribe(0, "a", Start::Since(at(FIRST, 4)));
+    assert!(begun.gap.is_some(), "{begun:?}");
+}
+
+#[test]
+fn presence_is_not_fed() {
+    let policy = Policy { presence: true, ..Policy::default() };
+    let mut edge = Edge::new(0);
+    let policies = Policies::new([(Pattern::new("*"), policy)]);
+    let setup = HomeSetup {
+        epoch: EPOCH,
+        journal: None,
+        shards: 1,
+        policies,
+        numbered: Vec::new(),
+        channels_max: 100,
+        lag_bytes_max: 1000,
+    };
+    edge.home = Home::new(setup);
+    edge.begin(FIRST, None, "*", 0);
+    assert_eq!(edge.record("a:presence", at(FIRST, 1)), Err(Rejected::FedByBus));
+}
+
+#[test]
+fn what_waits_for_the_journal_is_not_numbered_by_the_bus() {
+    let mut edge = Edge::new(10);
+    edge.subscribe(0, "a", Start::Live);
+    edge.home.publish(plain(&name("a"), b"1"), 0);
+    assert!(edge.home.owes_journal());
+    edge.home.write(|_| Ok(()));
+    edge.begin(FIRST, None, "*", 1000);
+    edge.record("a", at(FIRST, 1001)).unwrap();
+    edge.home.on_landed(name("a").bucket(), 1, Ok(()), 0);
+    let answer = edge.home.next_answer().unwrap().1.outcome;
+    assert!(!answer.is_ok_and(|it| it.position == at(FIRST, 1)), "{answer:?}");
+    assert!(edge.record("a", at(FIRST, 1001)).unwrap().repeated);
+    edge.talk();
+    assert_eq!(edge.take(0), ["1001"]);
+}
+
+fn latest() -> Edge {
+    let history = Retention { count: 10, bytes: 1000, age: None };
+    let policy = Policy { history, mode: crate::policy::Mode::Latest, ..Policy::default() };
+    let policies = Policies::new([(Pattern::new("*"), policy)]);
+    let setup = HomeSetup {
+        epoch: EPOCH,
+        journal: None,
+        shards: 1,
+        policies: policies.clone(),
+        numbered: Vec::new(),
+        channels_max: 100,
+        lag_bytes_max: 1000,
+    };
+    Edge { home: Home::new(setup), views: views(policies, 0, 1000) }
+}
+
+#[test]
+fn two_holes_of_latest_values() {
+    let mut edge = latest();
+    edge.begin(FIRST, None, "*", 0);
+    edge.record("a", at(FIRST, 1)).unwrap();
+    edge.hole(FIRST, 1, 10);
+    edge.record("a", at(FIRST, 15)).unwrap();
+    edge.hole(FIRST, 20, 30);
+    edge.subscribe(0, "a", Start::Since(at(FIRST, 1)));
+    let taken = edge.take(0);
+    assert!(taken.iter().any(|it| it.starts_with("f1-1..")), "{taken:?}");
+}
+
+#[test]
+fn a_hole_of_latest_values_not_in_memory() {
+    let mut edge = latest();
+    edge.begin(FIRST, None, "*", 0);
+    edge.hole(FIRST, 1, 10);
+    let begun = edge.subscribe(0, "a", Start::Since(at(FIRST, 1)));
+    assert!(begun.gap.is_some() || !edge.take(0).is_empty(), "{begun:?}");
+}
+
+#[test]
+fn refused_for_room_is_not_silent() {
+    let mut edge = Edge::new(10);
+    edge.begin(FIRST, None, "*", 0);
+    (1..=100).for_each(|at_| _ = edge.record(&format!("c{at_}"), at(FIRST, at_)).unwrap());
+    assert_eq!(edge.record("a", at(FIRST, 101)), Err(Rejected::TooManyChannels));
+    let last = edge.home.beginning_for_test(&name("a"));
+    assert_eq!(last, at(FIRST, 101));
+}

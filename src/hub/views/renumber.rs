@@ -74,6 +74,7 @@ impl Views {
         let view = &mut self.table[index as usize];
         view.epoch = epoch;
         (view.sweep.goal, view.sweep.served) = (head.mark.byte, head.mark.byte);
+        self.weigh(index);
         if left.is_empty() { News::Nothing } else { News::Renumbered(left) }
     }
 }
