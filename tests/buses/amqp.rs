@@ -104,6 +104,18 @@ impl Bus for Stream {
         &mut self.rabbit.broker
     }
 
+    /// A broker that serves may still be starting its streams, and confirms what is published to one
+    /// meanwhile without keeping it.
+    fn restart(&mut self) {
+        self.rabbit.broker.restart();
+        eventually("the stream is there", || {
+            self.rabbit.run(async |channel| {
+                let passive = QueueDeclareOptions { passive: true, ..Default::default() };
+                channel.queue_declare("log".into(), passive, FieldTable::default()).await.ok()
+            })
+        });
+    }
+
     fn source(&self, port: u16) -> String {
         format!("amqp-stream url={} queue=log", url(port))
     }

@@ -21,7 +21,10 @@ use async_nats::{
         stream::Info,
     },
 };
-use tokio::time::{Interval, MissedTickBehavior, interval};
+use tokio::{
+    task::yield_now,
+    time::{Interval, MissedTickBehavior, interval},
+};
 
 use super::{
     BATCH_MAX, Fault, Feed, JetStream, Reader, Record, Running, Skip, StartAt,
@@ -245,6 +248,8 @@ impl Log {
                 _ = reading.look.tick() => self.look(site, reading, feed).await?,
             }
             self.acknowledge(site, reading, feed).await?;
+            // So that the client asks for more while there still is something.
+            yield_now().await;
         }
         Ok(())
     }

@@ -14,7 +14,10 @@ use std::{borrow::Cow, convert::Infallible, pin::pin};
 
 use async_nats::{Message, Subscriber};
 use futures_util::{FutureExt, Stream, StreamExt, stream::SelectAll, stream::select_all};
-use tokio::{sync::mpsc, task::unconstrained};
+use tokio::{
+    sync::mpsc,
+    task::{unconstrained, yield_now},
+};
 
 use self::{jetstream::Log, link::Link};
 use super::{Fault, Feed, Reader, Running, feed::epoch, jittered};
@@ -127,6 +130,8 @@ impl Core {
             }
             feed.flush();
             dropped.tell(came, all, feed);
+            // So that the client reads while there still is something.
+            yield_now().await;
         }
     }
 }
