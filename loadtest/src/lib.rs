@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod agent;
+pub mod bus;
 pub mod cli;
 pub mod decoder;
 pub mod live;

@@ -4,10 +4,7 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{decoder::Transport, plan::Plan};
-
-/// What stands in paths and URLs for a channel's name.
-pub const CHANNEL: &str = "{channel}";
+use crate::{bus::Bus, decoder::Transport, plan::Plan};
 
 /// A run that can begin.
 #[derive(Clone, Debug)]
@@ -16,6 +13,8 @@ pub struct Order {
     pub plan: Plan,
     /// Where the server is and how it is spoken to.
     pub endpoints: Endpoints,
+    /// The bus that publications go through, instead of what `endpoints` says.
+    pub bus: Option<Bus>,
     /// The command that starts the server, if it is ours to start.
     pub spawn: Option<String>,
     /// The server's process, if it runs here already.
@@ -39,7 +38,7 @@ pub struct Endpoints {
     pub profile: String,
     /// Where and how to subscribe by each transport that the plan uses.
     pub subscribe: Vec<(Transport, Subscribe)>,
-    /// How to publish; none only if the plan publishes nothing.
+    /// How to publish by HTTP; none if the plan publishes nothing, or through a bus.
     pub publish: Option<Publish>,
 }
 

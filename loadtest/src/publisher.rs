@@ -1,4 +1,4 @@
-//! Publishing by HTTP, open loop: each publication when it is due, or as soon after as the
+//! Publishing by HTTP, or through a bus ([`Through`]), open loop: each publication when it is due, or as soon after as the
 //! connection is free; its latency counts from when it was due.
 //!
 //! A channel's publications all go over one connection, each after the answer to the one before,
@@ -10,6 +10,8 @@
 //! server that answers too slowly does not hold up the end of a run for long: what is not sent some
 //! time after the last was due has failed.
 
+mod through;
+
 use std::{
     sync::atomic::Ordering,
     thread,
@@ -19,9 +21,12 @@ use std::{
 use serde::Deserialize;
 use ureq::{Agent, http::Request};
 
+pub use through::Through;
+
 use crate::{
-    order::{CHANNEL, Publish},
+    order::Publish,
     payload::{self, Header},
+    plan::CHANNEL,
     record::Publications,
     shared::{Shared, Stage},
 };
@@ -67,26 +72,16 @@ impl Publisher<'_> {
         let schedule = &self.shared.schedule;
         let began = self.shared.stage.publishing_began();
         let latest = began + schedule.end() + self.shared.plan.settle.max(PATIENCE);
-        for number in 0..schedule.publications() {
-            let due = began + schedule.due(number);
-            for channel in self.shared.targets(number) {
-                if !self.is_mine(channel) {
-                    continue;
-                }
-                if !self.wait_until(due) {
-                    return self.done;
-                }
-                match self.shared.since_epoch(Instant::now()) > latest {
-                    true => self.give_up(),
-                    false => self.publish(number, channel, due),
-                }
+        for Due { number, channel, at } in due(self.shared, self.index) {
+            if !self.wait_until(at) {
+                return self.done;
+            }
+            match self.shared.since_epoch(Instant::now()) > latest {
+                true => self.give_up(),
+                false => self.publish(number, channel, at),
             }
         }
         self.done
-    }
-
-    fn is_mine(&self, channel: u32) -> bool {
-        channel % self.shared.plan.publishing.publishers == self.index
     }
 
     /// Returns whether the run still goes on then.
@@ -107,7 +102,7 @@ impl Publisher<'_> {
     fn give_up(&mut self) {
         self.done.due += 1;
         self.done.failed += 1;
-        self.done.failures.count("not sent: the answers to those before it took too long", 1);
+        self.done.failures.count(LATE, 1);
     }
 
     fn publish(&mut self, number: u32, channel: u32, due: Duration) {
@@ -162,6 +157,26 @@ impl Publisher<'_> {
     }
 }
 
+/// A publication of a channel.
+#[derive(Clone, Copy, Debug)]
+struct Due {
+    number: u32,
+    channel: u32,
+    /// When, since the epoch.
+    at: Duration,
+}
+
+/// What the publisher of this number publishes, in the order in which it is due.
+fn due(shared: &Shared, publisher: u32) -> impl Iterator<Item = Due> {
+    let (schedule, began) = (&shared.schedule, shared.stage.publishing_began());
+    let is_mine = move |channel: &u32| channel % shared.plan.publishing.publishers == publisher;
+    (0..schedule.publications()).flat_map(move |number| {
+        let at = began + schedule.due(number);
+        let mine = shared.targets(number).filter(is_mine);
+        mine.map(move |channel| Due { number, channel, at })
+    })
+}
+
 /// Where the server put a publication, if its answer says so.
 fn position(answer: &[u8]) -> Option<&str> {
     #[derive(Deserialize)]
@@ -174,6 +189,9 @@ fn position(answer: &[u8]) -> Option<&str> {
 
 /// How long an answer may take, and at least how long the last may be late.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Why one is not sent any more.
+const LATE: &str = "not sent: the answers to those before it took too long";
 
 /// How often a waiting publisher looks whether the run ends.
 const NAP: Duration = Duration::from_millis(200);

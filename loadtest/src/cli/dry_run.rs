@@ -31,6 +31,10 @@ pub fn text(run: &Run) -> String {
         let plural = plural(over.into(), "connection");
         lines.push(("publish", format!("{} {} over {plural}", publish.method, publish.url)));
     }
+    if let Some(bus) = &order.bus {
+        let plural = plural(plan.publishing.publishers.into(), "connection");
+        lines.push(("publish", format!("{}, to {}, over {plural}", bus.place(), bus.to)));
+    }
     lines.extend(publications(plan));
     lines.extend(trouble(plan));
     lines.push(("deliveries", deliveries(plan)));

@@ -143,8 +143,11 @@ pub fn command(arguments: Arguments) -> Result<Command, String> {
 
 fn run(arguments: Arguments) -> Result<Run, String> {
     let Arguments { plan, server, machine, reports, options, .. } = arguments;
-    let (plan, slo) = plan_and_slo(plan.as_deref(), options).map_err(|error| error.to_string())?;
-    let endpoints = endpoints(&server, &plan).map_err(|error| error.to_string())?;
+    let (name, options) = named(plan.as_deref(), options).map_err(|error| error.to_string())?;
+    let plan = options.resolve(&name).map_err(|error| error.to_string())?;
+    let bus = options.bus(&plan).map_err(|error| error.to_string())?;
+    let is_through_bus = bus.is_some();
+    let endpoints = endpoints(&server, &plan, is_through_bus).map_err(|error| error.to_string())?;
     let files = [
         ("json", &reports.json),
         ("html", &reports.html),
@@ -155,6 +158,7 @@ fn run(arguments: Arguments) -> Result<Run, String> {
     let order = Order {
         plan,
         endpoints,
+        bus,
         spawn: server.spawn,
         pid: server.pid,
         threads: machine.threads.unwrap_or_else(processors),
@@ -164,28 +168,30 @@ fn run(arguments: Arguments) -> Result<Run, String> {
         server_log: server.server_log,
     };
     let ReportArguments { json, html, hgrm, quiet } = reports;
+    let slo = options.objectives();
     Ok(Run { order, slo, outputs: Outputs { json, html, hgrm, is_quiet: quiet } })
 }
 
-fn plan_and_slo(plan: Option<&str>, flags: Options) -> Result<(Plan, Slo), PlanError> {
-    let (name, options) = match plan {
-        None => (NO_PLAN.to_owned(), flags),
-        Some(plan) => {
-            let sheet = PLANS.find(plan)?;
-            let below = Options::from_sheet(&sheet)?;
-            (sheet.name, flags.or(below))
-        }
-    };
-    Ok((options.resolve(&name)?, options.objectives()))
+/// The plan's name, and its options with the flags over them.
+fn named(plan: Option<&str>, flags: Options) -> Result<(String, Options), PlanError> {
+    let Some(plan) = plan else { return Ok((NO_PLAN.to_owned(), flags)) };
+    let sheet = PLANS.find(plan)?;
+    let below = Options::from_sheet(&sheet)?;
+    Ok((sheet.name, flags.or(below)))
 }
 
-fn endpoints(server: &ServerArguments, plan: &Plan) -> Result<Endpoints, ProfileError> {
+fn endpoints(
+    server: &ServerArguments,
+    plan: &Plan,
+    is_through_bus: bool,
+) -> Result<Endpoints, ProfileError> {
     let sheet = PROFILES.find(&server.server)?;
     let wanted = Wanted {
         targets: server.target.clone(),
         publish: server.publish.clone(),
         headers: server.header.clone(),
         publish_headers: server.publish_header.clone(),
+        is_through_bus,
     };
     Profile::from_sheet(&sheet)?.endpoints(&sheet.name, &wanted, plan)
 }

@@ -229,6 +229,21 @@ const WRONG: &[(&[&str], &str)] = &[
         "invalid value ' ' for '--spawn <COMMAND>': is empty; write the command that starts the \
          server",
     ),
+    (
+        &["--publish-to", "nats"],
+        "invalid value 'nats' for '--publish-to <BUS>': lacks url=, as in 'nats \
+         url=nats://127.0.0.1:4222'; write a bus like 'nats url=nats://127.0.0.1:4222 to={channel}'",
+    ),
+    (
+        &["--publish-to", "nats url=nats://h:1 to=all", "--active-channels", "2"],
+        "publish-to: 'all' is the same for all of the plan's 2 channels; write {channel} in to, \
+         where a channel's name goes",
+    ),
+    (
+        &["--publish-to", "nats url=nats://h:1", "--publish", "http://127.0.0.1:1/"],
+        "publish: 'http://127.0.0.1:1/' is for HTTP, and publish-to has publications go through a \
+         bus; leave out --publish or --publish-to",
+    ),
     (&["--threads", "0"], "invalid value '0' for '--threads <NUMBER>': 0 is not in 1..=1024"),
     (
         &["--plan", "tikcer"],

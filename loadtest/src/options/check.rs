@@ -6,10 +6,11 @@ use super::{
     PlanError,
     bounds::{self, Range},
     table::{Options, Settled},
-    values::{Channels, Interval, PerSecond, Rate, Share, Size, Value},
+    values::{Channels, Interval, PerSecond, PublishTo, Rate, Share, Size, Value},
 };
 use crate::{
-    plan::{Churn, Group, Plan, Publishing, Slow, Spread},
+    bus::Bus,
+    plan::{CHANNEL, Churn, Group, Plan, Publishing, Slow, Spread},
     units::count,
 };
 
@@ -111,6 +112,20 @@ fn publishing(given: &Settled) -> Result<Publishing, PlanError> {
         payload_max: payload.max as u32,
         publishers: number("publishers", given.publishers, bounds::PUBLISHERS)?,
     })
+}
+
+/// The bus, if something is published: the channel must be told by what comes out of it.
+pub fn bus(given: PublishTo, plan: &Plan) -> Result<Option<Bus>, PlanError> {
+    let Some(bus) = given.0.filter(|_| plan.publishes()) else { return Ok(None) };
+    if plan.channels() > 1 && !bus.names_the_channel() {
+        return Err(PlanError::Outside {
+            option: "publish-to",
+            value: bus.to,
+            problem: format!("is the same for all of the plan's {} channels", plan.channels()),
+            right: format!("write {CHANNEL} in to, where a channel's name goes"),
+        });
+    }
+    Ok(Some(bus))
 }
 
 fn churn(given: &Settled) -> Result<Churn, PlanError> {

@@ -11,6 +11,7 @@ mod tests;
 mod values;
 
 use crate::{
+    bus::Bus,
     plan::Plan,
     shelf::{Sheet, Shelf, ShelfError},
     slo::Slo,
@@ -18,7 +19,8 @@ use crate::{
 
 pub use table::{OPTIONS, Options, Row};
 pub use values::{
-    Channels, Interval, Mix, PerSecond, Prefix, Rate, Share, Size, Sizes, Value, read, spelled,
+    Channels, Interval, Mix, PerSecond, Prefix, PublishTo, Rate, Share, Size, Sizes, Value, read,
+    spelled,
 };
 
 /// One thing that is wrong with a plan, in words that end the search.
@@ -51,6 +53,11 @@ impl Options {
     /// The plan, complete and checked. What nobody has said is the default.
     pub fn resolve(&self, name: &str) -> Result<Plan, PlanError> {
         check::plan(self, name)
+    }
+
+    /// The bus that publications of this plan go through, if it publishes any.
+    pub fn bus(&self, plan: &Plan) -> Result<Option<Bus>, PlanError> {
+        check::bus(self.settled().publish_to, plan)
     }
 
     /// What must hold for a run to be a success; the oracle's verdict aside.

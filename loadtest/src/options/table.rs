@@ -6,7 +6,8 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::values::{
-    Channels, Interval, Mix, PerSecond, Prefix, Rate, Share, Size, Sizes, Value, from_toml, read,
+    Channels, Interval, Mix, PerSecond, Prefix, PublishTo, Rate, Share, Size, Sizes, Value,
+    from_toml, read,
 };
 use crate::{plan::Spread, slo::Slo};
 
@@ -119,6 +120,9 @@ options! {
         settle "settle": Duration = "10s";
         /// Connections that publish. A channel always uses the same one.
         publishers "publishers": u64 = "4";
+        /// The message bus that they go through instead of HTTP, like
+        /// nats url=nats://127.0.0.1:4222 to={channel}.
+        publish_to "publish-to": PublishTo = "";
     }
     "Trouble" {
         /// Subscribers per second that leave and come back at once.

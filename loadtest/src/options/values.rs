@@ -8,7 +8,7 @@ use serde::{
 };
 
 use super::bounds::{PREFIX_BYTES_MAX, WEIGHT_MAX};
-use crate::{decoder::Transport, plan::Spread, slo::Slo, units};
+use crate::{bus::Bus, decoder::Transport, plan::Spread, slo::Slo, units};
 
 /// A type that an option can have.
 pub trait Value: Sized {
@@ -47,6 +47,10 @@ pub enum Channels {
 /// What the names of channels begin with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Prefix(pub String);
+
+/// The bus that publications go through, if they do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublishTo(pub Option<Bus>);
 
 /// What subscribers speak, with weights: each transport once, at least one of them above zero.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,6 +93,22 @@ pub enum Interval {
     Time(Duration),
     /// A share of the duration.
     Share(f64),
+}
+
+impl Value for PublishTo {
+    const NOUN: &'static str = "BUS";
+    const RIGHT: &'static str = "write a bus like 'nats url=nats://127.0.0.1:4222 to={channel}'";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "" => Ok(PublishTo(None)),
+            _ => Bus::parse(text).map(|bus| PublishTo(Some(bus))),
+        }
+    }
+
+    fn text(&self) -> String {
+        self.0.as_ref().map_or(String::new(), |bus| format!("{}, {}", bus.place(), bus.to))
+    }
 }
 
 impl Value for u64 {

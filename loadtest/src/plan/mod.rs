@@ -11,6 +11,9 @@ use crate::decoder::Transport;
 
 mod layout;
 
+/// What stands in paths, URLs and places on a bus for a channel's name.
+pub const CHANNEL: &str = "{channel}";
+
 pub use layout::{Layout, Pace, Role};
 
 /// What a run does.
@@ -111,6 +114,11 @@ impl Plan {
     /// All subscribers.
     pub fn connections(&self) -> u32 {
         self.idle.connections + self.active.connections
+    }
+
+    /// Whether anything is published.
+    pub fn publishes(&self) -> bool {
+        self.publishing.at_rate() > 0 || self.publishing.broadcasts > 0
     }
 
     /// All channels that have subscribers: busy ones are numbered first.

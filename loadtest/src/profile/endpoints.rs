@@ -8,8 +8,8 @@ use super::{
 use crate::{
     decoder::Transport,
     options::spelled,
-    order::{CHANNEL, Endpoints, Publish, Subscribe},
-    plan::Plan,
+    order::{Endpoints, Publish, Subscribe},
+    plan::{CHANNEL, Plan},
 };
 
 /// Where to subscribe and publish.
@@ -102,8 +102,10 @@ impl Search<'_> {
     }
 
     fn publish(&self) -> Result<Option<Publish>, ProfileError> {
-        let publishing = &self.plan.publishing;
-        if publishing.at_rate() == 0 && publishing.broadcasts == 0 {
+        if self.wanted.is_through_bus {
+            return self.nothing_else_is_said();
+        }
+        if !self.plan.publishes() {
             return Ok(None);
         }
         let given = self.wanted.publish.as_deref();
@@ -129,6 +131,21 @@ impl Search<'_> {
             url: format!("http://{}{path}", site.authority()),
             headers: laid_over(own.iter().chain(&self.wanted.publish_headers)),
         }))
+    }
+
+    /// What is said of publishing by HTTP would be of no use.
+    fn nothing_else_is_said(&self) -> Result<Option<Publish>, ProfileError> {
+        let header = self.wanted.publish_headers.first().map(|_| ("publish-header", "a header"));
+        let publish = self.wanted.publish.as_deref().map(|url| ("publish", url));
+        match publish.or(header) {
+            None => Ok(None),
+            Some((option, value)) => Err(ProfileError::Wrong {
+                option,
+                value: value.to_owned(),
+                problem: "is for HTTP, and publish-to has publications go through a bus".to_owned(),
+                right: format!("leave out --{option} or --publish-to"),
+            }),
+        }
     }
 
     /// Where the server is: where the first target is, or else where the profile says.

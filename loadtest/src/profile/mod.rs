@@ -13,8 +13,8 @@ mod url;
 use serde::Deserialize;
 
 use crate::{
-    order::{CHANNEL, Endpoints},
-    plan::Plan,
+    order::Endpoints,
+    plan::{CHANNEL, Plan},
     shelf::{Sheet, Shelf, ShelfError},
 };
 
@@ -59,6 +59,8 @@ pub struct Wanted {
     pub headers: Vec<Header>,
     /// Headers of every publication's request.
     pub publish_headers: Vec<Header>,
+    /// Whether publications go through a bus: then nothing is said of how to publish.
+    pub is_through_bus: bool,
 }
 
 /// Why it is not known where the server is or how it is spoken to.

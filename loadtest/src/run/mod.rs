@@ -18,7 +18,7 @@ use crate::{
     live::{Display, Phase},
     order::Order,
     preflight::Finding,
-    publisher::Publisher,
+    publisher::{Publisher, Through},
     record::{Publications, Record},
     shared::{Gauges, Shared, Stage},
     swarm::SwarmError,
@@ -40,6 +40,9 @@ pub enum RunError {
     /// A limit of an agent's machine would be hit.
     #[error("the limits of agents' machines do not allow the run:\n{}", listed(.0))]
     AgentLimits(Vec<Finding>),
+    /// The bus that publications go through is not there, or does not take them.
+    #[error("publish-to: {0}")]
+    Bus(String),
     /// The server could not be started.
     #[error("starting the server failed: {0}")]
     Spawn(#[source] io::Error),
@@ -72,6 +75,9 @@ pub fn run(
 ) -> Result<Record, RunError> {
     let number = draw_run();
     let recruits = Recruits::muster(order, number, display)?;
+    if let Some(bus) = &order.bus {
+        bus.check(&order.plan).map_err(RunError::Bus)?;
+    }
     let server = start_server(order)?;
     let pid = server.as_ref().map(Spawned::pid).or(order.pid);
     let observer = Observer::start(pid, is_all_here(order)).map_err(RunError::Watch)?;
@@ -152,17 +158,16 @@ impl Campaign<'_> {
     /// Until everything is published that the plan has.
     fn publish(&mut self) -> Result<Publications, RunError> {
         let shared = self.shared.clone();
-        let publish = self.order.endpoints.publish.as_ref();
+        let (order, shared_by_all) = (self.order, &*shared);
         thread::scope(|scope| {
-            let begin = |publish, index| {
-                let publisher = Publisher::new(&shared, publish, index);
-                scope.spawn(move || publisher.run())
+            let begin = |index| {
+                scope.spawn(move || match (&order.bus, &order.endpoints.publish) {
+                    (Some(bus), _) => Through::new(shared_by_all, bus, index).run(),
+                    (None, Some(publish)) => Publisher::new(shared_by_all, publish, index).run(),
+                    (None, None) => Publications::default(),
+                })
             };
-            let count = self.order.plan.publishing.publishers;
-            let publishers: Vec<_> = publish
-                .into_iter()
-                .flat_map(|publish| (0..count).map(move |index| begin(publish, index)))
-                .collect();
+            let publishers: Vec<_> = (0..order.plan.publishing.publishers).map(begin).collect();
             let watched = self.watch_publishing(|| publishers.iter().all(|it| it.is_finished()));
             if watched.is_err() {
                 // So that publishers end, for which the scope waits.
@@ -261,7 +266,8 @@ fn target(order: &Order) -> String {
     let targets = order.endpoints.subscribe.iter();
     let targets =
         targets.map(|(transport, it)| format!("{}://{}{}", transport.scheme(), it.host, it.path));
-    targets.collect::<Vec<_>>().join(", ")
+    let bus = order.bus.iter().map(|bus| format!("published to through {}", bus.place()));
+    targets.chain(bus).collect::<Vec<_>>().join(", ")
 }
 
 fn listed(findings: &[Finding]) -> String {

@@ -16,9 +16,9 @@ use super::{
 use crate::{
     decoder::{self, Begun, Fault, Message, Transport},
     oracle::{Oracle, Published, Seat, Verdict},
-    order::{CHANNEL, Subscribe},
+    order::Subscribe,
     payload::Header,
-    plan::{Pace, Role},
+    plan::{CHANNEL, Pace, Role},
     shared::{Gauges, Shared},
     tally::{
         self, Connections, HEAT_ROWS, SPREADS_MAX, STORMS_MAX, Second, Spread, Storm, Tally, Times,

@@ -109,6 +109,7 @@ fn order(agents: Vec<String>, agent_key: Option<&str>) -> Order {
             ],
             publish: Some(publish),
         },
+        bus: None,
         spawn: Some(serve_at(subscribers, control)),
         pid: None,
         threads: 1,
