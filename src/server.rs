@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod banner;
+mod doors;
 mod inputs;
 mod journal;
 mod listen;
@@ -41,7 +42,6 @@ use crate::{
         uring::Uring,
     },
     journal::JournalError,
-    limits::QUESTIONS_MAX,
     mesh::{Ingress, Mesh, Parking, Questions},
     policy::Policies,
     report::Question,
@@ -49,6 +49,7 @@ use crate::{
     shard::{Admission, Drain, Setup, Shard},
 };
 
+use doors::{ingress, questions};
 use inputs::Inputs;
 use journal::{Heritages, Opened};
 use settings::{control_settings, rules};
@@ -477,19 +478,6 @@ fn spawn_control(
         });
     };
     Ok(thread::Builder::new().name("control".into()).spawn(serve)?)
-}
-
-fn ingress(config: &Config, parking: &Arc<Parking>, answered: &Arc<Notify>) -> Ingress {
-    let answered = Arc::clone(answered);
-    Ingress::new(
-        config.publish_queue as usize,
-        Arc::clone(parking),
-        Arc::new(move || answered.notify_one()),
-    )
-}
-
-fn questions(parking: &Arc<Parking>) -> Questions<Question> {
-    Questions::new(QUESTIONS_MAX, Arc::clone(parking))
 }
 
 /// A numbering that no earlier life of this server had: microseconds since 1970.

@@ -249,11 +249,6 @@ impl Home {
         }
     }
 
-    #[cfg(test)]
-    pub(in crate::hub) fn beginning_for_test(&self, name: &ChannelName) -> Position {
-        self.beginning(name)
-    }
-
     /// The same, for the channel of a record.
     pub(super) fn beginning_in(&self, name: &ChannelName, epoch: Epoch) -> Position {
         Position { epoch, offset: self.sequences.last(epoch, name) }

@@ -340,6 +340,7 @@ fn a_record_behind_a_later_one_is_published() {
     assert!(!edge.record("a", at(FIRST, 5)).unwrap().repeated);
 }
 
+/// A record that was held until its last reader had gone is told as a gap, or kept.
 #[test]
 fn held_is_not_lost_silently() {
     let mut edge = Edge::new(0);
@@ -357,6 +358,7 @@ fn held_is_not_lost_silently() {
     assert!(begun.gap.is_some(), "{begun:?}");
 }
 
+/// No record comes into a channel that tells the presence of another.
 #[test]
 fn presence_is_not_fed() {
     let policy = Policy { presence: true, ..Policy::default() };
@@ -376,6 +378,7 @@ fn presence_is_not_fed() {
     assert_eq!(edge.record("a:presence", at(FIRST, 1)), Err(Rejected::FedByBus));
 }
 
+/// A publication that waits for the disk while a bus takes its channel is refused.
 #[test]
 fn what_waits_for_the_journal_is_not_numbered_by_the_bus() {
     let mut edge = Edge::new(10);
@@ -409,6 +412,7 @@ fn latest() -> Edge {
     Edge { home: Home::new(setup), views: views(policies, 0, 1000) }
 }
 
+/// Two holes in a channel of latest values are told as one that is both.
 #[test]
 fn two_holes_of_latest_values() {
     let mut edge = latest();
@@ -422,6 +426,7 @@ fn two_holes_of_latest_values() {
     assert!(taken.iter().any(|it| it.starts_with("f1-1..")), "{taken:?}");
 }
 
+/// A hole is told of a channel of latest values that was not in memory, too.
 #[test]
 fn a_hole_of_latest_values_not_in_memory() {
     let mut edge = latest();
@@ -431,12 +436,25 @@ fn a_hole_of_latest_values_not_in_memory() {
     assert!(begun.gap.is_some() || !edge.take(0).is_empty(), "{begun:?}");
 }
 
+/// A record that found no room is told as a gap to whoever comes back from before it.
 #[test]
 fn refused_for_room_is_not_silent() {
     let mut edge = Edge::new(10);
     edge.begin(FIRST, None, "*", 0);
-    (1..=100).for_each(|at_| _ = edge.record(&format!("c{at_}"), at(FIRST, at_)).unwrap());
+    for number in 0..100 {
+        edge.views.join(Slot(0), &name(&format!("c{number}")), Format::Sse, Start::Live, true);
+        edge.talk();
+        edge.views.forget(Slot(0));
+        if number < 99 {
+            edge.record(&format!("c{number}"), at(FIRST, number + 1)).unwrap();
+        } else {
+            edge.views.join(Slot(0), &name("c99"), Format::Sse, Start::Live, true);
+            edge.talk();
+        }
+    }
     assert_eq!(edge.record("a", at(FIRST, 101)), Err(Rejected::TooManyChannels));
-    let last = edge.home.beginning_for_test(&name("a"));
-    assert_eq!(last, at(FIRST, 101));
+    edge.views.forget(Slot(0));
+    edge.talk();
+    let begun = edge.subscribe(1, "a", Start::Since(at(FIRST, 0)));
+    assert_eq!(begun.gap, Some(Gap { from: at(FIRST, 0), to: at(FIRST, 101) }));
 }
