@@ -2,6 +2,7 @@
 
 use std::{
     collections::VecDeque,
+    mem::{Discriminant, discriminant},
     sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -50,6 +51,24 @@ pub struct Feed {
     unwoken: Vec<bool>,
     connected_before: bool,
     was_connected: bool,
+    unmapped: Ways,
+}
+
+/// The ways in which records mapped to nothing, of which each is to be logged once. One reason may be
+/// several mistakes: a template that wants too much, and a payload without its part.
+#[derive(Default)]
+struct Ways(Vec<Discriminant<Unmapped>>);
+
+impl Ways {
+    /// Whether nothing was unmapped in this way before, and somebody should look at it.
+    fn is_first(&mut self, why: &Unmapped) -> bool {
+        let way = discriminant(why);
+        let is_first = *why != Unmapped::Filtered && !self.0.contains(&way);
+        if is_first {
+            self.0.push(way);
+        }
+        is_first
+    }
 }
 
 /// Records that may have been handed over since the oldest that is not settled: one that is held back
@@ -70,6 +89,7 @@ impl Feed {
             settled: 0,
             connected_before: false,
             was_connected: false,
+            unmapped: Ways::default(),
         }
     }
 
@@ -244,14 +264,21 @@ impl Feed {
             }
             Ok(mapped) => Some(mapped),
             Err(why) => {
-                let skip = match why {
-                    Unmapped::Filtered => Skip::Filtered,
-                    Unmapped::BadName(..) => Skip::BadName,
-                    Unmapped::Missing(_) | Unmapped::BadKey | Unmapped::NoPart(_) => Skip::Unmapped,
-                };
-                self.skip(skip, &why.to_string());
+                self.on_unmapped(&why);
                 None
             }
+        }
+    }
+
+    fn on_unmapped(&mut self, why: &Unmapped) {
+        let skip = match why {
+            Unmapped::Filtered => Skip::Filtered,
+            Unmapped::BadName(..) => Skip::BadName,
+            Unmapped::Missing(_) | Unmapped::BadKey | Unmapped::NoPart(_) => Skip::Unmapped,
+        };
+        self.setup.state.on_skip(skip);
+        if self.unmapped.is_first(why) {
+            self.log_skip(skip, &why.to_string());
         }
     }
 
@@ -265,12 +292,16 @@ impl Feed {
     pub fn skip(&mut self, skip: Skip, why: &str) {
         let before = self.setup.state.on_skip(skip);
         if before == 0 && !matches!(skip, Skip::Filtered | Skip::Repeated) {
-            tracing::warn!(
-                "input {}: a record was passed over ({}): {why}; more of this kind are only counted",
-                self.setup.name,
-                skip.label()
-            );
+            self.log_skip(skip, why);
         }
+    }
+
+    fn log_skip(&self, skip: Skip, why: &str) {
+        tracing::warn!(
+            "input {}: a record was passed over ({}): {why}; more of this kind are only counted",
+            self.setup.name,
+            skip.label()
+        );
     }
 
     fn publication(&mut self, mapped: Mapped, position: Option<Position>) -> (usize, Publish) {
@@ -384,4 +415,21 @@ pub(super) fn epoch(parts: &[&[u8]]) -> Epoch {
     hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     Epoch(hash ^ (hash >> 31))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A mistake is told although another with the same reason was told before, and each only once;
+    /// what a filter passes over is none.
+    #[test]
+    fn the_first_of_each_way_is_told() {
+        let (missing, part) =
+            (|name: &str| Unmapped::Missing(name.into()), Unmapped::NoPart("/a".into()));
+        let mut ways = Ways::default();
+        let told = [missing("{a}"), missing("{b}"), part.clone(), Unmapped::Filtered, part]
+            .map(|why| ways.is_first(&why));
+        assert_eq!(told, [true, false, true, false, false]);
+    }
 }

@@ -1,10 +1,13 @@
 //! What the ways of publications to a bus have in common.
 
-use std::{borrow::Cow, time::Duration};
+use std::{
+    borrow::Cow,
+    time::{Duration, Instant},
+};
 
 use tokio::{sync::mpsc, time::sleep};
 
-use super::{RETRY_MAX, RETRY_MIN, jittered};
+use super::retry::{RETRY_MAX, RETRY_MIN, Told, jittered};
 use crate::{
     inputs::Forward,
     mapping::{Fields, Template},
@@ -49,14 +52,18 @@ pub(super) async fn keep_connected(
     ) -> Result<(), Ended>,
 ) {
     let (mut held, mut wait) = (None::<Forward>, RETRY_MIN);
+    let mut told = Told::default();
     loop {
         let Err(ended) = session(&mut forwards, &mut held).await else { return };
         let Ended { why, was_connected } = ended;
-        tracing::warn!("publications to the bus: {why}; trying again");
         if was_connected {
             wait = RETRY_MIN;
+            told.forget();
         } else if let Some(forward) = held.take() {
             let _ = forward.answer.send(Err(why.clone()));
+        }
+        if told.is_due(&why, Instant::now()) {
+            tracing::warn!("publications to the bus: {why}; trying again");
         }
         let pause = sleep(jittered(wait));
         wait = (wait * 2).min(RETRY_MAX);

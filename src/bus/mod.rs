@@ -24,13 +24,9 @@ mod mqtt;
 mod nats;
 #[cfg(feature = "redis")]
 mod redis;
+mod retry;
 
-use std::{
-    future::Future,
-    hash::{BuildHasher, RandomState},
-    pin::Pin,
-    time::Duration,
-};
+use std::{future::Future, pin::Pin, time::Instant};
 
 use tokio::{
     sync::{mpsc, watch},
@@ -39,11 +35,9 @@ use tokio::{
 
 pub use feed::{Feed, FeedSetup};
 
-use crate::inputs::{Forward, Input, Source};
+use retry::{RETRY_MAX, RETRY_MIN, Told, jittered};
 
-/// The shortest and the longest wait before a bus is tried again.
-const RETRY_MIN: Duration = Duration::from_millis(100);
-const RETRY_MAX: Duration = Duration::from_secs(10);
+use crate::inputs::{Forward, Input, Source};
 
 /// Why reading has ended.
 #[derive(Debug)]
@@ -77,21 +71,26 @@ pub async fn run(input: Input, mut feed: Feed, mut stop: watch::Receiver<bool>) 
         }
     };
     let work = async {
-        let mut wait = RETRY_MIN;
+        let (mut wait, mut told) = (RETRY_MIN, Told::default());
         loop {
             let fault = reader.read(&mut feed).await;
             if feed.take_was_connected() {
                 wait = RETRY_MIN;
+                told.forget();
             }
-            match &fault {
-                Fault::Lost(why) => tracing::warn!("input {name}: {why}; trying again"),
-                Fault::Refused(why) => tracing::error!("input {name}: {why}; trying again"),
+            let (why, is_refused) = match fault {
+                Fault::Lost(why) => (why, false),
+                Fault::Refused(why) => (why, true),
                 Fault::Over => {
                     tracing::info!("input {name}: has ended");
                     return feed.on_over().await;
                 }
+            };
+            match (told.is_due(&why, Instant::now()), is_refused) {
+                (false, _) => (),
+                (true, false) => tracing::warn!("input {name}: {why}; trying again"),
+                (true, true) => tracing::error!("input {name}: {why}; trying again"),
             }
-            let (Fault::Lost(why) | Fault::Refused(why)) = fault else { return };
             feed.on_fault(why);
             sleep(jittered(wait)).await;
             wait = (wait * 2).min(RETRY_MAX);
@@ -155,10 +154,4 @@ fn missing(source: &Source) -> String {
         Source::Lines(_) => return "lines have no bus that could be published to".to_owned(),
     };
     format!("this program was built without it; build with --features {feature}")
-}
-
-/// Between half of the wait and all of it, so that edges that lost one bus do not come back at once.
-fn jittered(wait: Duration) -> Duration {
-    let random = RandomState::new().hash_one(0u8);
-    wait.mul_f64(0.5 + (random % 1024) as f64 / 2048.0)
 }

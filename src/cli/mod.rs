@@ -67,9 +67,9 @@ fn configuration(matches: &ArgMatches) -> Result<Config, Failure> {
 
 /// Serves until the process is told to stop.
 fn serve(config: Config) -> Result<(), Failure> {
-    // It tells of every record that it drops and of every connection; our own words say the same once.
-    // Who wants it names it in the filter.
-    let filter = EnvFilter::new(format!("async_nats=off,{}", config.log.as_str()));
+    // They tell of every record that they drop and of every connection; our own words say the same
+    // once. Who wants them names them in the filter.
+    let filter = EnvFilter::new(format!("async_nats=off,lapin=off,{}", config.log.as_str()));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     log.with_ansi(std::io::stderr().is_terminal()).init();
     stentor::server::run(&config).map_err(Failure::failed)

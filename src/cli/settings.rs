@@ -23,7 +23,7 @@ pub fn args() -> Vec<Arg> {
             .long(flag.name)
             .value_name(flag.noun)
             .help_heading(INPUT_HEADING)
-            .help(flag.help)
+            .help(flag.help.into_owned())
             .action(ArgAction::Append)
             .allow_hyphen_values(true)
             .hide_short_help(true)

@@ -224,9 +224,9 @@ fn forward(
     let Content { kind, payload, terms } = content;
     let Terms { key, version, idempotency } = terms.map_or_else(Terms::default, |terms| *terms);
     if version.is_some() || idempotency.is_some() {
-        let what = if version.is_some() { "version" } else { "Idempotency-Key" };
+        let what = if version.is_some() { "a version" } else { "an Idempotency-Key" };
         let reason = format!(
-            "the channel is fed by a bus, which knows nothing of a {what}; publish without one"
+            "the channel is fed by a bus, which has no word for {what}; publish without one"
         );
         return Err(Refusal::new(StatusCode::BAD_REQUEST, reason));
     }

@@ -147,7 +147,7 @@ impl Part {
             _ => {
                 let known = fields.iter().map(|field| format!("{{{field}}}, ")).collect::<String>();
                 Err(Wrong::new(
-                    format!("has {{{text}}}, which no record has"),
+                    format!("wants {{{text}}}, and no record has it"),
                     format!("there are {known}{{header:NAME}} and {{json:/POINTER}}"),
                 ))
             }

@@ -142,9 +142,9 @@ fn mistakes_are_told() {
     let right = "there are {subject}, {key}, {absent}, {header:NAME} and {json:/POINTER}";
     let brace = "write {{ or }} for a brace";
     for (text, problem, right) in [
-        ("{sub}", "has {sub}, which no record has", right),
-        ("{}", "has {}, which no record has", right),
-        ("{header:}", "has {header:}, which no record has", right),
+        ("{sub}", "wants {sub}, and no record has it", right),
+        ("{}", "wants {}, and no record has it", right),
+        ("{header:}", "wants {header:}, and no record has it", right),
         ("a{subject", "has a '{' without its other half", brace),
         ("a}b", "has a '}' without its other half", brace),
         (

@@ -158,7 +158,10 @@ fn what_the_broker_refuses_is_told() {
     let port = rabbit.broker.port();
     let (good, bad) = (url(port), format!("amqp://guest:secret@127.0.0.1:{port}"));
     for (source, problem) in [
-        (format!("amqp url={bad} exchange=amq.topic"), "refuses the user or password; see url"),
+        (
+            format!("amqp url={bad} exchange=amq.topic"),
+            "refuses the user or password; see the key `url`",
+        ),
         (format!("amqp url={good}/other exchange=amq.topic"), "has no virtual host 'other'"),
         (format!("amqp url={good} exchange=none"), "has no exchange 'none'"),
         (format!("amqp-stream url={good} queue=none"), "has no queue 'none'"),

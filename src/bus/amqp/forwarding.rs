@@ -134,7 +134,7 @@ impl<'a> Publisher<'a> {
         let answer = match &confirmation {
             Ok(Ok(Confirmation::Ack(None))) => Ok(None),
             Ok(Ok(Confirmation::Ack(Some(returned)))) => Err(format!(
-                "{place} has no queue that takes '{}' from the exchange '{}'; bind one, or see to",
+                "{place} has no queue that takes '{}' from the exchange '{}'; bind one, or see the key `to`",
                 returned.routing_key, self.exchange
             )),
             Ok(Ok(_)) => Err(format!("{place} did not take it")),

@@ -87,10 +87,10 @@ impl Broker {
         let place = &self.place;
         match kind(error) {
             Some(AMQPErrorKind::Soft(AMQPSoftError::ACCESSREFUSED)) => {
-                Fault::Refused(format!("{place} refuses the user or password; see url"))
+                Fault::Refused(format!("{place} refuses the user or password; see the key `url`"))
             }
             Some(AMQPErrorKind::Hard(AMQPHardError::NOTALLOWED)) => Fault::Refused(format!(
-                "{place} has no virtual host '{}' for this user; see the end of url, where %2f is \
+                "{place} has no virtual host '{}' for this user; see the end of the key `url`, where %2f is \
                  the default one",
                 self.uri.vhost
             )),
@@ -102,9 +102,9 @@ impl Broker {
     fn fault(&self, what: &str, error: &Error) -> Fault {
         let place = &self.place;
         match (kind(error), error.kind()) {
-            (Some(AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND)), _) => {
-                Fault::Refused(format!("{place} has no {what}; make it first, or see url"))
-            }
+            (Some(AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND)), _) => Fault::Refused(format!(
+                "{place} has no {what}; make it first, or see the key `url`"
+            )),
             (Some(AMQPErrorKind::Soft(_)), ErrorKind::ProtocolError(told)) => {
                 Fault::Refused(format!("{place} refuses {what}: {}", told.get_message()))
             }

@@ -107,7 +107,7 @@ impl Question {
                 "'{topic}' is no name of a topic; those have letters, digits and ._- only"
             ))),
             (_, None | Some(RDKafkaErrorCode::UnknownTopicOrPartition)) => Err(Fault::Refused(
-                format!("{brokers} has no topic '{topic}'; make it, or see topic"),
+                format!("{brokers} has no topic '{topic}'; make it, or see the key `topic`"),
             )),
             (_, Some(error)) => {
                 Err(Fault::Lost(format!("{brokers} cannot say what topic '{topic}' has: {error}")))

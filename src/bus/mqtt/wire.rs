@@ -186,13 +186,13 @@ impl Options {
         let Options { place, version, client_id, .. } = self;
         match code {
             "BadUserNamePassword" | "NotAuthorized" | "BadAuthenticationMethod" => {
-                Fault::Refused(format!("{place} refuses the user or password; see url"))
+                Fault::Refused(format!("{place} refuses the user or password; see the key `url`"))
             }
             "RefusedProtocolVersion" | "UnsupportedProtocolVersion" => Fault::Refused(format!(
-                "{place} does not speak version {version} of MQTT; see version, which may be 4 or 5"
+                "{place} does not speak version {version} of MQTT; see the key `version`, which may be 4 or 5"
             )),
             "BadClientId" | "ClientIdentifierNotValid" => Fault::Refused(format!(
-                "{place} refuses the client id '{client_id}'; see client-id"
+                "{place} refuses the client id '{client_id}'; see the key `client-id`"
             )),
             "ServiceUnavailable"
             | "ServerUnavailable"

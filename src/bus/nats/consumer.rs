@@ -51,14 +51,16 @@ impl<'a> Site<'a> {
         let stream = found.map_err(|error| match error.kind() {
             GetStreamErrorKind::JetStream(why) => match why.error_code() {
                 ErrorCode::STREAM_NOT_FOUND => Fault::Refused(format!(
-                    "{place} has no stream '{name}'; make it there, or see stream"
+                    "{place} has no stream '{name}'; make it there, or see the key `stream`"
                 )),
                 ErrorCode::JETSTREAM_NOT_ENABLED | ErrorCode::JETSTREAM_NOT_ENABLED_FOR_ACCOUNT => {
                     not_enabled(place)
                 }
                 // What a server says that has not found its peers yet.
                 ErrorCode::CLUSTER_NOT_AVAILABLE => Fault::Lost(format!("{place} says {why}")),
-                _ => Fault::Refused(format!("{place} says {why}; see stream '{name}'")),
+                _ => Fault::Refused(format!(
+                    "{place} says {why}; see the key `stream`, which is '{name}'"
+                )),
             },
             GetStreamErrorKind::Request if is_unheard(&error) => not_enabled(place),
             GetStreamErrorKind::Request => Fault::Lost(format!("{place} does not answer: {error}")),
@@ -164,7 +166,7 @@ impl<'a> Site<'a> {
                  the stream's retention"
             )),
             _ => Fault::Refused(format!(
-                "{place} has no such consumer of the stream '{name}': {error}; see durable"
+                "{place} has no such consumer of the stream '{name}': {error}; see the key `durable`"
             )),
         })
     }

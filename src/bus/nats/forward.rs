@@ -205,7 +205,7 @@ impl Way {
         filled.map_err(|why| why.to_string())?;
         let subject = String::from_utf8_lossy(&subject).into_owned();
         if subject.is_empty() || subject.contains(char::is_whitespace) {
-            return Err(format!("'{subject}' is no subject; see the setting to of the input"));
+            return Err(format!("'{subject}' is no subject; see the key `to` of the input"));
         }
         let Some(key) = &forward.key else { return Ok((subject, None)) };
         let value: HeaderValue = key.parse().map_err(|_| {
@@ -228,7 +228,7 @@ async fn answer(
     let taken = taken.map_err(|error| match error.kind() {
         PublishErrorKind::StreamNotFound => format!(
             "no stream takes the subject {subject}; add it to the stream's subjects, or see the \
-             setting to of the input"
+             key `to` of the input"
         ),
         _ => format!("the stream does not take {subject}: {error}"),
     })?;
@@ -257,7 +257,7 @@ impl Numbers {
     ) -> Result<Outcome, Fault> {
         if stream != self.source.stream {
             return Ok(Err(format!(
-                "it went to the stream '{stream}', and the input reads '{}'; see the setting to",
+                "it went to the stream '{stream}', and the input reads '{}'; see the key `to`",
                 self.source.stream
             )));
         }

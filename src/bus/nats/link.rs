@@ -9,15 +9,18 @@ use std::{
 
 use async_nats::{
     Client, ConnectErrorKind, ConnectOptions, Event, RequestErrorKind, ServerAddr, ServerError,
+    connection::State,
 };
 use bytes::Bytes;
 use percent_encoding::percent_decode_str;
-use tokio::{sync::Notify, task::yield_now};
+use tokio::{sync::Notify, task::yield_now, time::timeout};
 
 use super::{Fault, Nats};
 
 /// The longest that a server may take to answer.
 pub(super) const ANSWER_MAX: Duration = Duration::from_secs(5);
+/// How long the connection may go unlooked at where no event comes.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Refusals that are remembered until somebody asks.
 const REFUSALS_MAX: usize = 256;
 
@@ -70,7 +73,7 @@ impl Link {
             Ok(client) => Ok(Link { client, place, heard }),
             Err(error) => Err(match error.kind() {
                 ConnectErrorKind::AuthorizationViolation => Fault::Refused(format!(
-                    "{place} refuses the user, password or token; see url and credentials"
+                    "{place} refuses the user, password or token; see the keys `url` and `credentials`"
                 )),
                 ConnectErrorKind::Authentication => {
                     Fault::Refused(format!("the credentials are no use at {place}: {error}"))
@@ -107,7 +110,7 @@ impl Link {
             // Whether we may ask for an answer is no reason to end: see `confirm`.
             let refusal = what.refusals.iter().find(|refusal| !is_of_inbox(refusal))?;
             Some(Fault::Refused(format!(
-                "{} says {refusal}; let the user do it, or see credentials",
+                "{} says {refusal}; let the user do it, or see the key `credentials`",
                 self.place
             )))
         })
@@ -132,14 +135,19 @@ impl Link {
     async fn heard<T>(&self, mut look: impl FnMut(&What) -> Option<T>) -> T {
         loop {
             let news = self.heard.news.notified();
-            // The client may come back before anybody looks, and may lose events of which it has
-            // too many; how often it connected is never lost.
-            let again = self.client.statistics().connects.load(Ordering::Relaxed) > 1;
-            if let Some(found) = self.heard.look(again, &mut look) {
+            if let Some(found) = self.heard.look(self.has_ended(), &mut look) {
                 return found;
             }
-            news.await;
+            // No event may come: the client loses those of which it has too many, as in a flood.
+            let _ = timeout(LOOK_EVERY, news).await;
         }
+    }
+
+    /// Whether the connection is another or none, events or not: the client may come back before
+    /// anybody looks, but how often it connected is never lost.
+    fn has_ended(&self) -> bool {
+        self.client.statistics().connects.load(Ordering::Relaxed) > 1
+            || self.client.connection_state() != State::Connected
     }
 
     /// Waits until the server has taken all that was sent before. Returns whether the answer came as
@@ -245,3 +253,6 @@ async fn with_secrets(nats: &Nats, servers: &[ServerAddr]) -> Result<ConnectOpti
         Some((user, Some(password))) => options.user_and_password(decoded(user), decoded(password)),
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -151,7 +151,8 @@ async fn put(feed: &mut Feed, stream: &str, entry: &Entry, way: &Way, position: 
     let Some(payload) = entry.value(way.payload_field.as_bytes()) else {
         feed.on_record(0);
         let (id, field) = (entry.id, &way.payload_field);
-        let why = format!("entry {id} of stream {stream} has no field '{field}'; see field");
+        let why =
+            format!("entry {id} of stream {stream} has no field '{field}'; see the key `field`");
         return feed.skip(Skip::Malformed, &why);
     };
     let position = way.is_numbered.then_some(position);

@@ -89,7 +89,7 @@ impl Server {
         let said = error.detail().unwrap_or_default();
         match (error.kind(), error.code().unwrap_or_default()) {
             (ErrorKind::AuthenticationFailed, _) | (_, "WRONGPASS") => {
-                Fault::Refused(format!("{name} refuses the user or password; see url"))
+                Fault::Refused(format!("{name} refuses the user or password; see the key `url`"))
             }
             (_, "NOAUTH") => Fault::Refused(format!(
                 "{name} wants a password; put it into url, as in redis://:password@host"
@@ -111,7 +111,7 @@ impl Server {
                 Fault::Refused(format!("{name} does not {doing}: {said}"))
             }
             (ErrorKind::InvalidClientConfig | ErrorKind::Client, _) => {
-                Fault::Refused(format!("cannot {doing}, to {name}: {error}; see url"))
+                Fault::Refused(format!("cannot {doing}, to {name}: {error}; see the key `url`"))
             }
             (ErrorKind::Io, _) if error.is_connection_refusal() => {
                 Fault::Lost(format!("{name} is not there: {error}"))

@@ -252,5 +252,5 @@ fn is_missing(error: &RedisError) -> bool {
 }
 
 fn strange(server: &Server) -> Fault {
-    Fault::Refused(format!("{} answers as no Redis does; see url", server.name))
+    Fault::Refused(format!("{} answers as no Redis does; see the key `url`", server.name))
 }

@@ -197,6 +197,7 @@ pub fn start(kind: &str, text: &str) -> Result<StartAt, Refused> {
         ("new", "") => Ok(StartAt::New),
         ("all", "") => Ok(StartAt::All),
         ("last", count) => match count.parse() {
+            Ok(0) => refused("asks for no record", "write new, or last:1000"),
             Ok(count) if !count_is_odd(text) => Ok(StartAt::Last(count)),
             _ => refused("has no number of records", "write last:1000"),
         },

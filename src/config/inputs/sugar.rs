@@ -1,21 +1,23 @@
 //! Short ways to say an input on the command line: `stdin=logs`, and flags for one input.
 #![forbid(unsafe_code)]
 
+use std::borrow::Cow;
+
 use super::{
     Trouble,
-    kinds::{KEYS, KINDS},
+    kinds::{KEYS, KINDS, Key},
     words::{Word, written},
 };
 
 /// A flag that says something of the one input that flags can make.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InputFlag {
     /// Its name without dashes.
     pub name: &'static str,
     /// What stands for its value in the help.
     pub noun: &'static str,
     /// What it does.
-    pub help: &'static str,
+    pub help: Cow<'static, str>,
 }
 
 /// The flags that make one input: one for each bus, and one for each key.
@@ -24,10 +26,26 @@ pub fn input_flags() -> Vec<InputFlag> {
     for key in &KEYS[1..] {
         let is_there = flags.iter().any(|flag| flag.name == key.name);
         if !is_there && !NO_FLAGS.contains(&key.name) {
-            flags.push(InputFlag { name: key.name, noun: "VALUE", help: key.help });
+            flags.push(InputFlag { name: key.name, noun: "VALUE", help: help(key.name).into() });
         }
     }
     flags
+}
+
+/// What a flag does, for each of the kinds that have it, and which values it takes.
+fn help(name: &str) -> String {
+    let rows = KEYS.iter().filter(|key| key.name == name && !is_of_jetstream_flag(key));
+    let row = |key: &Key| {
+        let kinds = key.kinds.join(", ");
+        let whose = if kinds.is_empty() { String::new() } else { format!("{kinds}: ") };
+        format!("{whose}{} Value: {}.", key.help, key.value)
+    };
+    rows.map(row).collect::<Vec<_>>().join(" ")
+}
+
+/// Whether `--jetstream` gives it.
+fn is_of_jetstream_flag(key: &Key) -> bool {
+    key.name == "stream" && key.kinds == ["jetstream"]
 }
 
 /// A flag's name, and what was given for it.
@@ -87,32 +105,38 @@ const BUSES: [InputFlag; 6] = [
     InputFlag {
         name: "nats",
         noun: "URL",
-        help: "Reads subjects of NATS: --nats nats://127.0.0.1:4222 --subject 'ticks.>'.",
+        help: Cow::Borrowed(
+            "Reads subjects of NATS: --nats nats://127.0.0.1:4222 --subject 'ticks.>'.",
+        ),
     },
     InputFlag {
         name: "jetstream",
         noun: "STREAM",
-        help: "Reads this stream of JetStream from the server that --nats names.",
+        help: Cow::Borrowed("Reads this stream of JetStream from the server that --nats names."),
     },
     InputFlag {
         name: "redis",
         noun: "URL",
-        help: "Reads Redis: channels with --subscribe, or streams with --stream.",
+        help: Cow::Borrowed("Reads Redis: channels with --subscribe, or streams with --stream."),
     },
     InputFlag {
         name: "kafka",
         noun: "BROKERS",
-        help: "Reads topics of Kafka: --kafka 127.0.0.1:9092 --topic ticks.",
+        help: Cow::Borrowed("Reads topics of Kafka: --kafka 127.0.0.1:9092 --topic ticks."),
     },
     InputFlag {
         name: "amqp",
         noun: "URL",
-        help: "Reads RabbitMQ: an exchange with --exchange, or a stream queue with --queue.",
+        help: Cow::Borrowed(
+            "Reads RabbitMQ: an exchange with --exchange, or a stream queue with --queue.",
+        ),
     },
     InputFlag {
         name: "mqtt",
         noun: "URL",
-        help: "Reads topics of MQTT: --mqtt mqtt://127.0.0.1:1883 --topic 'sensors/#'.",
+        help: Cow::Borrowed(
+            "Reads topics of MQTT: --mqtt mqtt://127.0.0.1:1883 --topic 'sensors/#'.",
+        ),
     },
 ];
 

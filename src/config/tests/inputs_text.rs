@@ -128,6 +128,32 @@ fn short_ways_are_the_long_ones() {
     assert_eq!(told, expected);
 }
 
+/// The help of a flag that several kinds have tells of each, and which values are right.
+#[test]
+fn a_flag_tells_of_each_kind() {
+    for (name, expected) in [
+        (
+            "topic",
+            "kafka: The topics, of which all partitions are read. Value: a topic. mqtt: The topics to \
+             subscribe to. Value: a topic filter, with `+` and `#`.",
+        ),
+        ("stream", "redis-stream: The keys of the streams. Value: a key."),
+        ("payload", "The part of the payload that is sent. Value: a JSON pointer."),
+        (
+            "start",
+            "jetstream, redis-stream, kafka, amqp-stream: Where a new edge begins in the log. With \
+             history so far back that the history of the channels is filled, or, if none is kept, with \
+             what comes from now on. Value: history, new, all, last:N, behind:ID, \
+             time:2026-01-31T12:00:00Z or time:-1h.",
+        ),
+    ] {
+        let flags = crate::config::input_flags();
+        let told: Vec<_> = flags.iter().filter(|flag| flag.name == name).collect();
+        assert_eq!(told.len(), 1, "{name}");
+        assert_eq!(told[0].help, expected);
+    }
+}
+
 /// Lines are JSON where a template wants what only JSON has.
 #[test]
 fn lines_are_json_where_they_name_their_channel() {

@@ -105,8 +105,8 @@ const WRONG: &[(&str, &str)] = &[
     ),
     (
         "nats url=nats://a subject=a channel={topic}",
-        "has 'channel={topic}' for nats, which has {topic}, which no record has; there are {subject}, \
-         {header:NAME} and {json:/POINTER}",
+        "has 'channel={topic}' for nats, which wants {topic}, and no record has it; there are \
+         {subject}, {header:NAME} and {json:/POINTER}",
     ),
     (
         "nats url=nats://a subject=a channel=\"a b\"",
@@ -116,8 +116,8 @@ const WRONG: &[(&str, &str)] = &[
     ),
     (
         "nats url=nats://a subject=a to={subject}",
-        "has 'to={subject}' for nats, which has {subject}, which no record has; there are {channel}, \
-         {header:NAME} and {json:/POINTER}",
+        "has 'to={subject}' for nats, which wants {subject}, and no record has it; there are \
+         {channel}, {header:NAME} and {json:/POINTER}",
     ),
     (
         "nats url=nats://a subject=a in-flight=0",
@@ -137,6 +137,10 @@ const WRONG: &[(&str, &str)] = &[
         "jetstream url=nats://a stream=S start=soon",
         "has 'start=soon' for jetstream, which is no place to begin; write history, new, all, \
          last:1000, behind:ID, time:2026-01-31T12:00:00Z or time:-1h",
+    ),
+    (
+        "jetstream url=nats://a stream=S start=last:0",
+        "has 'start=last:0' for jetstream, which asks for no record; write new, or last:1000",
     ),
     (
         "jetstream url=nats://a stream=S start=behind:1-2",

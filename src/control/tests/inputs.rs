@@ -123,14 +123,14 @@ fn publications_go_to_the_bus() {
     let expected = "the bus of the input ticks did not take it: it is full\n";
     assert_eq!((reply.status, reply.body.as_str()), (502, expected));
     for (path, headers, what) in [
-        ("/publish/ticks.a?version=2", "", "version"),
-        ("/publish/ticks.a", "idempotency-key: i\r\n", "Idempotency-Key"),
+        ("/publish/ticks.a?version=2", "", "a version"),
+        ("/publish/ticks.a", "idempotency-key: i\r\n", "an Idempotency-Key"),
     ] {
         let headers = format!("connection: close\r\n{headers}content-length: 1\r\n");
         let reply =
             super::reply(served.send(served.with_head(&format!("POST {path}"), &headers, b"1")));
         let expected = format!(
-            "the channel is fed by a bus, which knows nothing of a {what}; publish without one\n"
+            "the channel is fed by a bus, which has no word for {what}; publish without one\n"
         );
         assert_eq!((reply.status, reply.body), (400, expected));
     }

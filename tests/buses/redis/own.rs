@@ -45,8 +45,12 @@ fn what_redis_refuses_is_told() {
     cmd("ACL").arg("SETUSER").arg(&user).exec(&mut connection).unwrap();
     let cases = [
         ("redis-stream stream=text", "", "'text' (XINFO): the key holds something else"),
-        ("redis-stream stream=mine", "edge:wrong@", "refuses the user or password; see url"),
-        ("redis subscribe=mine", "edge:wrong@", "refuses the user or password; see url"),
+        (
+            "redis-stream stream=mine",
+            "edge:wrong@",
+            "refuses the user or password; see the key `url`",
+        ),
+        ("redis subscribe=mine", "edge:wrong@", "refuses the user or password; see the key `url`"),
         ("redis-stream stream=other", "edge:hush@", "does not let this user read stream 'other'"),
         ("redis subscribe=other", "edge:hush@", "does not let this user subscribe"),
     ];
