@@ -62,7 +62,7 @@ impl Through<'_> {
             while let Some(due) = queue
                 .next_if(|due| due.at <= now && batch.len() < BATCH_MAX && bytes < BATCH_BYTES_MAX)
             {
-                bytes += schedule.payload_bytes(due.number) as usize;
+                bytes += schedule.payload_bytes(due.number);
                 batch.push(due);
             }
             match now > latest {
