@@ -140,8 +140,10 @@ impl Rabbit {
                     let name = LongString::from(record.channel.as_str());
                     headers.insert("channel".into(), AMQPValue::LongString(name));
                     let properties = BasicProperties::default().with_headers(headers);
+                    // What a stream does not take would be confirmed, too.
+                    let mandatory = exchange.is_empty();
+                    let options = BasicPublishOptions { mandatory, ..Default::default() };
                     let (exchange, key) = (exchange.into(), ShortString::from(key(record)));
-                    let options = BasicPublishOptions::default();
                     let publishing =
                         channel.basic_publish(exchange, key, options, &record.payload, properties);
                     confirms.push(publishing.await.expect("it takes what is sent"));
