@@ -11,7 +11,7 @@ pub struct Record {
     pub payload: Vec<u8>,
 }
 
-/// A bus with a broker of its own.
+/// A bus and its broker.
 ///
 /// [`Bus::publish`] is called on other threads than the test's, too; everything else on the
 /// test's own.
@@ -28,11 +28,25 @@ pub trait Bus: Send + Sized {
     /// queue is one: more than its client keeps.
     const FLOOD: u64 = 20_000;
 
-    /// Starts the broker, and makes what [`Bus::source`] reads.
+    /// Times that a story kills the broker, which may take long to come back.
+    const KILLS: u64 = 4;
+
+    /// Starts the broker, and makes what [`Bus::source`] reads. One that takes long to start may serve
+    /// other tests as well, unless it is to be killed: see [`Bus::start_alone`].
     fn start() -> Self;
 
-    /// The broker.
+    /// The same with a broker that this test may kill.
+    fn start_alone() -> Self {
+        Self::start()
+    }
+
+    /// The broker, to kill it.
     fn broker(&mut self) -> &mut Broker;
+
+    /// Where the broker listens.
+    fn port(&mut self) -> u16 {
+        self.broker().port()
+    }
 
     /// Ends the broker: `kill -9`.
     fn kill(&mut self) {

@@ -21,7 +21,7 @@ pub fn input<B: Bus>(bus: &B, port: u16, more: &str) -> String {
 /// An edge on this bus, ready.
 #[track_caller]
 pub fn edge_on<B: Bus>(bus: &mut B) -> Server {
-    let port = bus.broker().port();
+    let port = bus.port();
     let edge = edge(&input(bus, port, ""), &[]);
     await_ready(&edge);
     edge

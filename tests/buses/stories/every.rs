@@ -47,11 +47,11 @@ pub fn many_subscribers_get_everything<B: Bus>() {
 
 /// Subscribers stay connected while the broker is dead, and get what is published once it is back.
 pub fn subscribers_outlive_the_broker<B: Bus>() {
-    let mut bus = B::start();
+    let mut bus = B::start_alone();
     let edge = edge_on(&mut bus);
     let mut subscribers = Kind::BOTH.map(|kind| join_all::<B>(&edge, kind));
     let mut script = Script::new(2);
-    for round in 0..3 {
+    for round in 0..B::KILLS {
         let before: Vec<usize> = script.made.iter().map(Vec::len).collect();
         bus.publish(&script.on_any::<B>(500, text));
         for subscribers in &mut subscribers {
@@ -69,8 +69,8 @@ pub fn subscribers_outlive_the_broker<B: Bus>() {
 /// With the broker down an edge serves, is not ready, and says which input keeps it from being so;
 /// it becomes ready when the broker comes.
 pub fn an_edge_waits_for_its_broker<B: Bus>() {
-    let mut bus = B::start();
-    let port = bus.broker().port();
+    let mut bus = B::start_alone();
+    let port = bus.port();
     bus.kill();
     let edge = edge(&input(&bus, port, ""), &[]);
     let mut subscribers = join_all::<B>(&edge, Kind::Sse);
@@ -95,7 +95,7 @@ pub fn an_edge_waits_for_its_broker<B: Bus>() {
 pub fn bad_records_are_counted<B: Bus>() {
     const EACH: usize = 50;
     let mut bus = B::start();
-    let port = bus.broker().port();
+    let port = bus.port();
     let source = bus.source(port);
     let words = "channel={json:/to} payload=/what filter={json:/kind}=wanted";
     let edge = edge(&format!("{source} name={INPUT} {words}"), &[]);
@@ -133,7 +133,7 @@ pub fn bad_records_are_counted<B: Bus>() {
 /// edge, in the order in which it was published.
 pub fn a_publication_is_forwarded_to_every_edge<B: Bus>() {
     let mut bus = B::start();
-    let port = bus.broker().port();
+    let port = bus.port();
     let text = input(&bus, port, "");
     let edges = [(); 2].map(|()| edge(&text, &["--publish-to", INPUT]));
     edges.iter().for_each(await_ready);
@@ -156,7 +156,7 @@ pub fn a_publication_is_forwarded_to_every_edge<B: Bus>() {
 /// input; other channels can be published to.
 pub fn a_channel_of_a_bus_is_not_published_to<B: Bus>() {
     let mut bus = B::start();
-    let port = bus.broker().port();
+    let port = bus.port();
     // Where the bus gives the names, an input that reads all of it may feed any channel.
     let edge = edge(&format!("{} name={INPUT} channel=fed", bus.source(port)), &[]);
     await_ready(&edge);

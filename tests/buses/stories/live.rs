@@ -20,7 +20,7 @@ use crate::{
 /// Method: a flood into a queue of one, then single records until one of them is delivered.
 pub fn a_full_queue_is_counted<B: Bus>() {
     let mut bus = B::start();
-    let port = bus.broker().port();
+    let port = bus.port();
     let edge = edge(&input(&bus, port, "in-flight=1"), &[]);
     await_ready(&edge);
     let channel = B::channel(0);

@@ -21,11 +21,11 @@ use crate::{
 /// The broker is killed in mid-stream and comes back, again and again; subscribers stay connected
 /// and get everything, in order, once.
 pub fn a_killed_broker_costs_nothing<B: Log>() {
-    let mut bus = B::start();
+    let mut bus = B::start_alone();
     let edge = edge_on(&mut bus);
     let mut subscribers = Kind::BOTH.map(|kind| join_all::<B>(&edge, kind));
     let (mut script, mut dice, mut published) = (Script::new(4), Dice::new(5), 0);
-    for _ in 0..5 {
+    for _ in 0..B::KILLS {
         bus.publish(&script.on_any::<B>(3000, binary));
         await_records(&edge, published + dice.below(3000));
         bus.kill();
@@ -61,7 +61,7 @@ pub fn a_killed_edge_costs_nothing<B: Log>() {
             (channel, thread::spawn(follower))
         })
         .collect();
-    let port = bus.broker().port();
+    let port = bus.port();
     for _ in 0..5 {
         let before = told_of_input(&edge, "stentor_input_records_total") as usize;
         bus.publish(&script.on_any::<B>(2000, text));
@@ -90,8 +90,8 @@ pub fn a_killed_edge_costs_nothing<B: Log>() {
 /// nothing.
 pub fn a_full_queue_holds_the_bus_back<B: Bus>() {
     let mut bus = B::start();
-    let folder = Folder::new(&format!("held-{}", bus.broker().port()));
-    let port = bus.broker().port();
+    let folder = Folder::new(&format!("held-{}", bus.port()));
+    let port = bus.port();
     let edge = edge(&input(&bus, port, "in-flight=1"), &["--journal", folder.text()]);
     await_ready(&edge);
     let mut subscribers = join_all::<B>(&edge, Kind::WebSocket);
@@ -112,7 +112,7 @@ pub fn a_full_queue_holds_the_bus_back<B: Bus>() {
 pub fn a_subscriber_moves_between_edges<B: Log>() {
     const VIAS: [Via; 4] = [Via::Sse, Via::Commands, Via::Poll, Via::Streams];
     let mut bus = B::start();
-    let port = bus.broker().port();
+    let port = bus.port();
     let proxy = Proxy::to(port, Duration::ZERO);
     let edges = [port, proxy.port()].map(|port| edge(&input(&bus, port, ""), &[]));
     edges.iter().for_each(await_ready);
@@ -157,7 +157,7 @@ pub fn a_subscriber_moves_between_edges<B: Log>() {
 pub fn what_the_bus_forgot_is_told<B: Log>() {
     const KEPT: usize = 40;
     let mut bus = B::start();
-    let proxy = Proxy::to(bus.broker().port(), Duration::ZERO);
+    let proxy = Proxy::to(bus.port(), Duration::ZERO);
     let edge = edge(&input(&bus, proxy.port(), ""), &[]);
     await_ready(&edge);
     let mut live = Subscriber::join(edge.subscribers, Kind::Sse, &B::channel(0));
