@@ -102,8 +102,13 @@ impl Core {
             })?);
         }
         let mut dropped = Dropped::new(kept * subscribers.len());
-        // Whoever publishes after the server is ready must be heard.
-        dropped.others += u64::from(link.confirm().await?);
+        // Whoever publishes after the server is ready must be heard. Who listens to everything would
+        // hear the question, too, and nobody would say that nobody is there.
+        let hears_all = |subject: &String| subject.starts_with('>') || subject.starts_with("*.");
+        match self.nats.subjects.iter().any(hears_all) {
+            true => drop(link.or_lost(link.client.flush()).await?),
+            false => dropped.others += u64::from(link.confirm().await?),
+        }
         link.or_lost(async {}).await?;
         feed.on_connected();
         feed.on_caught_up().await;

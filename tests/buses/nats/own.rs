@@ -36,7 +36,6 @@ fn an_input_begins_where_it_is_told_to() {
         ("all".to_owned(), 21),
         ("last:10".to_owned(), 91),
         ("last:1000".to_owned(), 21),
-        ("last:0".to_owned(), 101),
         ("behind:30".to_owned(), 31),
         ("new".to_owned(), 101),
         (format!("time:{}", moment_of(&bus, 51)), 51),
@@ -54,6 +53,22 @@ fn an_input_begins_where_it_is_told_to() {
         assert_eq!(kept(&edge), (first..=101).collect::<Vec<_>>(), "start={start}");
         edge.stop();
     }
+}
+
+/// Who asks for every subject gets every subject, and is ready although its own questions come to it,
+/// too.
+#[test]
+fn every_subject_can_be_asked_for() {
+    let mut bus = Core::start();
+    let edge =
+        edge(&format!("nats url=nats://127.0.0.1:{} subject=> name={INPUT}", bus.port()), &[]);
+    await_ready(&edge);
+    let mut subscriber = Subscriber::join(edge.subscribers, Kind::WebSocket, CHANNEL);
+    bus.publish(&[Record { channel: CHANNEL.into(), payload: b"one".to_vec() }]);
+    let told = subscriber.next();
+    let expected = |told: &Received| matches!(told, Received::Publication { payload, .. } if payload == b"one");
+    assert!(expected(&told), "{told:?}");
+    edge.stop();
 }
 
 /// A place that the stream does not have is refused, and what would be right is told.
