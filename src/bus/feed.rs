@@ -402,6 +402,7 @@ impl Feed {
 
 /// The numbering of a bus sequence: a pure function of what tells it from every other, the same on
 /// every edge, on every machine and in every release.
+#[cfg(any(feature = "amqp", feature = "kafka", feature = "nats", feature = "redis"))]
 pub(super) fn epoch(parts: &[&[u8]]) -> Epoch {
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
     for part in parts {

@@ -8,10 +8,10 @@ use std::{
 };
 
 use async_nats::{
-    Client, ConnectErrorKind, ConnectOptions, Event, RequestErrorKind, ServerAddr, ServerError,
-    connection::State,
+    Client, ConnectErrorKind, ConnectOptions, Event, ServerAddr, ServerError, connection::State,
 };
 use bytes::Bytes;
+use futures_util::StreamExt;
 use percent_encoding::percent_decode_str;
 use tokio::{sync::Notify, task::yield_now, time::timeout};
 
@@ -150,28 +150,33 @@ impl Link {
             || self.client.connection_state() != State::Connected
     }
 
-    /// Waits until the server has taken all that was sent before. Returns whether the answer came as
-    /// a record.
-    pub(super) async fn confirm(&self) -> Result<bool, Fault> {
-        // Nobody is there, and the server says so at once. It might not let us ask; that is as
-        // good an answer.
-        let nobody = self.client.new_inbox();
+    /// Waits until the server has taken all that was sent before: sends a record to ourselves. Gives
+    /// the subject on which it came, which a subscription to everything has got as well.
+    pub(super) async fn confirm(&self) -> Result<Option<String>, Fault> {
+        let inbox = self.client.new_inbox();
+        let sent = async {
+            let echo = self.client.subscribe(inbox.clone()).await.map_err(|it| it.to_string())?;
+            let sent = self.client.publish(inbox.clone(), Bytes::new()).await;
+            sent.map(|()| echo).map_err(|it| it.to_string())
+        };
+        let silent = |why: String| Fault::Lost(format!("{} does not answer: {why}", self.place));
+        let mut echo = sent.await.map_err(silent)?;
+        // The server might not let us ask; that is as good an answer.
         let refused =
             self.heard(|what| what.refusals.iter().any(|it| is_of_inbox(it)).then_some(()));
         let answered = tokio::select! {
             biased;
             fault = self.ended() => return Err(fault),
-            answer = self.client.request(nobody, Bytes::new()) => match answer {
-                Err(error) if error.kind() != RequestErrorKind::NoResponders => {
-                    return Err(Fault::Lost(format!("{} does not answer: {error}", self.place)));
-                }
-                _ => true,
+            came = timeout(ANSWER_MAX, echo.next()) => match came {
+                Ok(Some(_)) => true,
+                Ok(None) => return Err(self.ended().await),
+                Err(_) => return Err(silent(format!("not within {ANSWER_MAX:?}"))),
             },
             () = refused => false,
         };
         // What the server said before is told by a task of the client's.
         yield_now().await;
-        Ok(answered)
+        Ok(answered.then_some(inbox))
     }
 
     /// Records that have come in on this connection, for whomever.

@@ -60,6 +60,10 @@ fn an_input_begins_where_it_is_told_to() {
 #[test]
 fn every_subject_can_be_asked_for() {
     let mut bus = Core::start();
+    // Somebody else who hears everything must not be taken for whoever was asked.
+    let port = bus.port();
+    let other = edge(&format!("nats url=nats://127.0.0.1:{port} subject=> name={INPUT}"), &[]);
+    await_ready(&other);
     let edge =
         edge(&format!("nats url=nats://127.0.0.1:{} subject=> name={INPUT}", bus.port()), &[]);
     await_ready(&edge);
