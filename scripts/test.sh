@@ -63,7 +63,7 @@ stage_browser() { set_up_tools && cargo test --locked -p stentor --test e2e -- l
 stage_loadtest() { set_up_python && set_up_brokers && cargo test --locked -p stentor-loadtest; }
 stage_loom() { cargo test --locked --release --manifest-path verify/loom/Cargo.toml; }
 # Without `--bench` in its arguments a bench runs each of its parts once, and says nothing of time.
-stage_bench() { cargo test --locked --bench '*'; }
+stage_bench() { set_up_python && set_up_brokers && cargo test --locked --bench '*'; }
 stage_setup() { set_up_tools && set_up_brokers; }
 
 stage_fuzz() {
