@@ -320,7 +320,7 @@ impl InputState {
         self.skipped[why as usize].fetch_add(1, Ordering::Relaxed)
     }
 
-    /// So many were dropped because the shards were behind.
+    /// The bus had trimmed a stretch before it was read.
     pub fn on_hole(&self) {
         self.holes.fetch_add(1, Ordering::Relaxed);
     }

@@ -47,7 +47,7 @@ pub struct Feed {
     /// Of each ticket behind `settled`: whether it was answered.
     answered: VecDeque<bool>,
     settled: u64,
-    /// Shards with something that they were not woken for: a bit each, up to 64 of them together.
+    /// For each shard whether it has something that it was not woken for.
     unwoken: Vec<bool>,
     connected_before: bool,
     was_connected: bool,
