@@ -15,6 +15,7 @@ pub mod inputs;
 pub mod io;
 pub mod journal;
 pub mod limits;
+pub mod live;
 pub mod log;
 pub mod mapping;
 pub mod mesh;

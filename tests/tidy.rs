@@ -45,6 +45,7 @@ const SERVER: Package = Package {
         ("io", &["ids", "limits"]),
         ("journal", &["frame", "ids", "limits", "mesh"]),
         ("limits", &[]),
+        ("live", &[]),
         ("log", &["frame", "ids", "limits", "segment"]),
         ("mapping", &["frame", "ids", "limits", "policy"]),
         ("mesh", &["frame", "ids", "io", "policy"]),
@@ -56,15 +57,15 @@ const SERVER: Package = Package {
             "server",
             &[
                 "bus", "config", "control", "counters", "hub", "ids", "inputs", "io", "journal",
-                "limits", "mesh", "policy", "report", "session", "shard",
+                "limits", "live", "mesh", "policy", "report", "session", "shard",
             ],
         ),
         ("session", &["close", "frame", "ids", "limits", "mesh", "policy", "resume", "wire"]),
         (
             "shard",
             &[
-                "close", "counters", "frame", "hub", "ids", "io", "journal", "limits", "mesh",
-                "policy", "report", "resume", "session", "timers",
+                "close", "counters", "frame", "hub", "ids", "io", "journal", "limits", "live",
+                "mesh", "policy", "report", "resume", "session", "timers",
             ],
         ),
         ("timers", &["ids"]),

@@ -173,7 +173,7 @@ impl World {
         Setup {
             id: ShardId(index as u16),
             epoch: Epoch(EPOCHS + self.servers),
-            rules: Arc::new(self.plan.rules()),
+            rules: self.plan.rules().into(),
             mesh: common.mesh.clone(),
             ingresses: Arc::clone(&self.ingresses),
             questions: Arc::clone(&common.questions),

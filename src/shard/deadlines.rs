@@ -33,6 +33,7 @@ impl<K: Kernel> Shard<K> {
     /// Stops or starts accepting, and begins to drain, as the whole server does. Who comes during a
     /// drain is accepted all the same, to be told so: the backlog would keep it waiting in silence.
     pub(super) fn follow_signals(&mut self) {
+        self.setup.rules.refresh();
         let exhausted = self.connections + 1 + self.kernel.slots() / 100 >= self.kernel.slots();
         if self.setup.admission.tell_exhausted(self.setup.id, exhausted) {
             let mesh = &self.setup.mesh;

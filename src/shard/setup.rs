@@ -7,6 +7,7 @@ use crate::{
     counters::Counters,
     hub::Message,
     ids::{Epoch, ShardId},
+    live::Reader,
     mesh::{Ingress, Mesh, Parking, Questions},
     policy::{Pattern, Policies},
     report::Question,
@@ -19,8 +20,8 @@ pub struct Setup {
     pub id: ShardId,
     /// The numbering of its publications.
     pub epoch: Epoch,
-    /// What its sessions live by.
-    pub rules: Arc<Rules>,
+    /// What its sessions live by, as of the turn.
+    pub rules: Reader<Rules>,
     /// Everybody's inboxes.
     pub mesh: Mesh<Message>,
     /// Publications from outside, an entry per shard.

@@ -88,11 +88,8 @@ impl<K: Kernel> Stentor<K> {
         let setup = Setup {
             id: ShardId(0),
             epoch: Epoch(1),
-            rules: Arc::new(Rules {
-                handshake_timeout: never,
-                ping_interval: never,
-                ..Rules::default()
-            }),
+            rules: Rules { handshake_timeout: never, ping_interval: never, ..Rules::default() }
+                .into(),
             mesh: Mesh::new(INBOX_MESSAGES, [&parking]),
             ingresses: Arc::clone(&ingresses),
             questions: [Questions::new(1, Arc::clone(&parking))].into(),

@@ -157,12 +157,11 @@ impl World {
         let mesh = Mesh::new(world.plan.inbox, &parkings);
         let ask = |parking: &Arc<Parking>| Questions::new(QUESTIONS_MAX, Arc::clone(parking));
         let questions: Arc<[_]> = parkings.iter().map(ask).collect();
-        let rules = Arc::new(world.plan.rules.clone());
         for (index, (bell, parking)) in bells.into_iter().zip(parkings).enumerate() {
             let setup = Setup {
                 id: ShardId(index as u16),
                 epoch: Epoch(0x18c2),
-                rules: Arc::clone(&rules),
+                rules: world.plan.rules.clone().into(),
                 mesh: mesh.clone(),
                 ingresses: Arc::clone(&world.ingresses),
                 questions: Arc::clone(&questions),
