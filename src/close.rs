@@ -72,8 +72,7 @@ impl CloseReason {
             CloseReason::Policy | CloseReason::BadRequest => 1008,
             CloseReason::HandshakeTimeout | CloseReason::PeerSilent => 1001,
             CloseReason::PeerStalled | CloseReason::PeerTooSlow | CloseReason::Overloaded => 1013,
-            CloseReason::ServerDraining => 1001,
-            CloseReason::Renumbered => 1012,
+            CloseReason::ServerDraining | CloseReason::Renumbered => 1012,
         }
     }
 

@@ -9,6 +9,7 @@ mod doors;
 mod inputs;
 mod journal;
 mod listen;
+mod operate;
 mod plan;
 mod settings;
 mod shards;
@@ -21,20 +22,32 @@ use std::{
 };
 
 use signal_hook::{
-    consts::{SIGINT, SIGTERM},
+    consts::{SIGHUP, SIGINT, SIGTERM},
     iterator::Signals,
 };
 use tokio::sync::{Notify, watch};
 
 use crate::{
-    config::Config, control::Control, ids::ShardId, io::bell::EventBell, journal::JournalError,
+    config::Config,
+    control::{self, Control},
+    counters::Counters,
+    ids::ShardId,
+    io::bell::EventBell,
+    journal::JournalError,
+    live::Live,
     mesh::Parking,
+    orders::Orders,
+    session::Rules,
+    watch::Files,
 };
 
 use inputs::Inputs;
 use journal::Opened;
+use operate::Drained;
+use settings::control_settings;
 use shards::{Shards, Shared, run_shard, wait_for_shards};
 
+pub use operate::Operator;
 pub use plan::{Engine, Plan, PlanError};
 
 /// Why the server could not start, or ended by itself.
@@ -93,6 +106,15 @@ pub struct Server {
     stop_control: Arc<Notify>,
     news: mpsc::Receiver<News>,
     tell: mpsc::Sender<News>,
+    counters: Arc<[Counters]>,
+    rules: Arc<Live<Rules>>,
+    control_settings: Arc<Live<control::Settings>>,
+    files: Arc<Files>,
+    orders: Arc<Orders>,
+    operator: Option<Operator>,
+    /// What the log lets through now.
+    log_filter: String,
+    drained: Option<Drained>,
 }
 
 /// What the main thread waits for.
@@ -102,7 +124,11 @@ enum News {
     /// A shard has ended, which it does by itself only if it fails.
     Ended(u16, Result<(), String>),
     /// The process was told to stop.
-    Signal,
+    Stop,
+    /// The process was told to read its settings again.
+    Reload,
+    /// An order waits.
+    Order,
     /// The control plane has ended, which it does by itself only if it fails.
     ControlEnded,
     /// The journal's thread has failed.
@@ -120,13 +146,14 @@ impl Drop for Parting<'_> {
     }
 }
 
-/// Starts a server, says what it listens on, and serves until SIGTERM or SIGINT. A second signal
-/// ends the process at once.
-pub fn run(config: &Config) -> Result<(), ServerError> {
+/// Starts a server, says what it listens on, and serves until SIGTERM or SIGINT. A second of these
+/// ends the process at once; SIGHUP has the settings read again.
+pub fn run(config: &Config, operator: Operator) -> Result<(), ServerError> {
     // First of all: a signal that comes before would end the process without a word, or, where it
     // is the first process of a container, never be heard.
-    let signals = Signals::new([SIGTERM, SIGINT])?;
-    let server = Server::start(config)?;
+    let signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
+    let mut server = Server::start(config)?;
+    server.operator = Some(operator);
     let tell = server.tell.clone();
     thread::Builder::new().name("signals".into()).spawn(move || hear(signals, &tell))?;
     // Whoever started us may have stopped reading. That is no reason not to serve.
@@ -134,13 +161,18 @@ pub fn run(config: &Config) -> Result<(), ServerError> {
     server.serve_until_told()
 }
 
-/// Tells of the first signal; the second ends the process at once.
+/// Tells of signals. The second that says to stop ends the process at once.
 fn hear(mut signals: Signals, tell: &mpsc::Sender<News>) {
-    for (count, _signal) in signals.forever().enumerate() {
-        if count > 0 {
+    let mut is_stopping = false;
+    for signal in signals.forever() {
+        if signal == SIGHUP {
+            let _ = tell.send(News::Reload);
+            continue;
+        }
+        if std::mem::replace(&mut is_stopping, true) {
             std::process::exit(1);
         }
-        let _ = tell.send(News::Signal);
+        let _ = tell.send(News::Stop);
     }
 }
 
@@ -175,7 +207,7 @@ impl Server {
         let listeners = listen::by_shard(listeners, plan.shards);
         let doors = listeners.into_iter().zip(bells).zip(&parkings).zip(ends);
         for (index, (((listeners, bell), parking), (end, heritages))) in doors.enumerate() {
-            let mut setup = shared.setup(ShardId(index as u16), config, &plan, parking);
+            let mut setup = shared.setup(ShardId(index as u16), config, parking);
             setup.journal = end;
             let (plan, start, tell) = (plan.clone(), shared.start, tell.clone());
             let spawned = thread::Builder::new()
@@ -188,7 +220,11 @@ impl Server {
         let (draining, is_draining) = watch::channel(false);
         let stop_control = Arc::new(Notify::new());
         let bus = (inputs.states(), inputs.forwards(config)?);
-        let control = shared.control(config, subscribers[0], bus, answered, is_draining);
+        let bell = tell.clone();
+        let orders = Arc::new(Orders::new(move || drop(bell.send(News::Order))));
+        let control_settings = Live::new(control_settings(config, subscribers[0]));
+        let signals = (Arc::clone(&orders), answered, is_draining);
+        let control = shared.control(Arc::clone(&control_settings), bus, signals);
         let control_address = control_listener.local_addr()?;
         let control_thread = Some(spawn_control(
             control,
@@ -209,6 +245,14 @@ impl Server {
             stop_control,
             news,
             tell,
+            counters: shared.counters,
+            rules: shared.rules,
+            control_settings,
+            files: Arc::default(),
+            orders,
+            operator: None,
+            log_filter: config.log.as_str().to_owned(),
+            drained: None,
         })
     }
 
@@ -231,25 +275,6 @@ impl Server {
     pub fn stop(mut self) -> Result<(), ServerError> {
         self.begin_drain();
         self.end()
-    }
-
-    fn serve_until_told(mut self) -> Result<(), ServerError> {
-        loop {
-            match self.news.recv() {
-                Ok(News::Signal) => {
-                    tracing::info!("told to stop: draining for {:?}", self.shards.drain.window());
-                    self.begin_drain();
-                    return self.end();
-                }
-                Ok(News::Ended(shard, outcome)) => {
-                    let problem = outcome.err().unwrap_or_else(|| "it was not told to".into());
-                    return Err(ServerError::Shard { shard, problem });
-                }
-                Ok(News::ControlEnded) => return Err(ServerError::Control),
-                Ok(News::JournalEnded(why)) => return Err(ServerError::JournalEnded(why)),
-                Ok(News::Ready) | Err(mpsc::RecvError) => continue,
-            }
-        }
     }
 
     fn begin_drain(&mut self) {

@@ -29,8 +29,8 @@ const SERVER: Package = Package {
         (
             "control",
             &[
-                "close", "counters", "frame", "ids", "inputs", "limits", "logs", "mesh", "policy",
-                "report",
+                "close", "counters", "frame", "ids", "inputs", "limits", "live", "logs", "mesh",
+                "orders", "policy", "report",
             ],
         ),
         ("counters", &["close", "frame"]),
@@ -62,7 +62,8 @@ const SERVER: Package = Package {
             "server",
             &[
                 "bus", "config", "control", "counters", "hub", "ids", "inputs", "io", "journal",
-                "limits", "live", "mesh", "policy", "report", "session", "shard",
+                "limits", "live", "logs", "mesh", "orders", "policy", "report", "session", "shard",
+                "watch",
             ],
         ),
         ("session", &["close", "frame", "ids", "limits", "mesh", "policy", "resume", "wire"]),

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use crate::{config::Config, control, session::Rules};
 
 /// What sessions live by.
-pub fn rules(config: &Config) -> Rules {
+pub fn rules(config: &Config, shards: u16) -> Rules {
     Rules {
         head_max: config.head_max.bytes(),
         frame_max: config.frame_max.bytes(),
@@ -21,6 +21,8 @@ pub fn rules(config: &Config) -> Rules {
         subscriptions_max: config.subscriptions_max,
         poll_timeout_max: config.poll_timeout_max,
         publication_max: config.publication_max.bytes(),
+        channels_max: (config.channels_max as usize).div_ceil(usize::from(shards)),
+        lag_bytes_max: config.lag_max.bytes(),
         ..Rules::default()
     }
 }

@@ -1,7 +1,6 @@
 //! The shards' threads: what all of them are given, how they begin, and how they are told to stop.
 
 use std::{
-    net::SocketAddr,
     os::fd::OwnedFd,
     sync::{Arc, mpsc},
     thread::JoinHandle,
@@ -15,11 +14,11 @@ use super::{
     doors::{ingress, questions},
     inputs::{self, Inputs},
     journal::Heritages,
-    settings::{control_settings, rules},
+    settings::rules,
 };
 use crate::{
     config::Config,
-    control::{Control, States},
+    control::{self, Control, States},
     counters::Counters,
     hub::Message,
     ids::{Epoch, ShardId},
@@ -33,6 +32,7 @@ use crate::{
     },
     live::Live,
     mesh::{Ingress, Mesh, Parking, Questions},
+    orders::Orders,
     policy::Policies,
     report::Question,
     session::Rules,
@@ -53,6 +53,11 @@ impl Shards {
 
     pub fn begin_drain(&self) {
         self.drain.begin();
+        self.wake();
+    }
+
+    /// Wakes those that sleep.
+    pub fn wake(&self) {
         self.parkings.iter().for_each(|parking| parking.wake());
     }
 
@@ -76,7 +81,7 @@ pub(super) struct Shared {
     inputs: Arc<[Arc<[Ingress]>]>,
     questions: Arc<[Questions<Question>]>,
     policies: Policies,
-    counters: Arc<[Counters]>,
+    pub counters: Arc<[Counters]>,
     admission: Arc<Admission>,
     pub drain: Arc<Drain>,
     pub rules: Arc<Live<Rules>>,
@@ -102,20 +107,14 @@ impl Shared {
             counters: (0..plan.shards).map(|_| Counters::default()).collect(),
             admission: Arc::new(Admission::new(plan.connections_max)),
             drain: Arc::new(Drain::new(config.drain)),
-            rules: Live::new(rules(config)),
+            rules: Live::new(rules(config, plan.shards)),
             epoch: epoch(),
             start: Instant::now(),
             started_ms: since_1970().as_millis() as u64,
         }
     }
 
-    pub fn setup(
-        &self,
-        id: ShardId,
-        config: &Config,
-        plan: &Plan,
-        parking: &Arc<Parking>,
-    ) -> Setup {
+    pub fn setup(&self, id: ShardId, config: &Config, parking: &Arc<Parking>) -> Setup {
         Setup {
             id,
             epoch: self.epoch,
@@ -126,27 +125,23 @@ impl Shared {
             numbered: inputs::numbered(config),
             questions: Arc::clone(&self.questions),
             journal: None,
-            policies: self.policies.clone(),
             started_ms: self.started_ms,
             counters: Arc::clone(&self.counters),
             parking: Arc::clone(parking),
             admission: Arc::clone(&self.admission),
             drain: Arc::clone(&self.drain),
-            channels_max: (config.channels_max as usize).div_ceil(usize::from(plan.shards)),
-            lag_bytes_max: config.lag_max.bytes(),
         }
     }
 
     pub fn control(
         &self,
-        config: &Config,
-        subscribers: SocketAddr,
+        settings: Arc<Live<control::Settings>>,
         (inputs, forwards): (States, Option<(usize, Forwards)>),
-        answered: Arc<Notify>,
-        draining: watch::Receiver<bool>,
+        (orders, answered, draining): (Arc<Orders>, Arc<Notify>, watch::Receiver<bool>),
     ) -> Control {
         Control {
-            settings: control_settings(config, subscribers),
+            settings,
+            orders,
             ingresses: Arc::clone(&self.ingresses),
             questions: Arc::clone(&self.questions),
             policies: self.policies.clone(),

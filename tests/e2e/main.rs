@@ -29,6 +29,7 @@ mod journal;
 mod limits;
 mod listeners;
 mod many;
+mod operating;
 mod polling;
 mod recovery;
 mod several;

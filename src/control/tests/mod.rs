@@ -143,7 +143,8 @@ fn serve_inputs(
     let (draining, is_draining) = watch::channel(false);
     let (stop, stopped) = oneshot::channel();
     let control = Control {
-        settings,
+        settings: Live::new(settings),
+        orders: Arc::new(Orders::new(|| ())),
         ingresses: Arc::clone(&ingresses),
         questions: Arc::clone(&questions),
         policies,
