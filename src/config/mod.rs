@@ -7,11 +7,13 @@
 //! can hold) is left to start-up and to `doctor`.
 #![forbid(unsafe_code)]
 
+mod addresses;
 mod channels;
 mod check;
 mod error;
 mod inputs;
 mod origins;
+mod reload;
 mod settings;
 mod show;
 mod sources;
@@ -29,14 +31,16 @@ use std::{
     path::{Path, PathBuf},
 };
 
+pub use addresses::Addresses;
 pub use channels::Channels;
 pub use error::{ConfigError, ConfigErrors};
 pub use inputs::{InputFlag, Inputs as BusInputs, input_flags};
+pub use reload::Difference;
 pub use settings::{SETTINGS, Settings};
 pub use show::reference;
 pub use sources::{CONFIG_VARIABLE, CONTROL_URL_VARIABLE, Source, URL_VARIABLE};
 pub use table::{Setting, Shape};
-pub use values::{Auto, Directory, IoChoice, LogFilter, Names, PublishTo, Size};
+pub use values::{Auto, Directory, IoChoice, LogFilter, LogFormat, Names, PublishTo, Size};
 
 use check::{Clash, clashes};
 use error::from;

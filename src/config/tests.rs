@@ -3,6 +3,7 @@
 mod channels_text;
 mod inputs_text;
 mod inputs_wrong;
+mod reload;
 
 use std::path::Path;
 
@@ -28,6 +29,7 @@ fn samples(setting: &Setting) -> [&'static str; 3] {
     match (setting.name, setting.noun) {
         ("echo", _) => ["true", "true", "true"],
         ("io", _) => ["uring", "epoll", "uring"],
+        ("log-format", _) => ["json", "json", "json"],
         ("head-max" | "frame-max", _) => ["1KiB", "2KiB", "3KiB"],
         ("publication-max", _) => ["64KiB", "65KiB", "66KiB"],
         ("control", _) => ["[::1]:3", "[::1]:4", "0.0.0.0:5"],
@@ -156,7 +158,7 @@ fn sources_are_aligned_behind_the_values() {
     assert!(
         config.contains("ping-interval = \"1m\"") && config.contains("# STENTOR_PING_INTERVAL")
     );
-    assert!(config.starts_with("# Listening\nlisten = \"127.0.0.1:8080\""), "{config}");
+    assert!(config.starts_with("# Listening\nlisten = [\"127.0.0.1:8080\"]"), "{config}");
 }
 
 /// Each kind of mistake is answered with where it came from, the setting, the value and what
@@ -245,8 +247,8 @@ fn a_wrong_value_is_told_in_full() {
         (
             "LISTEN",
             "localhost:80",
-            "listen: 'localhost:80' (from STENTOR_LISTEN) is not an IP address \
-            with a port; write an address like 127.0.0.1:8080 or [::]:8080",
+            "listen: 'localhost:80' (from STENTOR_LISTEN) has 'localhost:80', which is \
+            not an IP address with a port; write addresses like 127.0.0.1:8080 or [::]:8080",
         ),
         (
             "IO",
@@ -308,6 +310,11 @@ fn a_clash_names_both_settings() {
             &[("ping-interval", "10s")],
             "pong-timeout: '20s' (default) is above ping-interval '10s' \
             (from --ping-interval); let it end before the next ping",
+        ),
+        (
+            &[("listen", "")],
+            "listen: '' (from --listen) leaves subscribers nowhere to connect; \
+            write addresses like 127.0.0.1:8080 or [::]:8080",
         ),
         (
             &[("retry-after", "1500ms")],
@@ -434,7 +441,7 @@ fn the_reference_has_every_setting() {
         assert_eq!(keys.matches(&format!("\n| `{}` | ", key.name)).count(), 1, "{reference}");
     }
     let rows = settings.lines().filter(|line| line.starts_with("| `"));
-    assert!(rows.clone().all(|row| row.matches(" | ").count() == 4), "{reference}");
+    assert!(rows.clone().all(|row| row.matches(" | ").count() == 5), "{reference}");
     assert_eq!(rows.count(), SETTINGS.len());
 }
 
