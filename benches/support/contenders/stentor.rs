@@ -23,7 +23,6 @@ use stentor::{
     },
     limits::SEGMENT_BYTES_MAX,
     mesh::{Ingress, Mesh, Parking, Publish, Questions, Ticket},
-    policy::Policies,
     session::Rules,
     shard::{Admission, Drain, Now, Setup, Shard},
 };

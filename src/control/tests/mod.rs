@@ -34,7 +34,9 @@ use crate::{
     inputs::Forwards,
     io::Bell,
     limits::QUESTIONS_MAX,
+    live::Live,
     mesh::{Accepted, Answer, Inflow, Ingress, Parking, Publish, Questions, Rejected},
+    orders::Orders,
     policy::Policies,
     report::Question,
 };

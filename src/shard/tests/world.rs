@@ -25,7 +25,6 @@ use crate::{
     io::sim::{Dice, Faults, Sim, SimBell, SimNet},
     limits::{CUT_FRAME_BYTES_MAX, QUESTIONS_MAX},
     mesh::{Ingress, Mesh, Parking, Publish, Questions, Ticket},
-    policy::Policies,
     session::Rules,
 };
 
