@@ -184,23 +184,14 @@ impl Server {
         let control_listener = listen::control(config)?;
         let listeners = listen::subscribers(config, plan.shards)?;
         let subscribers: Vec<_> = listeners.iter().map(|it| it.address).collect();
-        let bells: Vec<Arc<EventBell>> =
-            (0..plan.shards).map(|_| EventBell::new().map(Arc::new)).collect::<io::Result<_>>()?;
-        let parkings: Vec<Arc<Parking>> =
-            bells.iter().map(|bell| Parking::new(Arc::clone(bell) as _)).collect();
+        let (bells, parkings) = beds(plan.shards)?;
         let answered = Arc::new(Notify::new());
         let (tell, news) = mpsc::channel();
         let inputs = Inputs::new(config, &parkings);
         let shared = Shared::new(config, &plan, &parkings, &answered, &inputs);
         // A journal's thread ends once no shard is left that could append.
-        let (ends, journal_thread) = match journal {
-            Some(journal) => {
-                let places = config.publish_queue as usize;
-                let (ends, thread) = journal.start(places, &parkings, &tell)?;
-                (ends, Some(thread))
-            }
-            None => (journal::none(parkings.len()), None),
-        };
+        let places = config.publish_queue as usize;
+        let (ends, journal_thread) = journal::begin(journal, places, &parkings, &tell)?;
         let mut shards = Shards::new(&shared.drain, &parkings);
         // Declared behind the shards, so that it ends before them if starting fails half way.
         let mut inputs = inputs;
@@ -299,6 +290,14 @@ impl Server {
         });
         failed.map_or(Ok(()), Err)
     }
+}
+
+/// What each shard sleeps on, and how others know that it does.
+fn beds(shards: u16) -> io::Result<(Vec<Arc<EventBell>>, Vec<Arc<Parking>>)> {
+    let bells = (0..shards).map(|_| EventBell::new().map(Arc::new));
+    let bells: Vec<Arc<EventBell>> = bells.collect::<io::Result<_>>()?;
+    let parkings = bells.iter().map(|bell| Parking::new(Arc::clone(bell) as _)).collect();
+    Ok((bells, parkings))
 }
 
 fn spawn_control(
