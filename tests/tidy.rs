@@ -28,9 +28,12 @@ const SERVER: Package = Package {
         ("config", &["ids", "inputs", "limits", "mapping", "policy", "wire"]),
         (
             "control",
-            &["close", "counters", "frame", "ids", "inputs", "limits", "mesh", "policy", "report"],
+            &[
+                "close", "counters", "frame", "ids", "inputs", "limits", "live", "mesh", "policy",
+                "report",
+            ],
         ),
-        ("counters", &["close", "frame"]),
+        ("counters", &["close", "frame", "report"]),
         ("doctor", &["config", "io", "limits"]),
         ("frame", &["ids"]),
         (
@@ -50,7 +53,7 @@ const SERVER: Package = Package {
         ("mapping", &["frame", "ids", "limits", "policy"]),
         ("mesh", &["frame", "ids", "io", "policy"]),
         ("policy", &["ids"]),
-        ("report", &["frame", "ids", "policy"]),
+        ("report", &["close", "frame", "ids", "policy"]),
         ("resume", &["ids"]),
         ("segment", &[]),
         (
@@ -60,7 +63,10 @@ const SERVER: Package = Package {
                 "limits", "live", "mesh", "policy", "report", "session", "shard",
             ],
         ),
-        ("session", &["close", "frame", "ids", "limits", "mesh", "policy", "resume", "wire"]),
+        (
+            "session",
+            &["close", "frame", "ids", "limits", "mesh", "policy", "report", "resume", "wire"],
+        ),
         (
             "shard",
             &[
