@@ -181,6 +181,9 @@ pub const COMMAND_BYTES: usize = 64 * 1024;
 /// Questions to one shard that may wait.
 pub const QUESTIONS_MAX: usize = 64;
 
+/// Publications in one request that answers each.
+pub const PUBLISH_LINES_MAX: usize = 10_000;
+
 /// Bytes of one line stream that may await their answers, besides one publication of any size.
 pub const LINES_IN_FLIGHT_BYTES: usize = 1024 * 1024;
 

@@ -22,6 +22,7 @@ mod inputs;
 mod lag;
 mod lines;
 mod listen;
+mod many;
 mod metrics;
 mod own_use;
 mod page;

@@ -14,7 +14,13 @@ use tokio::time::Instant;
 use super::query::{Query, bad};
 use crate::{
     close::CloseReason,
-    control::{Plane, ask::ask, problem::Problem, reply::{Refusal, reply_json}, stats::total},
+    control::{
+        Plane,
+        ask::ask,
+        problem::Problem,
+        reply::{Refusal, reply_json},
+        stats::total,
+    },
     ids::{ChannelName, ConnectionId, ShardId, Slot},
     report::{ConnectionReport, Lag, Question, SubscriptionReport, Transport, Wanted},
 };
@@ -87,7 +93,8 @@ async fn try_list(plane: &Plane, uri: &Uri) -> Result<Response, Refusal> {
     {
         let limit = limit - found.len();
         let wanted = wanted.clone();
-        let report = ask(plane, shard, |reply| Question::Connections { wanted, from, limit, reply });
+        let report =
+            ask(plane, shard, |reply| Question::Connections { wanted, from, limit, reply });
         let report = report.await?;
         found.extend(report.connections);
         at = match report.next {

@@ -53,9 +53,7 @@ fn used(plane: &Plane, name: &str) -> Option<u64> {
     match name {
         "max-connections" => Some(total(&plane.counters, |shard| &shard.connections)),
         "channels-max" => Some(total(&plane.counters, |shard| &shard.channels)),
-        "publish-queue" => {
-            plane.ingresses.iter().map(|ingress| ingress.waiting() as u64).max()
-        }
+        "publish-queue" => plane.ingresses.iter().map(|ingress| ingress.waiting() as u64).max(),
         "inbox" => plane.counters.iter().map(|shard| shard.inbox.get()).max(),
         _ => None,
     }

@@ -8,27 +8,27 @@ mod channel;
 mod connections;
 mod limits;
 mod query;
-#[cfg(test)]
-mod tests;
 
 use std::sync::Arc;
 
 use axum::{
     Router,
     extract::State,
-    http::{HeaderValue, StatusCode, header},
+    http::{HeaderValue, StatusCode, Uri, header},
     response::{IntoResponse, Response},
     routing::{MethodRouter, get, post},
 };
 
-use super::{Plane, channels, inputs, lag, publish, stats};
+use self::query::Query;
+use super::{Plane, channels, inputs, lag, many, publish, reply::Refusal, stats};
 
 pub use limits::Limit;
 
 /// Each path as the router writes it, as the document writes it, and what serves it.
-type Route = (&'static str, &'static str, fn() -> MethodRouter<Arc<Plane>>);
+pub(super) type Route = (&'static str, &'static str, fn() -> MethodRouter<Arc<Plane>>);
 
-const ROUTES: &[Route] = &[
+pub(super) const ROUTES: &[Route] = &[
+    ("/v1/publish", "/v1/publish", || post(many::publish)),
     ("/v1/publish/{*channel}", "/v1/publish/{channel}", || post(publish::publish)),
     ("/v1/channels", "/v1/channels", || get(channels::list)),
     ("/v1/channels/{*channel}", "/v1/channels/{channel}", || get(channel::show)),
@@ -48,10 +48,15 @@ pub(super) fn router() -> Router<Arc<Plane>> {
     ROUTES.iter().fold(Router::new(), |router, (path, _, serve)| router.route(path, serve()))
 }
 
+/// Refuses every parameter.
+pub(super) fn takes_no_parameters(uri: &Uri) -> Result<(), Refusal> {
+    Query::of(uri, &[]).map(drop)
+}
+
 /// The document, OpenAPI 3.1.
 async fn document(State(_plane): State<Arc<Plane>>) -> Response {
     let kind = HeaderValue::from_static("application/json");
     (StatusCode::OK, [(header::CONTENT_TYPE, kind)], DOCUMENT).into_response()
 }
 
-const DOCUMENT: &str = include_str!("openapi.json");
+pub(super) const DOCUMENT: &str = include_str!("openapi.json");

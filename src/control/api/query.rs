@@ -18,7 +18,7 @@ impl<'a> Query<'a> {
         for parameter in parameters {
             let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
             if !known.contains(&name) {
-                let known = known.join(", ");
+                let known = if known.is_empty() { "none".into() } else { known.join(", ") };
                 return Err(bad(format!("'{name}' is no parameter here; there are: {known}")));
             }
             if given.iter().any(|(other, _)| *other == name) {
