@@ -89,7 +89,9 @@ fn a_walk_is_made_in_parts() {
     let slots = 3 * CONNECTION_STEPS_MAX as u32;
     let mut world = World::new(Plan { slots, places: 1024, inbox: 1024, ..Plan::default() });
     let per_part = CONNECTION_STEPS_MAX / SHOWN_CONNECTION_STEPS;
-    (0..2 * per_part).for_each(|_| drop(world.join(0, Format::Sse, 0)));
+    for _ in 0..2 * per_part {
+        world.join(0, Format::Sse, 0);
+    }
     world.settle();
     let mut from = Some(Slot(0));
     let (mut told, mut parts) = (0, 0);
