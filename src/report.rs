@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 use std::{
+    cmp::Ordering,
     fmt,
     net::{IpAddr, SocketAddr},
 };
@@ -41,6 +42,13 @@ pub enum Question {
         name: ChannelName,
         /// Takes the answer.
         reply: Reply<Option<ChannelReport>>,
+    },
+    /// Channels that the shard is the home of, the busiest first.
+    Busiest {
+        /// How many at most.
+        limit: usize,
+        /// Takes the answer.
+        reply: Reply<Vec<BusyChannel>>,
     },
     /// How far this shard's subscribers lag.
     Lag(Reply<LagReport>),
@@ -79,6 +87,7 @@ impl fmt::Debug for Question {
         match self {
             Question::Channels { prefix, .. } => write!(f, "Channels({prefix}*)"),
             Question::Channel { name, .. } => write!(f, "Channel({name})"),
+            Question::Busiest { limit, .. } => write!(f, "Busiest({limit})"),
             Question::Lag(_) => f.write_str("Lag"),
             Question::ChannelLag { name, .. } => write!(f, "ChannelLag({name})"),
             Question::Connections { wanted, from, .. } => {
@@ -102,6 +111,34 @@ pub struct ChannelReport {
     pub kept: u64,
     /// Payload bytes of those.
     pub kept_bytes: u64,
+}
+
+/// How busy a channel is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BusyChannel {
+    /// Its name.
+    pub name: ChannelName,
+    /// Its subscribers, over all shards.
+    pub subscribers: u64,
+    /// Publications per second of late.
+    pub publications_per_second: f64,
+}
+
+impl BusyChannel {
+    /// Deliveries per second of late, if its subscribers were the same.
+    pub fn deliveries_per_second(&self) -> f64 {
+        self.publications_per_second * self.subscribers as f64
+    }
+
+    /// Which comes first in a list of the busiest: by deliveries, then publications, then subscribers,
+    /// then the name.
+    pub fn compare(one: &Self, other: &Self) -> Ordering {
+        let by = |of: fn(&Self) -> f64| of(other).total_cmp(&of(one));
+        by(Self::deliveries_per_second)
+            .then_with(|| by(|it| it.publications_per_second))
+            .then_with(|| other.subscribers.cmp(&one.subscribers))
+            .then_with(|| one.name.cmp(&other.name))
+    }
 }
 
 /// Upper bounds of the buckets for lag in publications; above the last is one more.
