@@ -7,8 +7,8 @@ use crate::{
     ids::{ChannelName, ConnectionId, ShardId, Slot},
     policy::{Mode, Pattern, PatternId, Policy},
     report::{
-        BusyChannel, ChannelLag, ChannelReport, ConnectionReport, ConnectionsReport, Lag, LagReport,
-        PatternLag, SlowSubscriber, SubscriptionReport, Transport, Wanted,
+        BusyChannel, ChannelLag, ChannelReport, ConnectionReport, ConnectionsReport, Lag,
+        LagReport, PatternLag, SlowSubscriber, SubscriptionReport, Transport, Wanted,
     },
 };
 
