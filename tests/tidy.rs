@@ -33,7 +33,7 @@ const SERVER: Package = Package {
                 "orders", "policy", "report",
             ],
         ),
-        ("counters", &["close", "frame"]),
+        ("counters", &["close", "frame", "report"]),
         ("doctor", &["config", "io", "limits"]),
         ("frame", &["ids"]),
         (
@@ -55,7 +55,7 @@ const SERVER: Package = Package {
         ("mesh", &["frame", "ids", "io", "policy"]),
         ("orders", &["limits", "report"]),
         ("policy", &["ids"]),
-        ("report", &["frame", "ids", "policy"]),
+        ("report", &["close", "frame", "ids", "policy"]),
         ("resume", &["ids"]),
         ("segment", &[]),
         (
@@ -66,7 +66,10 @@ const SERVER: Package = Package {
                 "watch",
             ],
         ),
-        ("session", &["close", "frame", "ids", "limits", "mesh", "policy", "resume", "wire"]),
+        (
+            "session",
+            &["close", "frame", "ids", "limits", "mesh", "policy", "report", "resume", "wire"],
+        ),
         (
             "shard",
             &[

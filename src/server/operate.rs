@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     News, Server, ServerError,
-    settings::{control_settings, rules},
+    settings::{control_settings, limits, rules},
 };
 use crate::{
     config::{self, Config, Difference, Loaded},
@@ -160,6 +160,7 @@ impl Server {
         let config = &self.config;
         self.shards.drain.set_window(config.drain);
         self.rules.replace(rules(config, self.plan.shards));
+        self.limits.replace(limits(config, &self.plan));
         self.control_settings.replace(control_settings(config, self.subscribers[0]));
         // Whoever sleeps looks at the rules when it wakes, and its deadlines may have come nearer.
         self.shards.wake();

@@ -14,11 +14,11 @@ use super::{
     doors::{ingress, questions},
     inputs::{self, Inputs},
     journal::Heritages,
-    settings::rules,
+    settings::{limits, rules},
 };
 use crate::{
     config::Config,
-    control::{self, Control, States},
+    control::{self, Control, Limit, States},
     counters::Counters,
     hub::Message,
     ids::{Epoch, ShardId},
@@ -82,6 +82,8 @@ pub(super) struct Shared {
     questions: Arc<[Questions<Question>]>,
     policies: Policies,
     pub counters: Arc<[Counters]>,
+    /// What operators are told of the limits; whoever changes settings replaces it.
+    pub limits: Arc<Live<Vec<Limit>>>,
     admission: Arc<Admission>,
     pub drain: Arc<Drain>,
     pub rules: Arc<Live<Rules>>,
@@ -108,6 +110,7 @@ impl Shared {
             admission: Arc::new(Admission::new(plan.connections_max)),
             drain: Arc::new(Drain::new(config.drain)),
             rules: Live::new(rules(config, plan.shards)),
+            limits: Live::new(limits(config, plan)),
             epoch: epoch(),
             start: Instant::now(),
             started_ms: since_1970().as_millis() as u64,
@@ -145,6 +148,7 @@ impl Shared {
             ingresses: Arc::clone(&self.ingresses),
             questions: Arc::clone(&self.questions),
             policies: self.policies.clone(),
+            limits: Arc::clone(&self.limits),
             counters: Arc::clone(&self.counters),
             inputs,
             forwards,

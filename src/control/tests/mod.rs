@@ -5,9 +5,11 @@
 //! by chance.
 
 mod access;
+mod api;
 mod bounds;
 mod inputs;
 mod lines;
+mod many;
 mod probes;
 mod publishing;
 mod questions;
@@ -150,6 +152,7 @@ fn serve_inputs(
         ingresses: Arc::clone(&ingresses),
         questions: Arc::clone(&questions),
         policies,
+        limits: Live::new(api::limits()),
         counters: Arc::clone(&counters),
         inputs,
         forwards,
