@@ -1,6 +1,7 @@
 //! Why the server ended a connection: whose fault it was, and so what the client should do next.
 //!
-//! Vocabulary: imports nothing of ours. The WebSocket codes are those of RFC 6455 §7.4.1.
+//! Vocabulary: imports nothing of ours. The WebSocket codes are those of RFC 6455 §7.4.1, or of
+//! ours from 4000 on.
 #![forbid(unsafe_code)]
 
 /// Why a connection that had been accepted came to its end.
@@ -35,11 +36,15 @@ pub enum CloseReason {
     /// The peer's channel has begun anew under another numbering. It may come back and resume, with a
     /// gap.
     Renumbered,
+    /// The token that the peer came with has run out. It may come back with a fresh one and resume.
+    TokenExpired,
+    /// The peer showed no token that grants what it asked for.
+    AccessRefused,
 }
 
 impl CloseReason {
     /// Every reason, in the order of their numbers.
-    pub const ALL: [CloseReason; 14] = [
+    pub const ALL: [CloseReason; 16] = [
         CloseReason::PeerLeft,
         CloseReason::ProtocolError,
         CloseReason::BadUtf8,
@@ -54,6 +59,8 @@ impl CloseReason {
         CloseReason::ServerDraining,
         CloseReason::Unsupported,
         CloseReason::Renumbered,
+        CloseReason::TokenExpired,
+        CloseReason::AccessRefused,
     ];
 
     /// The reason's number, for tables with an entry per reason.
@@ -74,6 +81,8 @@ impl CloseReason {
             CloseReason::PeerStalled | CloseReason::PeerTooSlow | CloseReason::Overloaded => 1013,
             CloseReason::ServerDraining => 1001,
             CloseReason::Renumbered => 1012,
+            CloseReason::TokenExpired => 4401,
+            CloseReason::AccessRefused => 4403,
         }
     }
 
@@ -94,6 +103,8 @@ impl CloseReason {
             CloseReason::ServerDraining => "server draining",
             CloseReason::Unsupported => "unsupported",
             CloseReason::Renumbered => "renumbered",
+            CloseReason::TokenExpired => "token expired",
+            CloseReason::AccessRefused => "access refused",
         }
     }
 }

@@ -41,7 +41,7 @@ fn samples(setting: &Setting) -> [&'static str; 3] {
         (_, "CHANNELS") => [
             "a history=1 history-bytes=16MiB",
             "a.* mode=latest history=10000 history-bytes=1KiB slow=latest; * presence=true",
-            "b history-bytes=16MiB history-age=1h slow=skip publish=true; *:b",
+            "b history-bytes=16MiB history-age=1h slow=skip publish=public; *:b",
         ],
         (_, "INPUTS") => [
             "nats name=nats url=nats://a subject=ticks.> channel={subject}",

@@ -8,7 +8,7 @@ use super::*;
 use crate::{
     frame::Publication,
     mesh::{Accepted, Rejected},
-    policy::{Pattern, Policies, Policy},
+    policy::{Pattern, Policies, Policy, Who},
     resume::Gap,
     wire::{
         commands::parse,
@@ -114,7 +114,7 @@ fn the_examples_are_true() {
     assert_eq!(examples.len(), 8, "as many as the page shows");
     for example in examples {
         let mut bench = Bench::talk();
-        let open = Policy { publish: true, ..Policy::default() };
+        let open = Policy { publish: Who::Public, ..Policy::default() };
         bench.rules.policies = Policies::new([(Pattern::new("chat"), open)]);
         let mut calls = VecDeque::new();
         for (who, line) in example {
