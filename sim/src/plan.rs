@@ -162,5 +162,12 @@ fn policy(dice: &mut Dice) -> Policy {
         }
     };
     let slow = dice.of(&[Slow::Close, Slow::Skip, Slow::Latest]);
-    Policy { mode, history, slow, presence: dice.one_in(4), subscribe: Who::Public, publish: Who::Public }
+    Policy {
+        mode,
+        history,
+        slow,
+        presence: dice.one_in(4),
+        subscribe: Who::Public,
+        publish: Who::Public,
+    }
 }

@@ -19,6 +19,8 @@ mod tally;
 mod token;
 
 #[cfg(test)]
+pub(crate) mod forge;
+#[cfg(test)]
 mod tests;
 
 pub use api::{ApiKeys, NotAnApiKey, Scope, Scopes};
@@ -33,8 +35,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use cache::Cache;
 use seats::Seats;
 
-use crate::policy::{Policies, Who};
 use crate::ids::ChannelName;
+use crate::policy::{Policies, Who};
 
 /// What decides about tokens and keys of one server.
 #[derive(Debug, Default)]

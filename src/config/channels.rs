@@ -147,8 +147,7 @@ impl Entry {
             presence.then(|| "presence=true".to_owned()),
             (*subscribe != Who::Public)
                 .then(|| format!("subscribe={}", spelled(SUBSCRIBERS, *subscribe))),
-            (*publish != Who::Nobody)
-                .then(|| format!("publish={}", spelled(PUBLISHERS, *publish))),
+            (*publish != Who::Nobody).then(|| format!("publish={}", spelled(PUBLISHERS, *publish))),
         ];
         let pattern = Some(self.pattern.as_str().to_owned());
         [pattern].into_iter().chain(words).flatten().collect::<Vec<_>>().join(" ")

@@ -26,6 +26,25 @@ pub(super) fn clashes(settings: &Settings) -> Vec<Clash> {
             clash("control", "is the same port as", "listen", "give each listener its own port"),
         ),
         (
+            is_exposed(settings),
+            Clash {
+                name: "control",
+                relation: "is reached from other machines, and there is no key for it",
+                other: None,
+                right: "set --api-key, --api-key-file, --token-key or --token-jwks, or listen on \
+                        127.0.0.1; --control-open lets everybody publish",
+            },
+        ),
+        (
+            settings.channels.policies().want_tokens() && !takes_tokens(settings),
+            Clash {
+                name: "channels",
+                relation: "wants tokens, and there is no key to verify them with",
+                other: None,
+                right: "set --token-key or --token-jwks",
+            },
+        ),
+        (
             settings.message_max < settings.frame_max,
             clash("message-max", "is below", "frame-max", "raise message-max or lower frame-max"),
         ),
@@ -57,6 +76,17 @@ fn clash(
     right: &'static str,
 ) -> Clash {
     Clash { name, relation, other: Some(other), right }
+}
+
+/// Whether whoever reaches the machine could publish.
+fn is_exposed(settings: &Settings) -> bool {
+    let has_keys = settings.api_key.line().is_some() || settings.api_key_file.0.is_some();
+    let is_guarded = has_keys || takes_tokens(settings) || settings.control_open;
+    !settings.control.ip().is_loopback() && !is_guarded
+}
+
+fn takes_tokens(settings: &Settings) -> bool {
+    settings.token_key.0.is_some() || settings.token_jwks.0.is_some()
 }
 
 /// Whether the second of two listeners on these addresses would find its port taken. Port 0 is

@@ -37,6 +37,10 @@ fn samples(setting: &Setting) -> [&'static str; 3] {
         (_, "NUMBER") => ["17", "18", "19"],
         (_, "ORIGIN") => ["https://a", "null", "*,https://a"],
         (_, "NAME") => ["a", "b.example", "c,d"],
+        (_, "FILE") => ["/etc/a.pem", "b", "/etc/c d"],
+        (_, "TEXT") => ["https://a", "b", "c d"],
+        ("api-key", _) => ["0123456789abcdef", "fedcba9876543210", "with:colons:and more"],
+        ("control-open", _) => ["true", "true", "true"],
         (_, "DIRECTORY") => ["/var/a", "b", "/var/c d"],
         (_, "CHANNELS") => [
             "a history=1 history-bytes=16MiB",
@@ -65,6 +69,7 @@ fn companions(setting: &Setting) -> Vec<(&'static str, &'static str)> {
             "nats name=a url=nats://a subject=a; nats name=b url=nats://a subject=b; \
              nats name=c url=nats://a subject=c",
         )],
+        _ if setting.name == "control" => vec![("control-open", "true")],
         _ => Vec::new(),
     }
 }

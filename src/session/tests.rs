@@ -12,6 +12,7 @@ pub(super) mod polls;
 mod protocol;
 pub(super) mod resuming;
 pub(super) mod streams;
+mod tokens;
 
 /// The example of RFC 6455 §1.3.
 pub(super) const WS: &str = "GET /ws/news HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\

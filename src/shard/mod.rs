@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 mod admission;
+mod bearers;
 mod calls;
 mod deadlines;
 mod holdings;
@@ -51,6 +52,7 @@ use crate::{
     timers::Wheel,
 };
 
+use bearers::Bearers;
 use holdings::Holdings;
 use outbox::Outboxes;
 use publications::{FeedEnd, Held};
@@ -66,6 +68,7 @@ pub struct Shard<K> {
     states: Vec<State>,
     wheel: Wheel,
     outboxes: Outboxes,
+    bearers: Bearers,
     /// What has come in part of requests and messages.
     received: Holdings,
     /// Connections with private bytes, or the rest of a cut frame, and a socket with room.
@@ -144,6 +147,7 @@ impl<K: Kernel> Shard<K> {
             states: vec![State::default(); slots as usize],
             wheel: Wheel::new(slots),
             outboxes: Outboxes::default(),
+            bearers: Bearers::default(),
             received: Holdings::new(INPUT_BYTES_PER_SHARD_MAX),
             ready: VecDeque::new(),
             readable: VecDeque::new(),
@@ -372,6 +376,7 @@ impl<K: Kernel> Shard<K> {
             return;
         }
         self.send_private(slot, out);
+        self.take_bearer(slot);
         match step {
             Step::Wait => self.schedule(slot),
             Step::Call => {
@@ -379,6 +384,7 @@ impl<K: Kernel> Shard<K> {
                 self.carry_out(slot);
             }
             Step::Unsubscribe => {
+                self.bearers.remove(slot);
                 self.schedule(slot);
                 let rest = self.views.leave_all(slot, 0);
                 self.keep_rest(slot, rest);
@@ -394,6 +400,8 @@ impl<K: Kernel> Shard<K> {
                 // Whoever publishes and closes in one breath is published.
                 self.carry_out(slot);
                 self.count_end(slot, reason);
+                self.bearers.remove(slot);
+                self.log_barred(slot);
                 self.states[slot.index()].set(State::FINISH);
                 self.schedule(slot);
                 self.make_ready(slot);
@@ -444,6 +452,7 @@ impl<K: Kernel> Shard<K> {
         self.forget_calls(slot);
         self.views.forget(slot);
         self.outboxes.remove(slot);
+        self.bearers.remove(slot);
         self.received.set(slot, 0);
         self.wheel.cancel(slot);
         self.sessions[slot.index()] = Session::new(Tick(0), 0);
