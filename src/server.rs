@@ -88,7 +88,7 @@ pub struct Server {
     config: Config,
     key_files: KeyFiles,
     plan: Plan,
-    subscribers: SocketAddr,
+    subscribers: Vec<SocketAddr>,
     control: SocketAddr,
     // Ends before the shards, which would wait for all that it feeds.
     inputs: Inputs,
@@ -158,7 +158,7 @@ impl Server {
         let journal = config.journal.0.as_deref().map(Opened::at).transpose()?;
         let control_listener = listen::control(config)?;
         let listeners = listen::subscribers(config, plan.shards)?;
-        let subscribers = listen::address(&listeners[0])?;
+        let subscribers: Vec<_> = listeners.iter().map(|it| it.address).collect();
         let bells: Vec<Arc<EventBell>> =
             (0..plan.shards).map(|_| EventBell::new().map(Arc::new)).collect::<io::Result<_>>()?;
         let parkings: Vec<Arc<Parking>> =
@@ -179,14 +179,15 @@ impl Server {
         let mut shards = Shards::new(&shared.drain, &parkings);
         // Declared behind the shards, so that it ends before them if starting fails half way.
         let mut inputs = inputs;
+        let listeners = listen::by_shard(listeners, plan.shards);
         let doors = listeners.into_iter().zip(bells).zip(&parkings).zip(ends);
-        for (index, (((listener, bell), parking), (end, heritages))) in doors.enumerate() {
+        for (index, (((listeners, bell), parking), (end, heritages))) in doors.enumerate() {
             let mut setup = shared.setup(ShardId(index as u16), config, &plan, parking);
             setup.journal = end;
             let (plan, start, tell) = (plan.clone(), shared.start, tell.clone());
             let spawned = thread::Builder::new()
                 .name(format!("shard-{index}"))
-                .spawn(move || run_shard(setup, heritages, &plan, listener, bell, start, &tell))?;
+                .spawn(move || run_shard(setup, heritages, &plan, listeners, bell, start, &tell))?;
             shards.threads.push(spawned);
         }
         wait_for_shards(plan.shards, &news)?;
@@ -194,7 +195,7 @@ impl Server {
         let (draining, is_draining) = watch::channel(false);
         let stop_control = Arc::new(Notify::new());
         let bus = (inputs.states(), inputs.forwards(config)?);
-        let control = shared.control(config, subscribers, bus, answered, is_draining);
+        let control = shared.control(config, subscribers[0], bus, answered, is_draining);
         let control_address = control_listener.local_addr()?;
         let control_thread = Some(spawn_control(
             control,
@@ -219,9 +220,9 @@ impl Server {
         })
     }
 
-    /// Where subscribers connect.
-    pub fn subscribers(&self) -> SocketAddr {
-        self.subscribers
+    /// Where subscribers connect: one address at least.
+    pub fn subscribers(&self) -> &[SocketAddr] {
+        &self.subscribers
     }
 
     /// Where publishers connect.

@@ -1,8 +1,6 @@
 //! Bounds between two settings: each value may be right by itself and wrong beside another.
 #![forbid(unsafe_code)]
 
-use std::net::{IpAddr, SocketAddr};
-
 use super::Settings;
 
 /// Two settings that cannot both be as they are.
@@ -22,10 +20,11 @@ pub(super) struct Clash {
 pub(super) fn clashes(settings: &Settings) -> Vec<Clash> {
     let rules = [
         (
-            overlap(settings.listen, settings.control),
+            settings.listen.overlaps(settings.control).is_some(),
             clash("control", "is the same port as", "listen", "give each listener its own port"),
         ),
         (
+<<<<<<< HEAD
             is_exposed(settings),
             Clash {
                 name: "control",
@@ -42,6 +41,14 @@ pub(super) fn clashes(settings: &Settings) -> Vec<Clash> {
                 relation: "wants tokens, and there is no key to verify them with",
                 other: None,
                 right: "set --token-key or --token-jwks",
+=======
+            settings.listen.0.is_empty(),
+            Clash {
+                name: "listen",
+                relation: "leaves subscribers nowhere to connect",
+                other: None,
+                right: "write addresses like 127.0.0.1:8080 or [::]:8080",
+>>>>>>> main
             },
         ),
         (
@@ -77,6 +84,7 @@ fn clash(
 ) -> Clash {
     Clash { name, relation, other: Some(other), right }
 }
+<<<<<<< HEAD
 
 /// Whether whoever reaches the machine could publish.
 fn is_exposed(settings: &Settings) -> bool {
@@ -124,3 +132,5 @@ mod tests {
         }
     }
 }
+=======
+>>>>>>> main

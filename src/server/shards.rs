@@ -167,7 +167,7 @@ pub(super) fn run_shard(
     setup: Setup,
     heritages: Heritages,
     plan: &Plan,
-    listener: OwnedFd,
+    listeners: Vec<OwnedFd>,
     bell: Arc<EventBell>,
     start: Instant,
     tell: &mpsc::Sender<News>,
@@ -175,10 +175,10 @@ pub(super) fn run_shard(
     let id = setup.id.0;
     let mut parting = Parting(tell, Some(News::Ended(id, Err("it panicked".into()))));
     let outcome = match &plan.engine {
-        Engine::Uring(_) => Uring::open(&plan.rings, Some(listener), bell)
+        Engine::Uring(_) => Uring::open(&plan.rings, listeners, bell)
             .map_err(|error| Problem::of(&error, &Machine::read(), &plan.rings).to_string())
             .and_then(|kernel| serve(kernel, setup, heritages, start, tell)),
-        Engine::Epoll { .. } => Epoll::open(plan.rings.slots, Some(listener), bell)
+        Engine::Epoll { .. } => Epoll::open(plan.rings.slots, listeners, bell)
             .map_err(|error| error.to_string())
             .and_then(|kernel| serve(kernel, setup, heritages, start, tell)),
     };

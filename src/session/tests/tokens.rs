@@ -191,7 +191,7 @@ fn fewer_grants_take_channels_away() {
         }
     }
     assert_eq!(bench.calls(), [Call::Unsubscribe { channel: name("live") }]);
-    let _ = bench.unsubscribed("live", at(7));
+    let _ = bench.unsubscribed(&name("live"), at(7));
     let left = |channel: &str, position: &str| {
         format!(
             r#"{{"type":"unsubscribed","channel":"{channel}","position":"{position}","code":"forbidden"}}"#
@@ -202,7 +202,7 @@ fn fewer_grants_take_channels_away() {
     let _ = bench.subscribed(&name("waiting"), &begun(None));
     bench.out.clear();
     assert_eq!(bench.calls(), [Call::Unsubscribe { channel: name("waiting") }]);
-    let _ = bench.unsubscribed("waiting", at(9));
+    let _ = bench.unsubscribed(&name("waiting"), at(9));
     assert_eq!(bench.heard(), [left("waiting", "e-9")]);
     assert_eq!(bench.calls(), []);
 }
