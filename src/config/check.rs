@@ -24,32 +24,29 @@ pub(super) fn clashes(settings: &Settings) -> Vec<Clash> {
             clash("control", "is the same port as", "listen", "give each listener its own port"),
         ),
         (
-<<<<<<< HEAD
             is_exposed(settings),
-            Clash {
-                name: "control",
-                relation: "is reached from other machines, and there is no key for it",
-                other: None,
-                right: "set --api-key, --api-key-file, --token-key or --token-jwks, or listen on \
-                        127.0.0.1; --control-open lets everybody publish",
-            },
+            alone(
+                "control",
+                "is reached from other machines, and there is no key for it",
+                "set --api-key, --api-key-file, --token-key or --token-jwks, or listen on \
+                 127.0.0.1; --control-open lets everybody publish",
+            ),
         ),
         (
             settings.channels.policies().want_tokens() && !takes_tokens(settings),
-            Clash {
-                name: "channels",
-                relation: "wants tokens, and there is no key to verify them with",
-                other: None,
-                right: "set --token-key or --token-jwks",
-=======
+            alone(
+                "channels",
+                "wants tokens, and there is no key to verify them with",
+                "set --token-key or --token-jwks",
+            ),
+        ),
+        (
             settings.listen.0.is_empty(),
-            Clash {
-                name: "listen",
-                relation: "leaves subscribers nowhere to connect",
-                other: None,
-                right: "write addresses like 127.0.0.1:8080 or [::]:8080",
->>>>>>> main
-            },
+            alone(
+                "listen",
+                "leaves subscribers nowhere to connect",
+                "write addresses like 127.0.0.1:8080 or [::]:8080",
+            ),
         ),
         (
             settings.message_max < settings.frame_max,
@@ -65,15 +62,18 @@ pub(super) fn clashes(settings: &Settings) -> Vec<Clash> {
         ),
         (
             settings.retry_after.subsec_nanos() != 0,
-            Clash {
-                name: "retry-after",
-                relation: "is not in whole seconds, as HTTP wants it",
-                other: None,
-                right: "write a duration like 5s or 2m",
-            },
+            alone(
+                "retry-after",
+                "is not in whole seconds, as HTTP wants it",
+                "write a duration like 5s or 2m",
+            ),
         ),
     ];
     rules.into_iter().filter(|(broken, _)| *broken).map(|(_, clash)| clash).collect()
+}
+
+fn alone(name: &'static str, relation: &'static str, right: &'static str) -> Clash {
+    Clash { name, relation, other: None, right }
 }
 
 fn clash(
@@ -84,7 +84,6 @@ fn clash(
 ) -> Clash {
     Clash { name, relation, other: Some(other), right }
 }
-<<<<<<< HEAD
 
 /// Whether whoever reaches the machine could publish.
 fn is_exposed(settings: &Settings) -> bool {
@@ -96,41 +95,3 @@ fn is_exposed(settings: &Settings) -> bool {
 fn takes_tokens(settings: &Settings) -> bool {
     settings.token_key.0.is_some() || settings.token_jwks.0.is_some()
 }
-
-/// Whether the second of two listeners on these addresses would find its port taken. Port 0 is
-/// any free one.
-fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
-    let covers = |wide: IpAddr, narrow: IpAddr| match wide {
-        IpAddr::V4(wide) => wide.is_unspecified() && narrow.is_ipv4(),
-        IpAddr::V6(wide) => wide.is_unspecified(),
-    };
-    let (a, b) = (one.ip(), other.ip());
-    one.port() == other.port() && one.port() != 0 && (a == b || covers(a, b) || covers(b, a))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Two listeners overlap when the kernel would refuse the second one.
-    #[test]
-    fn listeners_overlap_where_the_kernel_says_so() {
-        for (one, other, expected) in [
-            ("127.0.0.1:80", "127.0.0.1:80", true),
-            ("0.0.0.0:80", "127.0.0.1:80", true),
-            ("[::]:80", "127.0.0.1:80", true),
-            ("[::]:80", "[::1]:80", true),
-            ("0.0.0.0:80", "[::1]:80", false),
-            ("127.0.0.1:80", "127.0.0.2:80", false),
-            ("127.0.0.1:80", "127.0.0.1:81", false),
-            ("127.0.0.1:0", "127.0.0.1:0", false),
-        ] {
-            let (one, other): (SocketAddr, SocketAddr) =
-                (one.parse().unwrap(), other.parse().unwrap());
-            assert_eq!(overlap(one, other), expected, "{one} and {other}");
-            assert_eq!(overlap(other, one), expected, "{other} and {one}");
-        }
-    }
-}
-=======
->>>>>>> main

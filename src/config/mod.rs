@@ -7,11 +7,8 @@
 //! can hold) is left to start-up and to `doctor`.
 #![forbid(unsafe_code)]
 
-<<<<<<< HEAD
 mod access;
-=======
 mod addresses;
->>>>>>> main
 mod channels;
 mod check;
 mod error;
@@ -34,11 +31,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-<<<<<<< HEAD
 pub use access::{ApiKey, Claim, KeyFile};
-=======
 pub use addresses::Addresses;
->>>>>>> main
 pub use channels::Channels;
 pub use error::{ConfigError, ConfigErrors};
 pub use inputs::{InputFlag, Inputs as BusInputs, input_flags};

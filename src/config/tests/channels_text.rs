@@ -10,7 +10,7 @@ use crate::{
 };
 
 fn flag(text: &str) -> Result<Config, ConfigErrors> {
-    Config::with(&[("channels", text)])
+    Config::with(&[("channels", text), ("token-key", "a.pem")])
 }
 
 fn policy(config: &Config, channel: &str) -> Policy {
@@ -158,7 +158,7 @@ const WRONG: &[(&str, &str, &str)] = &[
     (
         "a depth=5",
         "has 'depth=5', which is no setting of channels",
-        "there are mode, history, history-bytes, history-age, slow, presence, publish",
+        "there are mode, history, history-bytes, history-age, slow, presence, subscribe, publish",
     ),
     ("a histroy=5", "has 'histroy=5', which is no setting of channels", "did you mean 'history'?"),
     (
