@@ -256,3 +256,9 @@ pub const TOKENS_REMEMBERED_BYTES_MAX: usize = 128 * 1024 * 1024;
 
 /// Keys of the API.
 pub const API_KEYS_MAX: usize = 1024;
+
+/// Orders of operators that may wait for the server's own thread.
+pub const ORDERS_WAITING_MAX: usize = 16;
+
+/// Settings that may name files which are read again when they change.
+pub const WATCHED_MAX: usize = 64;

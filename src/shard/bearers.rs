@@ -1,7 +1,7 @@
 //! What tokens connections came with, until when they are good, and what that means for what they
 //! read. Connections without a token have nothing here.
 
-use std::{collections::HashMap, time::Duration};
+use std::collections::HashMap;
 
 use super::Shard;
 use crate::{
@@ -9,15 +9,13 @@ use crate::{
     close::CloseReason,
     ids::{ChannelName, Slot, Tick},
     io::Kernel,
+    logs::limited,
 };
 
 /// The bearers of one shard.
 #[derive(Debug, Default)]
 pub struct Bearers {
     by_slot: HashMap<Slot, Bearer>,
-    /// From when on the next refusal is told, and how many were not.
-    quiet_until: Tick,
-    untold: u32,
 }
 
 impl Bearers {
@@ -76,21 +74,11 @@ impl<K: Kernel> Shard<K> {
         }
     }
 
-    /// Tells the operator why somebody was refused, at most once a second.
+    /// Tells the operator why somebody was refused.
     pub(super) fn log_barred(&mut self, slot: Slot) {
         let Some(why) = self.sessions[slot.index()].barred() else { return };
-        let now = self.now.tick();
-        if now < self.bearers.quiet_until {
-            self.bearers.untold += 1;
-            return;
-        }
-        let untold = std::mem::take(&mut self.bearers.untold);
-        self.bearers.quiet_until = now.after(QUIET);
         let peer = self.kernel.peer(slot);
-        let peer = peer.map_or_else(|| "a peer".to_owned(), |peer| peer.to_string());
-        tracing::warn!("{peer} was refused: {} ({untold} more were since the last)", why.label());
+        let peer = peer.map_or_else(|| "unknown".to_owned(), |peer| peer.to_string());
+        limited!(warn, "refused subscriber", %peer, "a subscriber was refused: {}", why.label());
     }
 }
-
-/// Between two refusals that are told.
-const QUIET: Duration = Duration::from_secs(1);
