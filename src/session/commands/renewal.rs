@@ -72,7 +72,7 @@ impl Conversation {
     }
 
     /// The connection reads this channel: if its token does not grant that any more, it is to leave.
-    pub(in crate::session) fn review(&mut self, channel: &ChannelName, rules: &Rules) {
+    pub fn review(&mut self, channel: &ChannelName, rules: &Rules) {
         let is_leaving = |asked: &Asked| asked.is_revoked && asked.channel == *channel;
         if may_subscribe(&rules.policies, channel, self.grants.as_deref()).is_ok()
             || self.asked.iter().any(is_leaving)
