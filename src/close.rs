@@ -36,6 +36,10 @@ pub enum CloseReason {
     /// The peer's channel has begun anew under another numbering. It may come back and resume, with a
     /// gap.
     Renumbered,
+    /// An operator closed it, and does not want it back.
+    Expelled,
+    /// An operator closed it so that it connects anew, here or elsewhere.
+    Moved,
     /// The token that the peer came with has run out. It may come back with a fresh one and resume.
     TokenExpired,
     /// The peer showed no token that grants what it asked for.
@@ -44,7 +48,7 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// Every reason, in the order of their numbers.
-    pub const ALL: [CloseReason; 16] = [
+    pub const ALL: [CloseReason; 18] = [
         CloseReason::PeerLeft,
         CloseReason::ProtocolError,
         CloseReason::BadUtf8,
@@ -59,6 +63,8 @@ impl CloseReason {
         CloseReason::ServerDraining,
         CloseReason::Unsupported,
         CloseReason::Renumbered,
+        CloseReason::Expelled,
+        CloseReason::Moved,
         CloseReason::TokenExpired,
         CloseReason::AccessRefused,
     ];
@@ -76,11 +82,11 @@ impl CloseReason {
             CloseReason::Unsupported => 1003,
             CloseReason::BadUtf8 => 1007,
             CloseReason::MessageTooBig => 1009,
-            CloseReason::Policy | CloseReason::BadRequest => 1008,
+            CloseReason::Policy | CloseReason::BadRequest | CloseReason::Expelled => 1008,
             CloseReason::HandshakeTimeout | CloseReason::PeerSilent => 1001,
             CloseReason::PeerStalled | CloseReason::PeerTooSlow | CloseReason::Overloaded => 1013,
             CloseReason::ServerDraining => 1001,
-            CloseReason::Renumbered => 1012,
+            CloseReason::Renumbered | CloseReason::Moved => 1012,
             CloseReason::TokenExpired => 4401,
             CloseReason::AccessRefused => 4403,
         }
@@ -103,6 +109,8 @@ impl CloseReason {
             CloseReason::ServerDraining => "server draining",
             CloseReason::Unsupported => "unsupported",
             CloseReason::Renumbered => "renumbered",
+            CloseReason::Expelled => "closed by the operator",
+            CloseReason::Moved => "asked to reconnect",
             CloseReason::TokenExpired => "token expired",
             CloseReason::AccessRefused => "access refused",
         }

@@ -30,11 +30,11 @@ const SERVER: Package = Package {
         (
             "control",
             &[
-                "close", "counters", "frame", "ids", "inputs", "limits", "logs", "mesh", "policy",
-                "report",
+                "close", "counters", "frame", "ids", "inputs", "limits", "live", "logs", "mesh",
+                "policy", "report",
             ],
         ),
-        ("counters", &["close", "frame"]),
+        ("counters", &["close", "frame", "report"]),
         ("doctor", &["config", "io", "limits"]),
         ("frame", &["ids"]),
         (
@@ -56,7 +56,7 @@ const SERVER: Package = Package {
         ("mesh", &["frame", "ids", "io", "policy"]),
         ("orders", &["limits", "report"]),
         ("policy", &["ids"]),
-        ("report", &["frame", "ids", "policy"]),
+        ("report", &["close", "frame", "ids", "policy"]),
         ("resume", &["ids"]),
         ("segment", &[]),
         (
@@ -68,7 +68,10 @@ const SERVER: Package = Package {
         ),
         (
             "session",
-            &["access", "close", "frame", "ids", "limits", "mesh", "policy", "resume", "wire"],
+            &[
+                "access", "close", "frame", "ids", "limits", "mesh", "policy", "report", "resume",
+                "wire",
+            ],
         ),
         (
             "shard",

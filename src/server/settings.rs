@@ -2,7 +2,13 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use crate::{access::Access, config::Config, control, session::Rules};
+use super::Plan;
+use crate::{
+    access::Access,
+    config::{self, Config},
+    control,
+    session::Rules,
+};
 
 /// What sessions live by. Ticks count from `started_ms`, in milliseconds since 1970.
 pub fn rules(config: &Config, access: &Arc<Access>, started_ms: u64) -> Rules {
@@ -39,4 +45,17 @@ pub fn control_settings(config: &Config, subscribers: SocketAddr) -> control::Se
         hosts: config.control_host.0.clone(),
         ..defaults
     }
+}
+
+/// The limits as operators are told of them: of connections, what was decided at the start.
+pub fn limits(config: &Config, plan: &Plan) -> Vec<control::Limit> {
+    let limit = |limit: config::Limit| {
+        let (name, help) = (limit.setting.name, limit.setting.help);
+        let max = match name {
+            "max-connections" => Some(u64::from(plan.connections_max)),
+            _ => limit.max,
+        };
+        control::Limit { name, value: limit.value, max, help }
+    };
+    config.limits().map(limit).collect()
 }

@@ -465,7 +465,7 @@ fn http_error(reason: CloseReason, rules: &Rules) -> Option<HttpError> {
     match reason {
         CloseReason::HandshakeTimeout => Some(HttpError::Timeout),
         CloseReason::TokenExpired => Some(HttpError::Unauthorized),
-        CloseReason::Overloaded => Some(HttpError::Overloaded { retry_after }),
+        CloseReason::Overloaded | CloseReason::Moved => Some(HttpError::Overloaded { retry_after }),
         CloseReason::ServerDraining => Some(HttpError::Draining { retry_after }),
         _ => None,
     }
