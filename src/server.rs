@@ -4,6 +4,7 @@
 //! [`run`] starts one, says what it listens on, and stops it when the process is told to.
 #![forbid(unsafe_code)]
 
+mod access;
 mod banner;
 mod doors;
 mod inputs;
@@ -47,6 +48,7 @@ use operate::Drained;
 use settings::control_settings;
 use shards::{Shards, Shared, run_shard, wait_for_shards};
 
+pub use access::{AccessError, KeyFiles};
 pub use operate::Operator;
 pub use plan::{Engine, Plan, PlanError};
 
@@ -56,6 +58,9 @@ pub enum ServerError {
     /// The settings ask for what this machine cannot give.
     #[error(transparent)]
     Plan(#[from] PlanError),
+    /// The keys of tokens, or of the API, cannot be used.
+    #[error(transparent)]
+    Access(#[from] AccessError),
     /// An address cannot be listened on.
     #[error(
         "cannot listen on {address} ({setting}): {error}; free it, or choose another with \
@@ -94,6 +99,7 @@ pub enum ServerError {
 /// A server that is serving.
 pub struct Server {
     config: Config,
+    key_files: KeyFiles,
     plan: Plan,
     subscribers: Vec<SocketAddr>,
     control: SocketAddr,
@@ -181,6 +187,7 @@ impl Server {
     /// Starts everything and returns once all shards serve.
     pub fn start(config: &Config) -> Result<Server, ServerError> {
         let plan = Plan::new(config)?;
+        let key_files = KeyFiles::open(config)?;
         let journal = config.journal.0.as_deref().map(Opened::at).transpose()?;
         let control_listener = listen::control(config)?;
         let listeners = listen::subscribers(config, plan.shards)?;
@@ -189,7 +196,7 @@ impl Server {
         let answered = Arc::new(Notify::new());
         let (tell, news) = mpsc::channel();
         let inputs = Inputs::new(config, &parkings);
-        let shared = Shared::new(config, &plan, &parkings, &answered, &inputs);
+        let shared = Shared::new(config, &plan, &parkings, &answered, &inputs, key_files.access());
         // A journal's thread ends once no shard is left that could append.
         let places = config.publish_queue as usize;
         let (ends, journal_thread) = journal::begin(journal, places, &parkings, &tell)?;
@@ -212,6 +219,8 @@ impl Server {
         let (draining, is_draining) = watch::channel(false);
         let stop_control = Arc::new(Notify::new());
         let bus = (inputs.states(), inputs.forwards(config)?);
+        let files = Arc::new(Files::default());
+        key_files.watch_by(&files);
         let bell = tell.clone();
         let orders = Arc::new(Orders::new(move || drop(bell.send(News::Order))));
         let control_settings = Live::new(control_settings(config, subscribers[0]));
@@ -226,6 +235,7 @@ impl Server {
         )?);
         Ok(Server {
             config: config.clone(),
+            key_files,
             plan,
             subscribers,
             control: control_address,
@@ -241,7 +251,7 @@ impl Server {
             rules: shared.rules,
             limits: shared.limits,
             control_settings,
-            files: Arc::default(),
+            files,
             orders,
             operator: None,
             log_filter: config.log.as_str().to_owned(),
@@ -257,6 +267,11 @@ impl Server {
     /// Where publishers connect.
     pub fn control(&self) -> SocketAddr {
         self.control
+    }
+
+    /// The files of keys: whoever hears that they changed has them read again.
+    pub fn key_files(&self) -> &KeyFiles {
+        &self.key_files
     }
 
     /// What was decided at the start.

@@ -159,7 +159,8 @@ impl Server {
     fn apply(&self) {
         let config = &self.config;
         self.shards.drain.set_window(config.drain);
-        self.rules.replace(rules(config, self.plan.shards));
+        let before = self.rules.get();
+        self.rules.replace(rules(config, self.plan.shards, &before.access, before.started_ms));
         self.limits.replace(limits(config, &self.plan));
         self.control_settings.replace(control_settings(config, self.subscribers[0]));
         // Whoever sleeps looks at the rules when it wakes, and its deadlines may have come nearer.

@@ -1,16 +1,17 @@
 //! What the parts are told of the operator's settings.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 use super::Plan;
 use crate::{
+    access::Access,
     config::{self, Config},
     control,
     session::Rules,
 };
 
-/// What sessions live by.
-pub fn rules(config: &Config, shards: u16) -> Rules {
+/// What sessions live by. Ticks count from `started_ms`, in milliseconds since 1970.
+pub fn rules(config: &Config, shards: u16, access: &Arc<Access>, started_ms: u64) -> Rules {
     Rules {
         head_max: config.head_max.bytes(),
         frame_max: config.frame_max.bytes(),
@@ -28,6 +29,8 @@ pub fn rules(config: &Config, shards: u16) -> Rules {
         publication_max: config.publication_max.bytes(),
         channels_max: (config.channels_max as usize).div_ceil(usize::from(shards)),
         lag_bytes_max: config.lag_max.bytes(),
+        access: Arc::clone(access),
+        started_ms,
         ..Rules::default()
     }
 }
