@@ -1,6 +1,7 @@
 //! Why the server ended a connection: whose fault it was, and so what the client should do next.
 //!
-//! Vocabulary: imports nothing of ours. The WebSocket codes are those of RFC 6455 §7.4.1.
+//! Vocabulary: imports nothing of ours. The WebSocket codes are those of RFC 6455 §7.4.1,
+//! and, of those that applications may choose, 4000 and the HTTP status that says the same.
 #![forbid(unsafe_code)]
 
 /// Why a connection that had been accepted came to its end.
@@ -35,11 +36,17 @@ pub enum CloseReason {
     /// The peer's channel has begun anew under another numbering. It may come back and resume, with a
     /// gap.
     Renumbered,
+    /// The peer said more than a connection may. It may come back, and say less.
+    Flooded,
+    /// The peer's address has, or asks for, more than one address may.
+    AddressLimited,
+    /// A message that the peer had begun did not end in time.
+    MessageTimeout,
 }
 
 impl CloseReason {
     /// Every reason, in the order of their numbers.
-    pub const ALL: [CloseReason; 14] = [
+    pub const ALL: [CloseReason; 17] = [
         CloseReason::PeerLeft,
         CloseReason::ProtocolError,
         CloseReason::BadUtf8,
@@ -54,6 +61,9 @@ impl CloseReason {
         CloseReason::ServerDraining,
         CloseReason::Unsupported,
         CloseReason::Renumbered,
+        CloseReason::Flooded,
+        CloseReason::AddressLimited,
+        CloseReason::MessageTimeout,
     ];
 
     /// The reason's number, for tables with an entry per reason.
@@ -74,6 +84,8 @@ impl CloseReason {
             CloseReason::PeerStalled | CloseReason::PeerTooSlow | CloseReason::Overloaded => 1013,
             CloseReason::ServerDraining => 1001,
             CloseReason::Renumbered => 1012,
+            CloseReason::MessageTimeout => 4408,
+            CloseReason::Flooded | CloseReason::AddressLimited => 4429,
         }
     }
 
@@ -94,6 +106,9 @@ impl CloseReason {
             CloseReason::ServerDraining => "server draining",
             CloseReason::Unsupported => "unsupported",
             CloseReason::Renumbered => "renumbered",
+            CloseReason::Flooded => "too many messages",
+            CloseReason::AddressLimited => "too much from this address",
+            CloseReason::MessageTimeout => "message time-out",
         }
     }
 }

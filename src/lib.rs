@@ -26,5 +26,6 @@ pub mod segment;
 pub mod server;
 pub mod session;
 pub mod shard;
+pub mod shield;
 pub mod timers;
 pub mod wire;

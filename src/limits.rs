@@ -231,3 +231,13 @@ pub const LINE_SLACK_BYTES: usize = 64 * 1024;
 /// Clients per shard that may wait for an input to tell of the sequence that their position is of. One
 /// more is answered as if there were no such sequence.
 pub const HELD_ASKS_MAX: usize = 65_536;
+
+/// Networks that a setting may list. Each new connection is compared with all of them.
+pub const NETWORKS_MAX: usize = 256;
+
+/// Addresses without connections of which the server remembers how fast they came: 64 bytes each.
+pub const IDLE_ADDRESSES_MAX: usize = 65_536;
+
+/// Connections of a shard that may at one time be told that their address has too many, or comes too
+/// fast; the next ones are closed without a word.
+pub const REFUSALS_MAX: u32 = 256;

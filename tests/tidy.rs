@@ -25,12 +25,15 @@ const SERVER: Package = Package {
     may_import: &[
         ("bus", &["frame", "ids", "inputs", "limits", "mapping", "mesh", "policy"]),
         ("close", &[]),
-        ("config", &["ids", "inputs", "limits", "mapping", "policy", "wire"]),
+        ("config", &["ids", "inputs", "limits", "mapping", "policy", "shield", "wire"]),
         (
             "control",
-            &["close", "counters", "frame", "ids", "inputs", "limits", "mesh", "policy", "report"],
+            &[
+                "close", "counters", "frame", "ids", "inputs", "limits", "mesh", "policy",
+                "report", "shield",
+            ],
         ),
-        ("counters", &["close", "frame"]),
+        ("counters", &["close", "frame", "shield"]),
         ("doctor", &["config", "io", "limits"]),
         ("frame", &["ids"]),
         (
@@ -57,17 +60,21 @@ const SERVER: Package = Package {
             "server",
             &[
                 "bus", "config", "control", "counters", "hub", "ids", "inputs", "io", "journal",
-                "limits", "live", "mesh", "policy", "report", "session", "shard",
+                "limits", "live", "mesh", "policy", "report", "session", "shard", "shield",
             ],
         ),
-        ("session", &["close", "frame", "ids", "limits", "mesh", "policy", "resume", "wire"]),
+        (
+            "session",
+            &["close", "frame", "ids", "limits", "mesh", "policy", "resume", "shield", "wire"],
+        ),
         (
             "shard",
             &[
                 "close", "counters", "frame", "hub", "ids", "io", "journal", "limits", "live",
-                "mesh", "policy", "report", "resume", "session", "timers",
+                "mesh", "policy", "report", "resume", "session", "shield", "timers",
             ],
         ),
+        ("shield", &["ids", "limits"]),
         ("timers", &["ids"]),
         ("wire", &["close", "frame", "ids", "limits", "resume"]),
     ],

@@ -37,6 +37,7 @@ fn samples(setting: &Setting) -> [&'static str; 3] {
         (_, "NUMBER") => ["17", "18", "19"],
         (_, "ORIGIN") => ["https://a", "null", "*,https://a"],
         (_, "NAME") => ["a", "b.example", "c,d"],
+        (_, "NETWORKS") => ["10.0.0.0/8", "::1", "192.0.2.1,2001:db8::/32"],
         (_, "DIRECTORY") => ["/var/a", "b", "/var/c d"],
         (_, "CHANNELS") => [
             "a history=1 history-bytes=16MiB",

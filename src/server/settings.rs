@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use crate::{config::Config, control, session::Rules};
+use crate::{config::Config, control, session::Rules, shield::Limits};
 
 /// What sessions live by.
 pub fn rules(config: &Config) -> Rules {
@@ -21,7 +21,25 @@ pub fn rules(config: &Config) -> Rules {
         subscriptions_max: config.subscriptions_max,
         poll_timeout_max: config.poll_timeout_max,
         publication_max: config.publication_max.bytes(),
+        shield: shield(config),
         ..Rules::default()
+    }
+}
+
+/// How much an address, and a connection, may ask for.
+fn shield(config: &Config) -> Limits {
+    Limits {
+        exempt: config.exempt.clone(),
+        trusted: config.trusted.clone(),
+        connections: config.address_connections,
+        connects: config.address_connection_rate,
+        requests: config.address_request_rate,
+        channels: config.address_channel_rate,
+        bytes: config.address_memory.bytes(),
+        accepts: config.accept_rate,
+        messages: config.message_rate,
+        publications: config.publish_rate,
+        message_timeout: Some(config.message_timeout).filter(|timeout| !timeout.is_zero()),
     }
 }
 

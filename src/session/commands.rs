@@ -8,14 +8,20 @@
 
 use std::collections::VecDeque;
 
-use super::{Call, NotPublished, Refused, Rules, request::is_asked};
+use super::{
+    Call, NotPublished, Refused, Rules,
+    bounds::{Meter, Unfinished},
+    frames::end_flood,
+    request::is_asked,
+};
 use crate::{
     close::CloseReason,
     frame::{Format, PayloadKind},
-    ids::{ChannelName, Position},
+    ids::{ChannelName, Position, Tick},
     limits::{CALLS_IN_FLIGHT_MAX, COMMANDS_UNANSWERED_MAX},
     mesh::{Accepted, Rejected, Terms},
     resume::{Begun, Gap, Start},
+    shield::Bucket,
     wire::{
         commands::{Ask, Command, Publishing, Wrong, parse},
         replies::{Code, Says, subscribed, write},
@@ -28,11 +34,22 @@ use crate::{
 pub(super) struct Conversation {
     pub(super) decoder: Decoder,
     pub(super) pinged: bool,
+    /// Whether no limit of what it may say holds.
+    pub(super) is_exempt: bool,
+    pub(super) unfinished: Unfinished,
+    publishes: Bucket,
     calls: VecDeque<Call>,
     /// Unanswered, in order.
     asked: VecDeque<Asked>,
     published: Vec<Published>,
     tickets: u32,
+}
+
+/// Where and when a message came.
+pub(super) struct Circumstances<'a, 'b> {
+    pub(super) now: Tick,
+    pub(super) rules: &'a Rules,
+    pub(super) meter: &'a mut Meter<'b>,
 }
 
 /// A subscription, or its end, that was asked for.
@@ -109,22 +126,26 @@ impl Conversation {
         &mut self,
         kind: PayloadKind,
         message: &[u8],
-        rules: &Rules,
+        by: Circumstances<'_, '_>,
         out: &mut Vec<u8>,
     ) -> Option<CloseReason> {
+        let Circumstances { now, rules, meter } = by;
         let (PayloadKind::Text, Ok(text)) = (kind, str::from_utf8(message)) else {
             let reason = CloseReason::Unsupported;
             websocket::write_close_text(reason, "commands are text; send binary as base64", out);
             return Some(reason);
         };
-        match parse(text) {
-            Ok(asks) => asks.into_iter().for_each(|ask| self.on_command(ask, rules, out)),
-            Err(ask) => self.on_command(ask, rules, out),
+        let asks = parse(text).unwrap_or_else(|wrong| vec![wrong]);
+        for ask in asks {
+            if !meter.take() {
+                return Some(end_flood(out));
+            }
+            self.on_command(ask, now, rules, out);
         }
         None
     }
 
-    fn on_command(&mut self, ask: Ask, rules: &Rules, out: &mut Vec<u8>) {
+    fn on_command(&mut self, ask: Ask, now: Tick, rules: &Rules, out: &mut Vec<u8>) {
         let Ask { id, command } = ask;
         match command {
             Ok(Command::Ping) => write(id, Says::Pong, out),
@@ -133,7 +154,7 @@ impl Conversation {
                 self.calls.push_back(Call::Unsubscribe { channel: channel.clone() });
                 self.ask(id, channel, false);
             }
-            Ok(Command::Publish(publishing)) => match self.refuses(&publishing, rules) {
+            Ok(Command::Publish(publishing)) => match self.refuses(&publishing, now, rules) {
                 Some(wrong) => write_wrong(id, &wrong, out),
                 None => self.publish(id, *publishing),
             },
@@ -152,7 +173,7 @@ impl Conversation {
     }
 
     /// What of our own speaks against a publication.
-    fn refuses(&self, publishing: &Publishing, rules: &Rules) -> Option<Wrong> {
+    fn refuses(&mut self, publishing: &Publishing, now: Tick, rules: &Rules) -> Option<Wrong> {
         let Publishing { channel, payload, .. } = publishing;
         let (code, message) = if !rules.policies.of(channel).publish {
             (Code::Forbidden, "subscribers may not publish to this channel".to_owned())
@@ -161,6 +182,12 @@ impl Conversation {
             (Code::TooLarge, format!("the payload may have {max} bytes at most"))
         } else if self.published.len() >= CALLS_IN_FLIGHT_MAX {
             (Code::Busy, format!("{CALLS_IN_FLIGHT_MAX} publications await replies; wait for one"))
+        } else if !self.is_exempt && !self.publishes.take(rules.shield.publications, now) {
+            let rate = rules.shield.publications;
+            (
+                Code::TooFast,
+                format!("a connection may publish {rate} times a second; wait a little"),
+            )
         } else {
             return None;
         };

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::{
     limits::COMMAND_BYTES,
     policy::Policies,
+    shield,
     wire::{route::Origins, websocket::Limits},
 };
 
@@ -30,9 +31,9 @@ pub struct Rules {
     pub echo: bool,
     /// The pages that may connect, besides those of the server's own host.
     pub allowed_origins: Origins,
-    /// When those who find the server full should come back.
+    /// When those who find the server full should come back, and up to as long again.
     pub retry_after: Duration,
-    /// How long an event source waits before it connects again.
+    /// How long an event source waits before it connects again, and up to as long again.
     pub sse_retry: Duration,
     /// How channels live; sessions ask who may publish.
     pub policies: Policies,
@@ -42,6 +43,8 @@ pub struct Rules {
     pub poll_timeout_max: Duration,
     /// Bytes of payload in the largest publication.
     pub publication_max: usize,
+    /// How much an address, and a connection, may ask for.
+    pub shield: shield::Limits,
 }
 
 impl Default for Rules {
@@ -68,6 +71,7 @@ impl Default for Rules {
             // Common proxies cut what is idle for 60 s.
             poll_timeout_max: Duration::from_secs(60),
             publication_max: 1024 * 1024,
+            shield: shield::Limits::default(),
         }
     }
 }

@@ -23,6 +23,7 @@ mod park;
 mod publications;
 mod questions;
 mod setup;
+mod shield;
 mod state;
 mod subscriptions;
 
@@ -42,12 +43,10 @@ use crate::{
     hub::{Batch, Home, HomeSetup, Message, Notice, Views, ViewsSetup},
     ids::{ShardId, Slot, Tick},
     io::{Event, Exception, Interest, Kernel},
-    limits::{
-        CUT_FRAME_BYTES_MAX, INPUT_BYTES_PER_SHARD_MAX, MESSAGES_PER_TURN_MAX, PINGED_TOGETHER,
-        TICK_MS,
-    },
+    limits::{CUT_FRAME_BYTES_MAX, INPUT_BYTES_PER_SHARD_MAX, MESSAGES_PER_TURN_MAX, TICK_MS},
     mesh::Ingress,
     session::{Session, Step},
+    shield::{Alarm, Pace, Place},
     timers::Wheel,
 };
 
@@ -85,6 +84,16 @@ pub struct Shard<K> {
     last_call: u64,
     /// Answers to subscribers elsewhere that have yet to be told.
     answers: VecDeque<(ShardId, Message)>,
+    /// Where connections count for their addresses.
+    places: Vec<Place>,
+    /// Bytes that addresses were told are kept for their connections, where there are any.
+    settled: HashMap<Slot, usize>,
+    /// Connections that are being told that their addresses have too many.
+    refusals: u32,
+    pace: Pace,
+    /// Whether who comes waits until those before have been served.
+    is_pacing: bool,
+    alarm: Alarm,
     connections: u32,
     draining_since: Option<Tick>,
     accepting: bool,
@@ -154,6 +163,12 @@ impl<K: Kernel> Shard<K> {
             calls: HashMap::new(),
             last_call: 0,
             answers: VecDeque::new(),
+            places: vec![Place::NONE; slots as usize],
+            settled: HashMap::new(),
+            refusals: 0,
+            pace: Pace::default(),
+            is_pacing: false,
+            alarm: Alarm::default(),
             connections: 0,
             draining_since: None,
             accepting: false,
@@ -250,8 +265,8 @@ impl<K: Kernel> Shard<K> {
         let now = self.now.tick();
         self.connections += 1;
         self.counters().accepted.add(1);
-        // Neighbours are pinged together if they came together; others are spread by slot.
-        self.sessions[slot.index()] = Session::new(now, slot.0 / PINGED_TOGETHER);
+        self.pace.on_done(self.setup.rules.shield.accepts, self.now.us);
+        self.sessions[slot.index()] = Session::new(now, slot.0);
         self.states[slot.index()].set(State::OPEN);
         let reserve = self.kernel.slots() / 50;
         if self.connections + reserve <= self.kernel.slots()
@@ -259,8 +274,10 @@ impl<K: Kernel> Shard<K> {
             && self.setup.admission.enter()
         {
             self.states[slot.index()].set(State::ADMITTED);
-            self.kernel.poll(slot, Interest::Read);
-            self.schedule(slot);
+            if self.count_in(slot) {
+                self.kernel.poll(slot, Interest::Read);
+                self.schedule(slot);
+            }
             return;
         }
         self.counters().refused.add(1);
@@ -275,6 +292,7 @@ impl<K: Kernel> Shard<K> {
         if self.states[slot.index()].has(State::ADMITTED) {
             self.setup.admission.leave();
         }
+        self.count_out(slot);
         self.states[slot.index()].clear(!State::QUEUED);
         self.connections -= 1;
     }
@@ -408,6 +426,7 @@ impl<K: Kernel> Shard<K> {
             let session = &self.sessions[slot.index()];
             self.received.set(slot, session.kept_bytes());
             self.count_format(slot, session.format());
+            self.settle(slot);
         }
     }
 
@@ -431,6 +450,7 @@ impl<K: Kernel> Shard<K> {
         }
         state.set(State::ENDED);
         self.counters().on_closed(reason);
+        self.report_end(slot, reason);
     }
 
     /// Closes a connection at once and forgets everything about it but that its slot is taken.
@@ -445,6 +465,7 @@ impl<K: Kernel> Shard<K> {
         self.views.forget(slot);
         self.outboxes.remove(slot);
         self.received.set(slot, 0);
+        self.settle(slot);
         self.wheel.cancel(slot);
         self.sessions[slot.index()] = Session::new(Tick(0), 0);
         self.kernel.close(slot);

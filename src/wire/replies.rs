@@ -129,11 +129,13 @@ pub enum Code {
     TooManyKeys,
     /// The server is going away.
     Draining,
+    /// The connection publishes faster than it may; try later.
+    TooFast,
 }
 
 impl Code {
     /// Every code.
-    pub const ALL: [Code; 16] = [
+    pub const ALL: [Code; 17] = [
         Code::BadCommand,
         Code::BadChannel,
         Code::BadPosition,
@@ -150,6 +152,7 @@ impl Code {
         Code::JournalFailed,
         Code::TooManyKeys,
         Code::Draining,
+        Code::TooFast,
     ];
 }
 
