@@ -20,9 +20,12 @@ pub const SUBMISSION_ENTRIES: u32 = 256;
 /// Entries in a ring's completion queue: 145 KiB of locked memory per ring at this size.
 pub const COMPLETION_ENTRIES: u32 = 8192;
 
-/// Accepts that wait at a listener at once, and so the most that a turn takes in. One turn of a
+/// Accepts that wait at all listeners together at once, and so the most that a turn takes in. One turn of a
 /// reconnect storm then costs as much kernel work as a batch of sends.
 pub const ACCEPTS_IN_FLIGHT: u32 = 32;
+
+/// Addresses that subscribers may connect to, plain and TLS together.
+pub const LISTENERS_MAX: usize = 16;
 
 /// Milliseconds before something is tried again that the kernel cannot wait for: accepting after
 /// memory or files ran out, writing to a full socket whose peer has finished sending.
@@ -186,6 +189,7 @@ const _: () = assert!(RECEIVE_BATCH <= SUBMISSION_ENTRIES as usize);
 const _: () = assert!(SEND_BATCH <= u64::BITS as usize, "a batch's members are bits of a word");
 const _: () = assert!(RECEIVE_BATCH <= SEND_BATCH);
 const _: () = assert!(ACCEPTS_IN_FLIGHT <= SUBMISSION_ENTRIES);
+const _: () = assert!(LISTENERS_MAX <= ACCEPTS_IN_FLIGHT as usize, "an accept for each at least");
 /// Payload bytes of the largest publication that a setting may allow.
 pub const PUBLICATION_BYTES_MAX: usize = 64 * 1024 * 1024;
 

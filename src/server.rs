@@ -11,14 +11,13 @@ mod journal;
 mod listen;
 mod plan;
 mod settings;
+mod shards;
 
 use std::{
     io::{self, Write},
     net::SocketAddr,
-    os::fd::OwnedFd,
     sync::{Arc, mpsc},
     thread::{self, JoinHandle},
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use signal_hook::{
@@ -28,32 +27,13 @@ use signal_hook::{
 use tokio::sync::{Notify, watch};
 
 use crate::{
-    config::Config,
-    control::{Control, States},
-    counters::Counters,
-    hub::Message,
-    ids::{Epoch, ShardId},
-    inputs::Forwards,
-    io::{
-        Kernel,
-        bell::EventBell,
-        epoll::Epoll,
-        probe::{Machine, Problem},
-        uring::Uring,
-    },
-    journal::JournalError,
-    live::Live,
-    mesh::{Ingress, Mesh, Parking, Questions},
-    policy::Policies,
-    report::Question,
-    session::Rules,
-    shard::{Admission, Drain, Setup, Shard},
+    config::Config, control::Control, ids::ShardId, io::bell::EventBell, journal::JournalError,
+    mesh::Parking,
 };
 
-use doors::{ingress, questions};
 use inputs::Inputs;
-use journal::{Heritages, Opened};
-use settings::{control_settings, rules};
+use journal::Opened;
+use shards::{Shards, Shared, run_shard, wait_for_shards};
 
 pub use plan::{Engine, Plan, PlanError};
 
@@ -102,7 +82,7 @@ pub enum ServerError {
 pub struct Server {
     config: Config,
     plan: Plan,
-    subscribers: SocketAddr,
+    subscribers: Vec<SocketAddr>,
     control: SocketAddr,
     // Ends before the shards, which would wait for all that it feeds.
     inputs: Inputs,
@@ -171,7 +151,7 @@ impl Server {
         let journal = config.journal.0.as_deref().map(Opened::at).transpose()?;
         let control_listener = listen::control(config)?;
         let listeners = listen::subscribers(config, plan.shards)?;
-        let subscribers = listen::address(&listeners[0])?;
+        let subscribers: Vec<_> = listeners.iter().map(|it| it.address).collect();
         let bells: Vec<Arc<EventBell>> =
             (0..plan.shards).map(|_| EventBell::new().map(Arc::new)).collect::<io::Result<_>>()?;
         let parkings: Vec<Arc<Parking>> =
@@ -192,14 +172,15 @@ impl Server {
         let mut shards = Shards::new(&shared.drain, &parkings);
         // Declared behind the shards, so that it ends before them if starting fails half way.
         let mut inputs = inputs;
+        let listeners = listen::by_shard(listeners, plan.shards);
         let doors = listeners.into_iter().zip(bells).zip(&parkings).zip(ends);
-        for (index, (((listener, bell), parking), (end, heritages))) in doors.enumerate() {
+        for (index, (((listeners, bell), parking), (end, heritages))) in doors.enumerate() {
             let mut setup = shared.setup(ShardId(index as u16), config, &plan, parking);
             setup.journal = end;
             let (plan, start, tell) = (plan.clone(), shared.start, tell.clone());
             let spawned = thread::Builder::new()
                 .name(format!("shard-{index}"))
-                .spawn(move || run_shard(setup, heritages, &plan, listener, bell, start, &tell))?;
+                .spawn(move || run_shard(setup, heritages, &plan, listeners, bell, start, &tell))?;
             shards.threads.push(spawned);
         }
         wait_for_shards(plan.shards, &news)?;
@@ -207,7 +188,7 @@ impl Server {
         let (draining, is_draining) = watch::channel(false);
         let stop_control = Arc::new(Notify::new());
         let bus = (inputs.states(), inputs.forwards(config)?);
-        let control = shared.control(config, subscribers, bus, answered, is_draining);
+        let control = shared.control(config, subscribers[0], bus, answered, is_draining);
         let control_address = control_listener.local_addr()?;
         let control_thread = Some(spawn_control(
             control,
@@ -231,9 +212,9 @@ impl Server {
         })
     }
 
-    /// Where subscribers connect.
-    pub fn subscribers(&self) -> SocketAddr {
-        self.subscribers
+    /// Where subscribers connect: one address at least.
+    pub fn subscribers(&self) -> &[SocketAddr] {
+        &self.subscribers
     }
 
     /// Where publishers connect.
@@ -295,172 +276,6 @@ impl Server {
     }
 }
 
-/// The shards' threads. They are told to stop and waited for, also where starting fails half way.
-struct Shards {
-    drain: Arc<Drain>,
-    parkings: Vec<Arc<Parking>>,
-    threads: Vec<JoinHandle<()>>,
-}
-
-impl Shards {
-    fn new(drain: &Arc<Drain>, parkings: &[Arc<Parking>]) -> Self {
-        Shards { drain: Arc::clone(drain), parkings: parkings.to_vec(), threads: Vec::new() }
-    }
-
-    fn begin_drain(&self) {
-        self.drain.begin();
-        self.parkings.iter().for_each(|parking| parking.wake());
-    }
-
-    /// A shard that panicked has told so by [`News::Ended`].
-    fn join(&mut self) {
-        self.threads.drain(..).for_each(|thread| drop(thread.join()));
-    }
-}
-
-impl Drop for Shards {
-    fn drop(&mut self) {
-        self.begin_drain();
-        self.join();
-    }
-}
-
-/// What all shards are given alike.
-struct Shared {
-    mesh: Mesh<Message>,
-    ingresses: Arc<[Ingress]>,
-    inputs: Arc<[Arc<[Ingress]>]>,
-    questions: Arc<[Questions<Question>]>,
-    policies: Policies,
-    counters: Arc<[Counters]>,
-    admission: Arc<Admission>,
-    drain: Arc<Drain>,
-    rules: Arc<Live<Rules>>,
-    epoch: Epoch,
-    start: Instant,
-    started_ms: u64,
-}
-
-impl Shared {
-    fn new(
-        config: &Config,
-        plan: &Plan,
-        parkings: &[Arc<Parking>],
-        answered: &Arc<Notify>,
-        inputs: &Inputs,
-    ) -> Self {
-        Shared {
-            mesh: Mesh::new(config.inbox as usize, parkings),
-            ingresses: parkings.iter().map(|parking| ingress(config, parking, answered)).collect(),
-            inputs: inputs.ingresses(),
-            questions: parkings.iter().map(questions).collect(),
-            policies: config.channels.policies().clone(),
-            counters: (0..plan.shards).map(|_| Counters::default()).collect(),
-            admission: Arc::new(Admission::new(plan.connections_max)),
-            drain: Arc::new(Drain::new(config.drain)),
-            rules: Live::new(rules(config)),
-            epoch: epoch(),
-            start: Instant::now(),
-            started_ms: since_1970().as_millis() as u64,
-        }
-    }
-
-    fn setup(&self, id: ShardId, config: &Config, plan: &Plan, parking: &Arc<Parking>) -> Setup {
-        Setup {
-            id,
-            epoch: self.epoch,
-            rules: self.rules.reader(),
-            mesh: self.mesh.clone(),
-            ingresses: Arc::clone(&self.ingresses),
-            inputs: Arc::clone(&self.inputs),
-            numbered: inputs::numbered(config),
-            questions: Arc::clone(&self.questions),
-            journal: None,
-            policies: self.policies.clone(),
-            started_ms: self.started_ms,
-            counters: Arc::clone(&self.counters),
-            parking: Arc::clone(parking),
-            admission: Arc::clone(&self.admission),
-            drain: Arc::clone(&self.drain),
-            channels_max: (config.channels_max as usize).div_ceil(usize::from(plan.shards)),
-            lag_bytes_max: config.lag_max.bytes(),
-        }
-    }
-
-    fn control(
-        &self,
-        config: &Config,
-        subscribers: SocketAddr,
-        (inputs, forwards): (States, Option<(usize, Forwards)>),
-        answered: Arc<Notify>,
-        draining: watch::Receiver<bool>,
-    ) -> Control {
-        Control {
-            settings: control_settings(config, subscribers),
-            ingresses: Arc::clone(&self.ingresses),
-            questions: Arc::clone(&self.questions),
-            policies: self.policies.clone(),
-            counters: Arc::clone(&self.counters),
-            inputs,
-            forwards,
-            answered,
-            draining,
-        }
-    }
-}
-
-/// The life of a shard's thread. The kernel is opened here, since it stays on its thread.
-fn run_shard(
-    setup: Setup,
-    heritages: Heritages,
-    plan: &Plan,
-    listener: OwnedFd,
-    bell: Arc<EventBell>,
-    start: Instant,
-    tell: &mpsc::Sender<News>,
-) {
-    let id = setup.id.0;
-    let mut parting = Parting(tell, Some(News::Ended(id, Err("it panicked".into()))));
-    let outcome = match &plan.engine {
-        Engine::Uring(_) => Uring::open(&plan.rings, Some(listener), bell)
-            .map_err(|error| Problem::of(&error, &Machine::read(), &plan.rings).to_string())
-            .and_then(|kernel| serve(kernel, setup, heritages, start, tell)),
-        Engine::Epoll { .. } => Epoll::open(plan.rings.slots, Some(listener), bell)
-            .map_err(|error| error.to_string())
-            .and_then(|kernel| serve(kernel, setup, heritages, start, tell)),
-    };
-    parting.1 = Some(News::Ended(id, outcome));
-}
-
-fn serve<K: Kernel>(
-    kernel: K,
-    setup: Setup,
-    heritages: Heritages,
-    start: Instant,
-    tell: &mpsc::Sender<News>,
-) -> Result<(), String> {
-    let mut shard = Shard::new(kernel, setup);
-    for (bucket, heritage) in heritages {
-        shard.restore(bucket, heritage);
-    }
-    let _ = tell.send(News::Ready);
-    shard.run(start).map_err(|error| error.to_string())
-}
-
-/// Returns once every shard serves, or one has failed.
-fn wait_for_shards(shards: u16, news: &mpsc::Receiver<News>) -> Result<(), ServerError> {
-    for _ in 0..shards {
-        match news.recv() {
-            Ok(News::Ended(shard, Err(problem))) => {
-                return Err(ServerError::Shard { shard, problem });
-            }
-            Ok(News::JournalEnded(why)) => return Err(ServerError::JournalEnded(why)),
-            _ => continue,
-        }
-    }
-    Ok(())
-}
-
 fn spawn_control(
     control: Control,
     listener: std::net::TcpListener,
@@ -479,13 +294,4 @@ fn spawn_control(
         });
     };
     Ok(thread::Builder::new().name("control".into()).spawn(serve)?)
-}
-
-/// A numbering that no earlier life of this server had: microseconds since 1970.
-fn epoch() -> Epoch {
-    Epoch(since_1970().as_micros() as u64)
-}
-
-fn since_1970() -> Duration {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }

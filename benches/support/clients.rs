@@ -37,7 +37,7 @@ impl Clients {
     /// Room for so many.
     pub fn new(most: u32) -> io::Result<Clients> {
         let setup = Setup::new(most, u64::from(most));
-        let kernel = Uring::open(&setup, None, Arc::new(EventBell::new()?));
+        let kernel = Uring::open(&setup, Vec::new(), Arc::new(EventBell::new()?));
         let kernel = kernel.map_err(io::Error::other)?;
         Ok(Clients { got: vec![0; kernel.slots() as usize], kernel, slots: Vec::new() })
     }

@@ -58,7 +58,7 @@ impl Swarm {
     /// Room for so many.
     pub fn new(most: u32, format: Format) -> io::Result<Swarm> {
         let setup = Setup::new(most, raise_nofile()?);
-        let kernel = Uring::open(&setup, None, Arc::new(EventBell::new()?));
+        let kernel = Uring::open(&setup, Vec::new(), Arc::new(EventBell::new()?));
         let kernel = kernel.map_err(io::Error::other)?;
         Ok(Swarm {
             places: (0..kernel.slots()).map(|_| Place::default()).collect(),

@@ -7,6 +7,7 @@
 //! can hold) is left to start-up and to `doctor`.
 #![forbid(unsafe_code)]
 
+mod addresses;
 mod channels;
 mod check;
 mod error;
@@ -29,6 +30,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+pub use addresses::Addresses;
 pub use channels::Channels;
 pub use error::{ConfigError, ConfigErrors};
 pub use inputs::{InputFlag, Inputs as BusInputs, input_flags};

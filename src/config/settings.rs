@@ -8,6 +8,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use super::{
+    addresses::Addresses,
     channels::Channels,
     error::ConfigError,
     inputs::{Inputs, masked_text},
@@ -21,8 +22,9 @@ use crate::{shield::Networks, wire::route::Origins};
 
 settings! {
     "Listening" {
-        /// Where subscribers connect, over WebSocket, SSE or long-polling.
-        listen: SocketAddr = "127.0.0.1:8080";
+        /// Where subscribers connect, over WebSocket, SSE or long-polling. `[::]` is every IPv6
+        /// address and no IPv4 one; give both where both are wanted.
+        listen: Addresses = "127.0.0.1:8080";
         /// Where publishers, probes and the dashboard connect. Keep it off the internet.
         control: SocketAddr = "127.0.0.1:8081";
         /// Connections that the kernel may complete before the server accepts them, per shard.

@@ -157,7 +157,7 @@ fn sources_are_aligned_behind_the_values() {
     assert!(
         config.contains("ping-interval = \"1m\"") && config.contains("# STENTOR_PING_INTERVAL")
     );
-    assert!(config.starts_with("# Listening\nlisten = \"127.0.0.1:8080\""), "{config}");
+    assert!(config.starts_with("# Listening\nlisten = [\"127.0.0.1:8080\"]"), "{config}");
 }
 
 /// Each kind of mistake is answered with where it came from, the setting, the value and what
@@ -246,8 +246,8 @@ fn a_wrong_value_is_told_in_full() {
         (
             "LISTEN",
             "localhost:80",
-            "listen: 'localhost:80' (from STENTOR_LISTEN) is not an IP address \
-            with a port; write an address like 127.0.0.1:8080 or [::]:8080",
+            "listen: 'localhost:80' (from STENTOR_LISTEN) has 'localhost:80', which is \
+            not an IP address with a port; write addresses like 127.0.0.1:8080 or [::]:8080",
         ),
         (
             "IO",
@@ -309,6 +309,11 @@ fn a_clash_names_both_settings() {
             &[("ping-interval", "10s")],
             "pong-timeout: '20s' (default) is above ping-interval '10s' \
             (from --ping-interval); let it end before the next ping",
+        ),
+        (
+            &[("listen", "")],
+            "listen: '' (from --listen) leaves subscribers nowhere to connect; \
+            write addresses like 127.0.0.1:8080 or [::]:8080",
         ),
         (
             &[("retry-after", "1500ms")],

@@ -15,7 +15,7 @@ mod network;
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
+use std::{fmt, net::SocketAddr};
 
 use crate::{
     config::{Auto, Config, IoChoice},
@@ -35,8 +35,8 @@ pub struct Wish {
     pub shards: u64,
     /// The backlog of the listener.
     pub backlog: u64,
-    /// The port of the listener.
-    pub port: u16,
+    /// The ports of the listeners.
+    pub ports: Vec<u16>,
 }
 
 impl Wish {
@@ -47,7 +47,8 @@ impl Wish {
             Auto::Auto => machine.cores.min(SHARDS_MAX),
         };
         let (io, backlog) = (config.io, u64::from(config.backlog));
-        Wish { connections, io, shards, backlog, port: config.listen.port() }
+        let ports = config.listen.0.iter().map(SocketAddr::port).collect();
+        Wish { connections, io, shards, backlog, ports }
     }
 
     /// The connections and shards, brought into the range of their settings.

@@ -73,7 +73,12 @@ pub(super) fn conntrack(machine: &Machine, wish: &Wish) -> Check {
     };
     let finding = format!("{} tracked of {}", grouped(count), grouped(max));
     let needed = count.saturating_add(wish.connections);
-    let exempt = format!("iptables -t raw -A PREROUTING -p tcp --dport {} -j NOTRACK", wish.port);
+    let listed: Vec<String> = wish.ports.iter().map(u16::to_string).collect();
+    let ports = match &listed[..] {
+        [port] => format!("--dport {port}"),
+        ports => format!("-m multiport --dports {}", ports.join(",")),
+    };
+    let exempt = format!("iptables -t raw -A PREROUTING -p tcp {ports} -j NOTRACK");
     if count == 0 {
         let finding = format!("loaded, tracks nothing now, holds {}", grouped(max));
         return match needed > max {

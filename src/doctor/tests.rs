@@ -32,7 +32,7 @@ fn fine() -> Machine {
 }
 
 fn wish(connections: u64, io: IoChoice) -> Wish {
-    Wish { connections, io, shards: 2, backlog: 4_096, port: 8_080 }
+    Wish { connections, io, shards: 2, backlog: 4_096, ports: vec![8_080] }
 }
 
 const MILLION: u64 = 1_000_000;
@@ -308,5 +308,5 @@ fn a_wish_follows_the_configuration() {
     let config = |pairs| Config::with(pairs).unwrap();
     assert_eq!(Wish::new(1, &config(&[]), &fine()).shards, 2);
     let wish = Wish::new(1, &config(&[("shards", "7"), ("backlog", "9")]), &fine());
-    assert_eq!((wish.shards, wish.backlog, wish.port), (7, 9, 8080));
+    assert_eq!((wish.shards, wish.backlog, &wish.ports[..]), (7, 9, &[8080][..]));
 }

@@ -26,17 +26,18 @@ use rustix::{
 
 use crate::{
     ids::Slot,
-    io::{Event, Exception, Interest, Kernel, Outcome, Received, Send, bell::EventBell},
+    io::{Event, Exception, Interest, Kernel, Listener, Outcome, Received, Send, bell::EventBell},
     limits::{
-        ACCEPTS_IN_FLIGHT, EPOLL_RESERVED_FILES, PAUSE_MS, RECEIVE_BATCH, RECEIVE_BYTES, SEND_BATCH,
+        ACCEPTS_IN_FLIGHT, EPOLL_RESERVED_FILES, LISTENERS_MAX, PAUSE_MS, RECEIVE_BATCH,
+        RECEIVE_BYTES, SEND_BATCH,
     },
 };
 
 /// A shard's connections on epoll.
 pub struct Epoll {
     epoll: OwnedFd,
-    listener: Option<OwnedFd>,
-    /// Whether the listener is being watched now.
+    listeners: Vec<OwnedFd>,
+    /// Whether the listeners are being watched now.
     listening: bool,
     accepting: bool,
     /// An accept failed for want of something: do not try before.
@@ -65,19 +66,20 @@ struct Place {
 impl Epoll {
     /// Opens a table of at most `slots` connections, fewer where `RLIMIT_NOFILE` is too low.
     /// Nothing is accepted before [`Kernel::set_accepting`].
-    pub fn open(slots: u32, listener: Option<OwnedFd>, bell: Arc<EventBell>) -> io::Result<Epoll> {
+    pub fn open(slots: u32, listeners: Vec<OwnedFd>, bell: Arc<EventBell>) -> io::Result<Epoll> {
+        assert!(listeners.len() <= LISTENERS_MAX, "{} listeners", listeners.len());
         let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
         let most = files.saturating_sub(EPOLL_RESERVED_FILES).max(1);
         let slots = slots.min(u32::try_from(most).unwrap_or(u32::MAX));
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         epoll::add(&epoll, &bell, EventData::new_u64(BELL), EventFlags::IN)?;
-        if let Some(listener) = &listener {
+        for (index, listener) in listeners.iter().enumerate() {
             rustix::io::ioctl_fionbio(listener, true)?;
-            epoll::add(&epoll, listener, EventData::new_u64(LISTENER), EventFlags::empty())?;
+            epoll::add(&epoll, listener, token_of(index), EventFlags::empty())?;
         }
         Ok(Epoll {
             epoll,
-            listener,
+            listeners,
             listening: false,
             accepting: false,
             paused_until: None,
@@ -96,13 +98,13 @@ impl Epoll {
     pub fn adopt(&mut self, socket: OwnedFd) -> io::Result<Slot> {
         rustix::io::ioctl_fionbio(&socket, true)?;
         let slot = self.free.pop().ok_or(Errno::NFILE)?;
-        self.fill(slot, socket);
+        self.fill(slot, socket, Listener::default());
         Ok(slot)
     }
 
-    fn fill(&mut self, slot: Slot, socket: OwnedFd) {
+    fn fill(&mut self, slot: Slot, socket: OwnedFd, listener: Listener) {
         self.places[slot.index()].socket = Some(socket);
-        self.pending.push(Event::Accepted(slot));
+        self.pending.push(Event::Accepted(slot, listener));
     }
 
     /// The connection in the slot. `None` where there is none, which is a mistake of the caller.
@@ -147,15 +149,18 @@ impl Epoll {
         }
     }
 
-    /// Takes in clients as long as there are any and there is room.
-    fn accept(&mut self) {
-        for _ in 0..ACCEPTS_IN_FLIGHT {
-            let (Some(listener), Some(&slot)) = (&self.listener, self.free.last()) else { return };
+    /// Takes in a listener's clients as long as there are any and there is room, up to its share.
+    fn accept(&mut self, index: usize) {
+        let share = ACCEPTS_IN_FLIGHT as usize / self.listeners.len();
+        for _ in 0..share {
+            let (listener, Some(&slot)) = (&self.listeners[index], self.free.last()) else {
+                return;
+            };
             let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
             match rustix::net::accept_with(listener, flags) {
                 Ok(socket) => {
                     self.free.pop();
-                    self.fill(slot, socket);
+                    self.fill(slot, socket, Listener(index as u8));
                 }
                 Err(Errno::AGAIN) => return,
                 Err(Errno::CONNABORTED | Errno::INTR) => {}
@@ -168,9 +173,8 @@ impl Epoll {
         }
     }
 
-    /// Watches the listener while a client could be taken in.
+    /// Watches the listeners while a client could be taken in.
     fn listen(&mut self) {
-        let Some(listener) = &self.listener else { return };
         if self.paused_until.is_some_and(|until| until <= Instant::now()) {
             self.paused_until = None;
         }
@@ -179,7 +183,11 @@ impl Epoll {
             return;
         }
         let flags = if wanted { EventFlags::IN } else { EventFlags::empty() };
-        if epoll::modify(&self.epoll, listener, EventData::new_u64(LISTENER), flags).is_ok() {
+        let watch = |(index, listener)| {
+            epoll::modify(&self.epoll, listener, token_of(index), flags).is_ok()
+        };
+        // One that fails is tried again with all others.
+        if self.listeners.iter().enumerate().all(watch) {
             self.listening = wanted;
         }
     }
@@ -198,9 +206,9 @@ impl Epoll {
         match event.data.u64() {
             // Left ringing: only a wait may forget it.
             BELL => {}
-            LISTENER => {
+            token if token > LISTENER => {
                 if self.accepting {
-                    self.accept();
+                    self.accept((token - LISTENER) as usize - 1);
                 }
             }
             token => {
@@ -327,9 +335,13 @@ impl Kernel for Epoll {
     }
 }
 
+fn token_of(listener: usize) -> EventData {
+    EventData::new_u64(LISTENER + 1 + listener as u64)
+}
+
 fn slot_of(event: &Event) -> Slot {
     match *event {
-        Event::Accepted(slot)
+        Event::Accepted(slot, _)
         | Event::Readable(slot)
         | Event::Writable(slot)
         | Event::Closed(slot) => slot,
@@ -340,5 +352,6 @@ fn slot_of(event: &Event) -> Slot {
 const READY_MAX: usize = 1024;
 /// Tokens that no connection has: their generations stay below [`GENERATION_MAX`].
 const BELL: u64 = u64::MAX;
-const LISTENER: u64 = u64::MAX - 1;
+/// What follows is the listeners', in their order.
+const LISTENER: u64 = BELL - 1 - LISTENERS_MAX as u64;
 const GENERATION_MAX: u32 = u32::MAX >> 1;

@@ -75,11 +75,16 @@ pub enum Interest {
     Write,
 }
 
+/// Which of its listeners a connection came to: the place of that among those that the kernel was
+/// given. A connection that was put into its slot by hand counts as one of the first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Listener(pub u8);
+
 /// What the kernel has to tell a shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// A new connection in this slot. Nothing is armed on it.
-    Accepted(Slot),
+    /// A new connection in this slot, from this listener. Nothing is armed on it.
+    Accepted(Slot, Listener),
     /// The read poll fired, once. Arm it again to hear more.
     Readable(Slot),
     /// The write poll fired, once.
@@ -93,8 +98,8 @@ pub trait Kernel {
     /// Slots in the table: every [`Slot`] is below this.
     fn slots(&self) -> u32;
 
-    /// Starts or stops accepting. Stopping leaves the listener open: what waits in its backlog
-    /// waits on. Accepts that were under way may still report [`Event::Accepted`].
+    /// Starts or stops accepting. Stopping leaves the listeners open: what waits in their
+    /// backlogs waits on. Accepts that were under way may still report [`Event::Accepted`].
     fn set_accepting(&mut self, accepting: bool);
 
     /// Arms a one-shot poll. At most one per slot and interest: arming one that is armed already

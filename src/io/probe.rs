@@ -210,7 +210,7 @@ pub fn probe(setup: &Setup, shards: u16) -> Result<Probe, Problem> {
     if !is_new_enough(&machine.release) {
         return Err(Problem::TooOld { release: machine.release });
     }
-    let open = |_| Uring::open(setup, None, Arc::new(EventBell::new()?));
+    let open = |_| Uring::open(setup, Vec::new(), Arc::new(EventBell::new()?));
     let opened = (0..shards.max(1)).map(open).collect::<Result<Vec<_>, OpenError>>();
     let mut urings = opened.map_err(|error| Problem::of(&error, &machine, setup))?;
     let features = urings[0].features();

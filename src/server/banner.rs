@@ -21,13 +21,13 @@ impl fmt::Display for Banner<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Banner(server) = self;
         let plan = &server.plan;
-        let (subscribers, control) = (server.subscribers, server.control);
+        let (subscribers, control) = (server.subscribers[0], server.control);
         let (config, slots) = (&server.config, plan.rings.slots);
         writeln!(f, "Stentor {}", env!("CARGO_PKG_VERSION"))?;
-        writeln!(
-            f,
-            "  subscribers  http://{subscribers}/sse/{{channel}}  ws://{subscribers}/ws/{{channel}}"
-        )?;
+        for (number, at) in server.subscribers.iter().enumerate() {
+            let label = if number == 0 { "subscribers" } else { "" };
+            writeln!(f, "  {label:<11}  http://{at}/sse/{{channel}}  ws://{at}/ws/{{channel}}")?;
+        }
         writeln!(f, "  control      http://{control}/  (live page, publish, metrics)")?;
         writeln!(f, "  engine       {}", plan.engine)?;
         writeln!(f, "  shards       {}, each with a table of {slots} slots", plan.shards)?;

@@ -31,23 +31,42 @@ pub fn control(config: &Config) -> Result<TcpListener, ServerError> {
     bound.map_err(|error| ServerError::Listen { setting: "control", address, error })
 }
 
-/// A listener per shard, all on one address: the kernel spreads connections over them.
-pub fn subscribers(config: &Config, shards: u16) -> Result<Vec<OwnedFd>, ServerError> {
-    let mut address = config.listen;
-    let failed = |error| ServerError::Listen { setting: "listen", address: config.listen, error };
-    patiently(|| claim(address)).map_err(failed)?;
-    let mut listeners = Vec::new();
-    for _ in 0..shards {
-        let listener = subscriber_listener(address, config).map_err(failed)?;
-        // With port 0 the first listener's port is everybody's.
-        address = self::address(&listener).map_err(failed)?;
-        listeners.push(listener);
-    }
-    Ok(listeners)
+/// An address that subscribers connect to.
+pub struct Listening {
+    /// Where it is; the port is that which was given for port 0.
+    pub address: SocketAddr,
+    /// A listener for each shard, all on that address: the kernel spreads connections over them.
+    pub sockets: Vec<OwnedFd>,
 }
 
-/// Where a listener listens.
-pub fn address(listener: &OwnedFd) -> io::Result<SocketAddr> {
+/// Every address that subscribers connect to, in the order of the settings.
+pub fn subscribers(config: &Config, shards: u16) -> Result<Vec<Listening>, ServerError> {
+    config.listen.0.iter().map(|&address| listening(address, config, shards)).collect()
+}
+
+/// What each shard listens on, in the order of the addresses.
+pub fn by_shard(listening: Vec<Listening>, shards: u16) -> Vec<Vec<OwnedFd>> {
+    let mut listeners: Vec<Vec<OwnedFd>> = (0..shards).map(|_| Vec::new()).collect();
+    for socket in listening.into_iter().map(|it| it.sockets) {
+        listeners.iter_mut().zip(socket).for_each(|(shard, socket)| shard.push(socket));
+    }
+    listeners
+}
+
+fn listening(asked: SocketAddr, config: &Config, shards: u16) -> Result<Listening, ServerError> {
+    let failed = |error| ServerError::Listen { setting: "listen", address: asked, error };
+    patiently(|| claim(asked)).map_err(failed)?;
+    let (mut address, mut sockets) = (asked, Vec::new());
+    for _ in 0..shards {
+        let socket = subscriber_listener(address, config).map_err(failed)?;
+        // With port 0 the first listener's port is everybody's.
+        address = self::address(&socket).map_err(failed)?;
+        sockets.push(socket);
+    }
+    Ok(Listening { address, sockets })
+}
+
+fn address(listener: &OwnedFd) -> io::Result<SocketAddr> {
     let address = SockRef::from(&listener.as_fd()).local_addr()?;
     address.as_socket().ok_or_else(|| io::Error::other("not an IP address"))
 }
@@ -79,6 +98,10 @@ fn patiently<T>(bind: impl Fn() -> io::Result<T>) -> io::Result<T> {
 fn open(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        // So that an IPv4 listener may have the same port.
+        socket.set_only_v6(true)?;
+    }
     Ok(socket)
 }
 

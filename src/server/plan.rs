@@ -27,7 +27,8 @@ pub struct Plan {
     pub connections_wanted: u32,
     /// The sizes of each shard's rings and tables.
     pub rings: uring::Setup,
-    /// Open files that the process may have, besides those of its journal.
+    /// Open files that the process may have, besides those of its journal and of all but one of each
+    /// shard's listeners.
     pub nofile: u64,
 }
 
@@ -99,10 +100,12 @@ pub enum PlanError {
 impl Plan {
     /// Decides, raising the limit of open files as far as it goes.
     pub fn new(config: &Config) -> Result<Plan, PlanError> {
-        let kept = if config.journal.0.is_some() { journal::FILES_MAX } else { 0 };
-        let nofile = probe::nofile().saturating_sub(kept);
         let cores = thread::available_parallelism().map_or(1, |cores| cores.get());
         let shards = config.shards.or(u16::try_from(cores.min(256)).unwrap_or(256));
+        let journal = if config.journal.0.is_some() { journal::FILES_MAX } else { 0 };
+        // What a shard needs for its first listener is counted with its rings.
+        let listeners = u64::from(shards) * (config.listen.0.len() as u64 - 1);
+        let nofile = probe::nofile().saturating_sub(journal + listeners);
         let wanted = config.max_connections;
         let engine = match config.io {
             IoChoice::Epoll => Engine::Epoll { instead: None },

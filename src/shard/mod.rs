@@ -251,7 +251,7 @@ impl<K: Kernel> Shard<K> {
         let worked = !events.is_empty();
         for event in events.drain(..) {
             match event {
-                Event::Accepted(slot) => self.on_accepted(slot),
+                Event::Accepted(slot, _) => self.on_accepted(slot),
                 Event::Readable(slot) => self.make_readable(slot),
                 Event::Writable(slot) => self.on_writable(slot),
                 Event::Closed(slot) => self.on_closed(slot),

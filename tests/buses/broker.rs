@@ -1,5 +1,9 @@
 //! A real broker, started by a test on a port and in a folder of its own, and gone with it.
 
+#[cfg(feature = "amqp")]
+#[path = "rabbitmq.rs"]
+pub mod rabbitmq;
+
 use std::{
     fs::{self, File, OpenOptions},
     net::{Ipv4Addr, SocketAddr, TcpStream},

@@ -27,6 +27,7 @@ mod delivery;
 mod forbidden;
 mod journal;
 mod limits;
+mod listeners;
 mod many;
 mod polling;
 mod recovery;

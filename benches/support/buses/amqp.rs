@@ -1,27 +1,23 @@
 //! RabbitMQ over AMQP 0.9.1: an exchange, and a stream queue.
 
 use std::{
-    fs,
     io::{Read, Write},
     net::TcpStream,
     ops::Range,
-    os::unix::fs::PermissionsExt,
-    path::Path,
-    process::Command,
 };
 
 use super::{Bus, CHANNEL, PAYLOAD_LEN, Publish, connect, forget_answers, payload};
-use crate::support::broker::{Broker, Port};
+use crate::support::broker::{Broker, rabbitmq::rabbitmq};
 
 pub fn exchange() -> Bus {
-    let broker = start();
+    let broker = rabbitmq();
     let url = url(&broker);
     let input = format!("amqp url={url} exchange=amq.topic routing-key={CHANNEL}");
     Bus::of(broker, input, |port| Box::new(Publisher::connect(port, "amq.topic")))
 }
 
 pub fn stream() -> Bus {
-    let broker = start();
+    let broker = rabbitmq();
     let mut connection = Connection::open(broker.port());
     connection.declare_stream();
     let input = format!("amqp-stream url={} queue={CHANNEL}", url(&broker));
@@ -30,43 +26,6 @@ pub fn stream() -> Bus {
 
 fn url(broker: &Broker) -> String {
     format!("amqp://guest:guest@127.0.0.1:{}", broker.port())
-}
-
-fn start() -> Broker {
-    let (nodes, names) = (Port::take(), Port::take());
-    let command = move |folder: &Path, port: u16| {
-        let home = folder.join("home");
-        fs::create_dir_all(&home).expect("a folder of ours");
-        let cookie = home.join(".erlang.cookie");
-        fs::write(&cookie, "STENTOR").expect("a file of ours");
-        fs::set_permissions(&cookie, fs::Permissions::from_mode(0o400)).expect("a file of ours");
-        let config = format!("listeners.tcp.1 = 127.0.0.1:{port}\nlog.console.level = warning\n");
-        fs::write(folder.join("rabbitmq.conf"), config).expect("a file of ours");
-        fs::write(folder.join("plugins"), "[].").expect("a file of ours");
-        // The register of nodes ends with the broker, too: it would stay as a daemon otherwise.
-        let script = "setpriv --pdeathsig KILL epmd & exec /usr/lib/rabbitmq/bin/rabbitmq-server";
-        let loopback = "-noinput +S 2:2 -kernel inet_dist_use_interface {127,0,0,1}";
-        let mut command = Command::new("sh");
-        command.args(["-c", script]).env("HOME", home);
-        command.env("RABBITMQ_NODENAME", format!("bench{port}@localhost"));
-        command.env("RABBITMQ_ALLOW_INPUT", "1").env("RABBITMQ_CONF_ENV_FILE", "/dev/null");
-        command.env("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", loopback);
-        command.env("RABBITMQ_MNESIA_BASE", folder.join("mnesia"));
-        command.env("RABBITMQ_LOG_BASE", folder.join("log"));
-        command.env("RABBITMQ_CONFIG_FILE", folder.join("rabbitmq"));
-        command.env("RABBITMQ_ENABLED_PLUGINS_FILE", folder.join("plugins"));
-        command.env("RABBITMQ_DIST_PORT", nodes.number().to_string());
-        command.env("ERL_EPMD_PORT", names.number().to_string());
-        command.env("ERL_EPMD_ADDRESS", "127.0.0.1");
-        command
-    };
-    Broker::start("bench-rabbit", command, serves)
-}
-
-fn serves(port: u16) -> bool {
-    let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) else { return false };
-    let mut frame = [0; 1];
-    stream.write_all(b"AMQP\0\0\x09\x01").is_ok() && stream.read_exact(&mut frame).is_ok()
 }
 
 /// A connection with a channel, of number 1.

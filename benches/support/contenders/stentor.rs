@@ -52,7 +52,7 @@ struct Stentor<K> {
 pub fn start_uring(sockets: Vec<OwnedFd>, clients: &mut Clients) -> Box<dyn Contender> {
     let nofile = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     let setup = uring::Setup::new(places(&sockets), nofile);
-    let mut kernel = Uring::open(&setup, None, bell()).expect("io_uring");
+    let mut kernel = Uring::open(&setup, Vec::new(), bell()).expect("io_uring");
     for socket in sockets {
         kernel.adopt(socket).expect("a free slot");
     }
@@ -60,7 +60,7 @@ pub fn start_uring(sockets: Vec<OwnedFd>, clients: &mut Clients) -> Box<dyn Cont
 }
 
 pub fn start_epoll(sockets: Vec<OwnedFd>, clients: &mut Clients) -> Box<dyn Contender> {
-    let mut kernel = Epoll::open(places(&sockets), None, bell()).expect("epoll");
+    let mut kernel = Epoll::open(places(&sockets), Vec::new(), bell()).expect("epoll");
     for socket in sockets {
         kernel.adopt(socket).expect("a free slot");
     }

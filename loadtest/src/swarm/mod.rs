@@ -128,7 +128,7 @@ impl Swarm {
     pub fn open(shared: Arc<Shared>, share: Share, thread: usize) -> Result<Swarm, OpenError> {
         let subscribers = share.of(shared.plan.connections());
         let setup = Setup::new(subscribers + subscribers / 50 + SPARE_SLOTS, raise_nofile()?);
-        let kernel = Uring::open(&setup, None, Arc::new(EventBell::new()?))?;
+        let kernel = Uring::open(&setup, Vec::new(), Arc::new(EventBell::new()?))?;
         let slots = kernel.slots() as usize;
         Ok(Swarm {
             thread,
@@ -168,7 +168,7 @@ impl Swarm {
             match event {
                 Event::Readable(slot) => self.readable.push(slot),
                 Event::Writable(_) => writable = true,
-                Event::Accepted(_) | Event::Closed(_) => {}
+                Event::Accepted(..) | Event::Closed(_) => {}
             }
         }
         self.receive();

@@ -5,6 +5,8 @@ use std::{
     net::{SocketAddr, TcpStream},
 };
 
+#[cfg(feature = "amqp")]
+use crate::broker::rabbitmq::rabbitmq;
 use crate::{brokers, run::run, stentor::Stentor, support::eventually};
 
 #[cfg(feature = "nats")]
@@ -48,7 +50,7 @@ fn through_kafka() {
 #[cfg(feature = "amqp")]
 #[test]
 fn through_amqp() {
-    let broker = brokers::rabbit();
+    let broker = rabbitmq();
     make_queue(broker.port());
     let url = format!("url=amqp://guest:guest@127.0.0.1:{}", broker.port());
     let place = format!("{url} exchange=amq.topic");

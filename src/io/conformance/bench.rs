@@ -30,7 +30,7 @@ pub(super) enum Got {
 pub(super) struct Bench<R: Rig> {
     pub(super) kernel: R::Kernel,
     pub(super) bell: Arc<EventBell>,
-    address: SocketAddr,
+    addresses: Vec<SocketAddr>,
     pending: VecDeque<Event>,
 }
 
@@ -42,21 +42,35 @@ impl<R: Rig> Bench<R> {
 
     /// The same; `tune` sets options that connections inherit.
     pub(super) fn with_listener(slots: u32, tune: impl Fn(&Socket)) -> Self {
-        let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        tune(&listener);
-        listener.bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into()).unwrap();
-        listener.listen(1024).unwrap();
-        let address = listener.local_addr().unwrap().as_socket().unwrap();
+        Self::with_listeners(slots, 1, tune)
+    }
+
+    /// The same with several listeners.
+    pub(super) fn with_listeners(slots: u32, count: usize, tune: impl Fn(&Socket)) -> Self {
+        let (mut listeners, mut addresses) = (Vec::new(), Vec::new());
+        for _ in 0..count {
+            let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+            tune(&listener);
+            listener.bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into()).unwrap();
+            listener.listen(1024).unwrap();
+            addresses.push(listener.local_addr().unwrap().as_socket().unwrap());
+            listeners.push(listener.into());
+        }
         let bell = Arc::new(EventBell::new().unwrap());
-        let mut kernel = R::open(slots, listener.into(), bell.clone());
+        let mut kernel = R::open(slots, listeners, bell.clone());
         assert!(kernel.slots() == slots);
         kernel.set_accepting(true);
-        Bench { kernel, bell, address, pending: VecDeque::new() }
+        Bench { kernel, bell, addresses, pending: VecDeque::new() }
     }
 
     /// A client that may or may not have been accepted yet.
     pub(super) fn dial(&self) -> TcpStream {
-        let client = TcpStream::connect(self.address).unwrap();
+        self.dial_at(0)
+    }
+
+    /// The same at one of several listeners.
+    pub(super) fn dial_at(&self, listener: usize) -> TcpStream {
+        let client = TcpStream::connect(self.addresses[listener]).unwrap();
         client.set_read_timeout(Some(DEADLINE)).unwrap();
         client.set_nodelay(true).unwrap();
         client
@@ -66,7 +80,7 @@ impl<R: Rig> Bench<R> {
     pub(super) fn dial_narrow(&self) -> TcpStream {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         socket.set_recv_buffer_size(4096).unwrap();
-        socket.connect(&self.address.into()).unwrap();
+        socket.connect(&self.addresses[0].into()).unwrap();
         let client = TcpStream::from(socket);
         client.set_read_timeout(Some(DEADLINE)).unwrap();
         client
@@ -92,7 +106,7 @@ impl<R: Rig> Bench<R> {
     /// The next event, which must be a new connection.
     pub(super) fn accepted(&mut self) -> Slot {
         match self.next() {
-            Event::Accepted(slot) => slot,
+            Event::Accepted(slot, _) => slot,
             other => panic!("{other:?} instead of a new connection"),
         }
     }

@@ -19,6 +19,7 @@ use crate::{
 
 mod bench;
 mod closing;
+mod listeners;
 mod receiving;
 mod sending;
 mod tables;
@@ -27,7 +28,7 @@ mod tables;
 trait Rig {
     type Kernel: Kernel;
 
-    fn open(slots: u32, listener: OwnedFd, bell: Arc<EventBell>) -> Self::Kernel;
+    fn open(slots: u32, listeners: Vec<OwnedFd>, bell: Arc<EventBell>) -> Self::Kernel;
 
     fn adopt(kernel: &mut Self::Kernel, socket: OwnedFd) -> io::Result<Slot>;
 }
@@ -45,8 +46,8 @@ struct SlowClose;
 /// epoll.
 struct OnEpoll;
 
-fn open(setup: Setup, listener: OwnedFd, bell: Arc<EventBell>) -> Uring {
-    Uring::open(&setup, Some(listener), bell).expect("io_uring is needed for these tests")
+fn open(setup: Setup, listeners: Vec<OwnedFd>, bell: Arc<EventBell>) -> Uring {
+    Uring::open(&setup, listeners, bell).expect("io_uring is needed for these tests")
 }
 
 fn setup(slots: u32, slots_per_ring: u32, queues: (u32, u32)) -> Setup {
@@ -62,8 +63,8 @@ macro_rules! uring_rig {
         impl Rig for $rig {
             type Kernel = Uring;
 
-            fn open(slots: u32, listener: OwnedFd, bell: Arc<EventBell>) -> Uring {
-                open($setup(slots), listener, bell)
+            fn open(slots: u32, listeners: Vec<OwnedFd>, bell: Arc<EventBell>) -> Uring {
+                open($setup(slots), listeners, bell)
             }
 
             fn adopt(kernel: &mut Uring, socket: OwnedFd) -> io::Result<Slot> {
@@ -81,8 +82,8 @@ uring_rig!(ManyTinyQueues, |slots: u32| setup(slots, 3.max(slots / 20), TINY));
 impl Rig for SlowClose {
     type Kernel = Uring;
 
-    fn open(slots: u32, listener: OwnedFd, bell: Arc<EventBell>) -> Uring {
-        let mut kernel = OneRing::open(slots, listener, bell);
+    fn open(slots: u32, listeners: Vec<OwnedFd>, bell: Arc<EventBell>) -> Uring {
+        let mut kernel = OneRing::open(slots, listeners, bell);
         kernel.close_like_before_6_13();
         kernel
     }
@@ -95,8 +96,8 @@ impl Rig for SlowClose {
 impl Rig for OnEpoll {
     type Kernel = Epoll;
 
-    fn open(slots: u32, listener: OwnedFd, bell: Arc<EventBell>) -> Epoll {
-        Epoll::open(slots, Some(listener), bell).unwrap()
+    fn open(slots: u32, listeners: Vec<OwnedFd>, bell: Arc<EventBell>) -> Epoll {
+        Epoll::open(slots, listeners, bell).unwrap()
     }
 
     fn adopt(kernel: &mut Epoll, socket: OwnedFd) -> io::Result<Slot> {

@@ -51,7 +51,7 @@ fn slots_are_reused_only_after_their_close<R: Rig>() {
             waiting.insert(client.local_addr().unwrap(), client);
         }
         match bench.next() {
-            Event::Accepted(slot) => {
+            Event::Accepted(slot, _) => {
                 assert!(!closing.contains(&slot) && !present.contains_key(&slot), "{slot:?}");
                 let peer = bench.kernel.peer(slot).unwrap();
                 let mut client = waiting.remove(&peer).expect("a client of ours");
@@ -108,7 +108,7 @@ fn a_full_table_lets_clients_wait<R: Rig>() {
         while closed.len() < slots.len() || accepted.len() < next {
             match bench.next() {
                 Event::Closed(slot) => closed.push(slot),
-                Event::Accepted(slot) => accepted.push(slot),
+                Event::Accepted(slot, _) => accepted.push(slot),
                 other => panic!("{other:?}"),
             }
         }

@@ -11,14 +11,14 @@ use socket2::SockRef;
 
 use crate::{
     ids::Slot,
-    io::{Event, Exception, Kernel, Outcome, Send, uring::Uring},
+    io::{Event, Exception, Kernel, Listener, Outcome, Send, uring::Uring},
 };
 
 /// Runs the test; `Err` says what was seen instead of what is needed.
 pub(super) fn run(uring: &mut Uring) -> Result<(), String> {
     let (near, mut far) = pair().map_err(|error| format!("no loopback connection: {error}"))?;
     let slot = uring.adopt(near.into()).map_err(|error| format!("no direct slot: {error}"))?;
-    wait_for(uring, Event::Accepted(slot))?;
+    wait_for(uring, Event::Accepted(slot, Listener::default()))?;
     let whole = send(uring, slot, GREETING)?;
     if whole != GREETING.len() {
         return Err(format!("a send of {} bytes took {whole}", GREETING.len()));

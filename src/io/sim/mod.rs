@@ -153,7 +153,8 @@ impl Sim {
                 writing: false,
                 shut_down: false,
             });
-            events.push(Event::Accepted(slot));
+            let listener = net.links[client.0 as usize].listener;
+            events.push(Event::Accepted(slot, listener));
         }
     }
 }

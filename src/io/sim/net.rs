@@ -11,7 +11,10 @@ use std::{
 
 use crate::{
     ids::Slot,
-    io::sim::{Dice, Faults},
+    io::{
+        Listener,
+        sim::{Dice, Faults},
+    },
 };
 
 /// A simulated client.
@@ -46,9 +49,14 @@ pub struct SimNet {
 impl SimNet {
     /// A new client. It waits in the listener's backlog until the server accepts it.
     pub fn connect(&self) -> ClientId {
+        self.connect_to(Listener::default())
+    }
+
+    /// The same at one of several listeners.
+    pub fn connect_to(&self, listener: Listener) -> ClientId {
         let mut net = self.net.borrow_mut();
         let client = ClientId(net.links.len() as u32);
-        net.links.push(Link::default());
+        net.links.push(Link { listener, ..Link::default() });
         net.backlog.push_back(client);
         client
     }
@@ -140,6 +148,7 @@ pub(super) struct Net {
 /// A client's connection.
 #[derive(Debug, Default)]
 pub(super) struct Link {
+    pub(super) listener: Listener,
     pub(super) slot: Option<Slot>,
     pub(super) to_server: VecDeque<u8>,
     /// In the server's send buffer.

@@ -7,6 +7,7 @@ use std::{
 };
 
 use super::*;
+use crate::io::Listener;
 
 /// A server that sends each client its own stream, with cursors, and closes at the end.
 struct Streamer {
@@ -46,7 +47,7 @@ impl Streamer {
         self.sim.events(&mut events);
         for &event in &events {
             match event {
-                Event::Accepted(slot) => {
+                Event::Accepted(slot, _) => {
                     assert!(!self.closing.contains(&slot));
                     let client = client_of(self.sim.peer(slot).unwrap());
                     assert_eq!(self.cursors.insert(slot, (client, 0)), None);
@@ -158,7 +159,7 @@ fn a_client_is_heard_to_the_end() {
         while !ended {
             sim.events(&mut events);
             for event in events.drain(..) {
-                let (Event::Accepted(slot) | Event::Readable(slot)) = event else { panic!() };
+                let (Event::Accepted(slot, _) | Event::Readable(slot)) = event else { panic!() };
                 sim.poll(slot, Interest::Read);
                 sim.receive_batch(&[slot], &mut |_, received| match received {
                     Received::Bytes(bytes) => got.extend(bytes),
@@ -181,7 +182,7 @@ fn a_close_with_unread_input_is_a_reset() {
     net.stall(client);
     let mut events = Vec::new();
     sim.events(&mut events);
-    assert_eq!(events, [Event::Accepted(Slot(0))]);
+    assert_eq!(events, [Event::Accepted(Slot(0), Listener::default())]);
     sim.send_batch(&[Send { slot: Slot(0), bytes: b"answer" }], &mut Vec::new());
     net.write(client, b"too much");
     sim.close(Slot(0));

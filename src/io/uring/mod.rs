@@ -5,10 +5,10 @@
 //! between calls, an idle connection costs one poll (256 bytes of kernel memory) and four bytes.
 //!
 //! Accepting, too, is a try that fits the table: at most [`ACCEPTS_IN_FLIGHT`] single accepts wait
-//! at the listener, and never more than there is room for. A multishot accept would take in the
+//! at the listeners, and never more than there is room for. A multishot accept would take in the
 //! listener's whole backlog in one go, and what does not fit the table the kernel drops.
 //!
-//! Left to others: `ring` enters the kernel, `batch` sends and receives, `table` knows what is
+//! Left to others: `accepts` shares accepts out over the listeners, `ring` enters the kernel, `batch` sends and receives, `table` knows what is
 //! under way on a slot.
 
 use std::{
@@ -23,19 +23,21 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::{
     ids::Slot,
-    io::{Event, Exception, Interest, Kernel, Received, Send, bell::EventBell},
+    io::{Event, Exception, Interest, Kernel, Listener, Received, Send, bell::EventBell},
     limits::{
-        ACCEPTS_IN_FLIGHT, COMPLETION_ENTRIES, RECEIVE_BATCH, RECEIVE_BYTES, SEND_BATCH,
-        SLOTS_PER_RING_MAX, SUBMISSION_ENTRIES,
+        COMPLETION_ENTRIES, RECEIVE_BATCH, RECEIVE_BYTES, SEND_BATCH, SLOTS_PER_RING_MAX,
+        SUBMISSION_ENTRIES,
     },
 };
 
+mod accepts;
 mod batch;
 mod call;
 mod ring;
 mod table;
 mod user_data;
 
+use accepts::Accepts;
 use batch::Members;
 use ring::{Completion, Request, Ring, Shape};
 use table::{Step, Table};
@@ -137,10 +139,7 @@ pub struct Uring {
     rings: Vec<Ring>,
     slots_per_ring: u32,
     table: Table,
-    listener: Option<OwnedFd>,
-    accepting: bool,
-    /// An accept failed for want of something, and a pause is under way.
-    accept_paused: bool,
+    accepts: Accepts,
     /// Answers being interpreted; kept for its capacity.
     answers: Vec<Completion>,
     scratch: Box<[u8]>,
@@ -161,25 +160,19 @@ impl Uring {
     /// before [`Kernel::set_accepting`].
     pub fn open(
         setup: &Setup,
-        listener: Option<OwnedFd>,
+        listeners: Vec<OwnedFd>,
         bell: Arc<EventBell>,
     ) -> Result<Uring, OpenError> {
         assert!(setup.slots > 0 && setup.slots_per_ring > 0, "{setup:?} holds nothing");
         let alone = setup.rings() == 1;
         let open = |shape| Ring::open(shape, alone.then(|| bell.clone()));
         let rings = setup.shapes().map(open).collect::<Result<Vec<_>, _>>()?;
-        if let Some(listener) = &listener {
-            // An accept is to wait for a client, not to fail for want of one.
-            rustix::io::ioctl_fionbio(listener, false).map_err(io::Error::from)?;
-        }
         let parking = if alone { None } else { Some(Parking::new(&rings, bell)?) };
         Ok(Uring {
             rings,
             slots_per_ring: setup.slots_per_ring,
             table: Table::new(setup.slots),
-            listener,
-            accepting: false,
-            accept_paused: false,
+            accepts: Accepts::new(listeners)?,
             answers: Vec::new(),
             scratch: vec![0; RECEIVE_BATCH * RECEIVE_BYTES].into_boxed_slice(),
             parking,
@@ -210,7 +203,7 @@ impl Uring {
     /// Puts a connected socket into a free slot and reports [`Event::Accepted`] for it. Fails with
     /// `ENFILE` where no slot is free; the socket is closed then.
     pub fn adopt(&mut self, socket: OwnedFd) -> io::Result<Slot> {
-        let Some(ring) = self.first_with_room() else {
+        let Some(ring) = first_with_room(&self.rings) else {
             return Err(io::Error::from_raw_os_error(libc::ENFILE));
         };
         let place = self.rings[ring].install(&socket)?;
@@ -223,12 +216,6 @@ impl Uring {
     /// The ring and the index in it of a slot.
     fn place(&self, slot: Slot) -> (usize, u32) {
         ((slot.0 / self.slots_per_ring) as usize, slot.0 % self.slots_per_ring)
-    }
-
-    /// The ring that the next connection goes to. One ring is filled after the other: what was made
-    /// together in the kernel's memory then lies together in slot order, in which it is sent to.
-    fn first_with_room(&self) -> Option<usize> {
-        self.rings.iter().position(|ring| ring.room() > 0)
     }
 
     /// Marks a place of a ring's table as filled. A connection that was closing there is gone.
@@ -247,11 +234,11 @@ impl Uring {
         let Completion { user_data, result } = answer;
         let slot = Slot(user_data.slot());
         match user_data.kind() {
-            Kind::Accept => self.on_accept(slot.index(), result, events),
-            Kind::AcceptAgain => self.accept_paused = false,
+            Kind::Accept => self.on_accept(user_data, result, events),
+            Kind::AcceptAgain => self.accepts.go_on(),
             Kind::Adopted => {
                 if self.table.is_current(user_data) {
-                    events.push(Event::Accepted(slot));
+                    events.push(Event::Accepted(slot, Listener::default()));
                 }
             }
             _ => match self.table.on_completion(user_data, result) {
@@ -276,33 +263,11 @@ impl Uring {
         }
     }
 
-    fn on_accept(&mut self, ring: usize, result: i32, events: &mut Vec<Event>) {
-        self.rings[ring].accepts -= 1;
+    fn on_accept(&mut self, user_data: UserData, result: i32, events: &mut Vec<Event>) {
+        let (listener, ring) = self.accepts.on_answer(user_data, result, &mut self.rings);
         if let Ok(place) = u32::try_from(result) {
             let slot = self.open_slot(ring, place, events);
-            events.push(Event::Accepted(slot));
-        } else if !GONE_BY_ITSELF.contains(&-result) && !self.accept_paused {
-            // Out of files or memory, most likely. Trying at once would spin.
-            self.accept_paused = true;
-            let user_data = UserData::new(Kind::AcceptAgain, 0, 0);
-            self.rings[ring].queue(Request::Pause(user_data));
-        }
-    }
-
-    /// Keeps enough accepts waiting at the listener.
-    fn top_up_accepts(&mut self) {
-        let Some(listener) = &self.listener else { return };
-        if !self.accepting || self.accept_paused {
-            return;
-        }
-        let listener = listener.as_fd().as_raw_fd();
-        let waiting: u32 = self.rings.iter().map(|ring| ring.accepts).sum();
-        let Some(index) = self.first_with_room() else { return };
-        let ring = &mut self.rings[index];
-        for _ in 0..ACCEPTS_IN_FLIGHT.saturating_sub(waiting).min(ring.room()) {
-            let user_data = UserData::new(Kind::Accept, 0, index as u32);
-            ring.queue(Request::Accept(listener, user_data));
-            ring.accepts += 1;
+            events.push(Event::Accepted(slot, listener));
         }
     }
 
@@ -324,14 +289,7 @@ impl Kernel for Uring {
     }
 
     fn set_accepting(&mut self, accepting: bool) {
-        self.accepting = accepting;
-        if accepting {
-            return self.top_up_accepts();
-        }
-        for (index, ring) in self.rings.iter_mut().enumerate().filter(|(_, ring)| ring.accepts > 0)
-        {
-            ring.queue(Request::CancelAll(UserData::new(Kind::Accept, 0, index as u32)));
-        }
+        self.accepts.set(accepting, &mut self.rings);
     }
 
     fn poll(&mut self, slot: Slot, interest: Interest) {
@@ -407,7 +365,7 @@ impl Kernel for Uring {
             }
             self.answers = answers;
         }
-        self.top_up_accepts();
+        self.accepts.top_up(&mut self.rings);
     }
 
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
@@ -419,8 +377,8 @@ impl Kernel for Uring {
 }
 
 impl Drop for Uring {
-    /// Takes the accepts back that wait at the listener. The kernel takes a ring apart only after
-    /// its descriptor is closed, on a thread of its own: an accept that still waited would hold the
+    /// Takes the accepts back that wait at the listeners. The kernel takes a ring apart only after
+    /// its descriptor is closed, on a thread of its own: an accept that still waited would hold its
     /// listener until then, and a successor would be told that the address is in use.
     fn drop(&mut self) {
         self.set_accepting(false);
@@ -469,6 +427,12 @@ impl Parking {
     }
 }
 
+/// The ring that the next connection goes to. One ring is filled after the other: what was made
+/// together in the kernel's memory then lies together in slot order, in which it is sent to.
+fn first_with_room(rings: &[Ring]) -> Option<usize> {
+    rings.iter().position(|ring| ring.room() > 0)
+}
+
 /// The first two numbers of a kernel release; 0 for what is not a number.
 pub(super) fn version(release: &str) -> (u32, u32) {
     let mut numbers = release.split(|byte: char| !byte.is_ascii_digit());
@@ -480,6 +444,3 @@ pub(super) fn version(release: &str) -> (u32, u32) {
 /// tenth of a second.
 const LAST_TURN: Duration = Duration::from_millis(1);
 const LAST_TURNS_MAX: u32 = 100;
-
-/// Failed accepts that say nothing about the next one.
-const GONE_BY_ITSELF: [i32; 3] = [libc::ECANCELED, libc::ECONNABORTED, libc::EINTR];

@@ -10,7 +10,7 @@
 pub(super) enum Kind {
     /// Nobody cares: a cancellation.
     Ignored = 0,
-    /// An accept; the slot is the ring's number.
+    /// An accept; the slot is the ring's number, and the generation the listener's.
     Accept,
     /// The pause after a failed accept is over.
     AcceptAgain,

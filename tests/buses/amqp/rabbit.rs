@@ -6,10 +6,7 @@
 use std::{
     convert::Infallible,
     fs,
-    io::{Read, Write},
-    net::{Ipv4Addr, TcpStream},
-    os::unix::{fs::PermissionsExt, process::CommandExt},
-    path::Path,
+    os::unix::process::CommandExt,
     process::{Command, Stdio},
     sync::{
         OnceLock,
@@ -37,7 +34,7 @@ use tokio::{
 
 use super::number_of;
 use crate::{
-    broker::{Broker, Port},
+    broker::{Broker, rabbitmq::rabbitmq},
     bus::Record,
     support::eventually,
 };
@@ -69,7 +66,7 @@ impl Rabbit {
         static TURN: Semaphore = Semaphore::const_new(1);
         let runtime = runtime();
         let turn = runtime.block_on(TURN.acquire()).expect("it is never closed");
-        let broker = start();
+        let broker = rabbitmq();
         Rabbit { port: broker.port(), own: Some((broker, turn)), runtime }
     }
 
@@ -214,7 +211,7 @@ fn runtime() -> Runtime {
 
 /// Keeps a broker until the tests have ended, however they end.
 fn keep_one(tell: &SyncSender<u16>) -> Infallible {
-    let broker = start();
+    let broker = rabbitmq();
     // Nobody drops what all share, and its folder must not stay: this one's input ends with us.
     let mut remover = Command::new("sh");
     remover.args(["-c", r#"cat; until rm -rf "$0"; do :; done"#]).arg(broker.folder());
@@ -224,49 +221,6 @@ fn keep_one(tell: &SyncSender<u16>) -> Infallible {
     tell.send(broker.port()).expect("somebody waits for it");
     let ended = remover.wait();
     panic!("it ends with the tests, and not before: {ended:?}");
-}
-
-/// Starts a broker with its own `epmd`.
-#[track_caller]
-fn start() -> Broker {
-    let (nodes, names) = (Port::take(), Port::take());
-    let command = move |folder: &Path, port: u16| {
-        let home = folder.join("home");
-        fs::create_dir_all(&home).expect("a folder of ours");
-        let cookie = home.join(".erlang.cookie");
-        if !cookie.exists() {
-            fs::write(&cookie, "STENTOR").expect("a file of ours");
-            let private = fs::Permissions::from_mode(0o400);
-            fs::set_permissions(&cookie, private).expect("a file of ours");
-        }
-        let config = format!("listeners.tcp.1 = 127.0.0.1:{port}\nlog.console.level = warning\n");
-        fs::write(folder.join("rabbitmq.conf"), config).expect("a file of ours");
-        fs::write(folder.join("plugins"), "[].").expect("a file of ours");
-        // The register of nodes ends with the broker, too: it would stay as a daemon otherwise.
-        let script = "setpriv --pdeathsig KILL epmd & exec /usr/lib/rabbitmq/bin/rabbitmq-server";
-        let mut command = Command::new("sh");
-        let node = format!("stentor{port}@localhost");
-        let loopback = "-noinput +S 2:2 -kernel inet_dist_use_interface {127,0,0,1}";
-        command.args(["-c", script]).env("HOME", home).env("RABBITMQ_NODENAME", node);
-        command.env("RABBITMQ_ALLOW_INPUT", "1").env("RABBITMQ_CONF_ENV_FILE", "/dev/null");
-        command.env("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", loopback);
-        command.env("RABBITMQ_MNESIA_BASE", folder.join("mnesia"));
-        command.env("RABBITMQ_LOG_BASE", folder.join("log"));
-        command.env("RABBITMQ_CONFIG_FILE", folder.join("rabbitmq"));
-        command.env("RABBITMQ_ENABLED_PLUGINS_FILE", folder.join("plugins"));
-        command.env("RABBITMQ_DIST_PORT", nodes.number().to_string());
-        command.env("ERL_EPMD_PORT", names.number().to_string());
-        command.env("ERL_EPMD_ADDRESS", "127.0.0.1");
-        command
-    };
-    Broker::start("rabbit", command, serves)
-}
-
-/// Whether it speaks to who greets it.
-fn serves(port: u16) -> bool {
-    let Ok(mut stream) = TcpStream::connect((Ipv4Addr::LOCALHOST, port)) else { return false };
-    let mut frame = [0; 1];
-    stream.write_all(b"AMQP\0\0\x09\x01").is_ok() && stream.read_exact(&mut frame).is_ok()
 }
 
 /// Records on their way to the broker: a part of a stream has no more of them.

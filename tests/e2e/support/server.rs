@@ -72,6 +72,14 @@ impl Server {
         Server { subscribers, control, child, stdout, stderr }
     }
 
+    /// Where subscribers connect by this scheme, in the order of the banner.
+    pub fn addresses(&self, scheme: &str) -> Vec<SocketAddr> {
+        let (banner, start) = (self.stdout(), format!("  {scheme}://"));
+        let lines = banner.lines().filter(|line| line.contains("/sse/{channel}"));
+        let rests = lines.filter_map(|line| Some(line.split_once(&start)?.1));
+        rests.map(|rest| rest.split('/').next().unwrap().parse().expect("an address")).collect()
+    }
+
     /// What it printed so far.
     pub fn stdout(&self) -> String {
         self.stdout.text()

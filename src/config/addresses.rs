@@ -1,0 +1,114 @@
+//! Where the server listens, as settings: addresses of subscribers, and that of the control plane.
+#![forbid(unsafe_code)]
+
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+};
+
+use super::{table::Shape, values::Value};
+use crate::limits::LISTENERS_MAX;
+
+/// Addresses that do not overlap.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd)]
+pub struct Addresses(pub Vec<SocketAddr>);
+
+impl Addresses {
+    /// The first of them that takes the port of `other`, if one does.
+    pub(super) fn overlaps(&self, other: SocketAddr) -> Option<SocketAddr> {
+        self.0.iter().copied().find(|one| overlap(*one, other))
+    }
+}
+
+impl fmt::Display for Addresses {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let addresses: Vec<String> = self.0.iter().map(SocketAddr::to_string).collect();
+        f.write_str(&addresses.join(","))
+    }
+}
+
+impl Value for Addresses {
+    const NOUN: &'static str = "ADDRESS";
+    const KIND: &'static str = "addresses";
+    const LIKE: &'static str = "like 127.0.0.1:8080 or [::]:8080";
+    const SHAPE: Shape = Shape::List;
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let mut addresses = Addresses::default();
+        for entry in text.split(',').map(str::trim).filter(|_| !text.trim().is_empty()) {
+            let address = entry.parse();
+            let address: SocketAddr = address
+                .map_err(|_| format!("has '{entry}', which is not an IP address with a port"))?;
+            if let Some(taken) = addresses.overlaps(address) {
+                return Err(format!("has '{entry}', whose port {taken} takes already"));
+            }
+            addresses.0.push(address);
+        }
+        match addresses.0.len() {
+            0..=ADDRESSES_MAX => Ok(addresses),
+            many => Err(format!("has {many} addresses, and there may be {ADDRESSES_MAX}")),
+        }
+    }
+
+    fn text(&self) -> String {
+        self.to_string()
+    }
+}
+
+/// Whether the second of two listeners on these addresses would find its port taken. Port 0 is
+/// any free one, and `[::]` is every IPv6 address but no IPv4 one.
+pub(super) fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    let covers =
+        |wide: IpAddr, narrow: IpAddr| wide.is_unspecified() && wide.is_ipv4() == narrow.is_ipv4();
+    let (a, b) = (one.ip(), other.ip());
+    one.port() == other.port() && one.port() != 0 && (a == b || covers(a, b) || covers(b, a))
+}
+
+/// Addresses in one setting. Two settings have some.
+const ADDRESSES_MAX: usize = LISTENERS_MAX / 2;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two listeners overlap when the kernel would refuse the second one.
+    #[test]
+    fn listeners_overlap_where_the_kernel_says_so() {
+        for (one, other, expected) in [
+            ("127.0.0.1:80", "127.0.0.1:80", true),
+            ("0.0.0.0:80", "127.0.0.1:80", true),
+            ("[::]:80", "127.0.0.1:80", false),
+            ("[::]:80", "0.0.0.0:80", false),
+            ("[::]:80", "[::1]:80", true),
+            ("0.0.0.0:80", "[::1]:80", false),
+            ("127.0.0.1:80", "127.0.0.2:80", false),
+            ("127.0.0.1:80", "127.0.0.1:81", false),
+            ("127.0.0.1:0", "127.0.0.1:0", false),
+        ] {
+            let (one, other): (SocketAddr, SocketAddr) =
+                (one.parse().unwrap(), other.parse().unwrap());
+            assert_eq!(overlap(one, other), expected, "{one} and {other}");
+            assert_eq!(overlap(other, one), expected, "{other} and {one}");
+        }
+    }
+
+    /// A list is read entry by entry; one that cannot be listened on is refused where it is
+    /// written, and so is one more than there may be.
+    #[test]
+    fn a_list_of_addresses_is_read_with_care() {
+        let both = "0.0.0.0:80,[::]:80";
+        assert_eq!(Addresses::parse(both).unwrap().text(), both);
+        assert_eq!(Addresses::parse(""), Ok(Addresses::default()));
+        for (text, problem) in [
+            ("a:1", "has 'a:1', which is not an IP address with a port"),
+            ("127.0.0.1:1,", "has '', which is not an IP address with a port"),
+            ("0.0.0.0:80, 127.0.0.1:80", "has '127.0.0.1:80', whose port 0.0.0.0:80 takes already"),
+        ] {
+            assert_eq!(Addresses::parse(text), Err(problem.to_owned()));
+        }
+        let many = |count: usize| vec!["127.0.0.1:0"; count].join(",");
+        assert_eq!(Addresses::parse(&many(ADDRESSES_MAX)).unwrap().0.len(), 8);
+        let refused = Addresses::parse(&many(ADDRESSES_MAX + 1)).unwrap_err();
+        assert_eq!(refused, "has 9 addresses, and there may be 8");
+    }
+}

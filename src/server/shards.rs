@@ -1,0 +1,221 @@
+//! The shards' threads: what all of them are given, how they begin, and how they are told to stop.
+
+use std::{
+    net::SocketAddr,
+    os::fd::OwnedFd,
+    sync::{Arc, mpsc},
+    thread::JoinHandle,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use tokio::sync::{Notify, watch};
+
+use super::{
+    Engine, News, Parting, Plan, ServerError,
+    doors::{ingress, questions},
+    inputs::{self, Inputs},
+    journal::Heritages,
+    settings::{control_settings, rules},
+};
+use crate::{
+    config::Config,
+    control::{Control, States},
+    counters::Counters,
+    hub::Message,
+    ids::{Epoch, ShardId},
+    inputs::Forwards,
+    io::{
+        Kernel,
+        bell::EventBell,
+        epoll::Epoll,
+        probe::{Machine, Problem},
+        uring::Uring,
+    },
+    live::Live,
+    mesh::{Ingress, Mesh, Parking, Questions},
+    policy::Policies,
+    report::Question,
+    session::Rules,
+    shard::{Admission, Drain, Setup, Shard},
+};
+
+/// The shards' threads. They are told to stop and waited for, also where starting fails half way.
+pub(super) struct Shards {
+    pub drain: Arc<Drain>,
+    parkings: Vec<Arc<Parking>>,
+    pub threads: Vec<JoinHandle<()>>,
+}
+
+impl Shards {
+    pub fn new(drain: &Arc<Drain>, parkings: &[Arc<Parking>]) -> Self {
+        Shards { drain: Arc::clone(drain), parkings: parkings.to_vec(), threads: Vec::new() }
+    }
+
+    pub fn begin_drain(&self) {
+        self.drain.begin();
+        self.parkings.iter().for_each(|parking| parking.wake());
+    }
+
+    /// A shard that panicked has told so by [`News::Ended`].
+    pub fn join(&mut self) {
+        self.threads.drain(..).for_each(|thread| drop(thread.join()));
+    }
+}
+
+impl Drop for Shards {
+    fn drop(&mut self) {
+        self.begin_drain();
+        self.join();
+    }
+}
+
+/// What all shards are given alike.
+pub(super) struct Shared {
+    mesh: Mesh<Message>,
+    ingresses: Arc<[Ingress]>,
+    inputs: Arc<[Arc<[Ingress]>]>,
+    questions: Arc<[Questions<Question>]>,
+    policies: Policies,
+    counters: Arc<[Counters]>,
+    admission: Arc<Admission>,
+    pub drain: Arc<Drain>,
+    pub rules: Arc<Live<Rules>>,
+    epoch: Epoch,
+    pub start: Instant,
+    started_ms: u64,
+}
+
+impl Shared {
+    pub fn new(
+        config: &Config,
+        plan: &Plan,
+        parkings: &[Arc<Parking>],
+        answered: &Arc<Notify>,
+        inputs: &Inputs,
+    ) -> Self {
+        Shared {
+            mesh: Mesh::new(config.inbox as usize, parkings),
+            ingresses: parkings.iter().map(|parking| ingress(config, parking, answered)).collect(),
+            inputs: inputs.ingresses(),
+            questions: parkings.iter().map(questions).collect(),
+            policies: config.channels.policies().clone(),
+            counters: (0..plan.shards).map(|_| Counters::default()).collect(),
+            admission: Arc::new(Admission::new(plan.connections_max)),
+            drain: Arc::new(Drain::new(config.drain)),
+            rules: Live::new(rules(config)),
+            epoch: epoch(),
+            start: Instant::now(),
+            started_ms: since_1970().as_millis() as u64,
+        }
+    }
+
+    pub fn setup(
+        &self,
+        id: ShardId,
+        config: &Config,
+        plan: &Plan,
+        parking: &Arc<Parking>,
+    ) -> Setup {
+        Setup {
+            id,
+            epoch: self.epoch,
+            rules: self.rules.reader(),
+            mesh: self.mesh.clone(),
+            ingresses: Arc::clone(&self.ingresses),
+            inputs: Arc::clone(&self.inputs),
+            numbered: inputs::numbered(config),
+            questions: Arc::clone(&self.questions),
+            journal: None,
+            policies: self.policies.clone(),
+            started_ms: self.started_ms,
+            counters: Arc::clone(&self.counters),
+            parking: Arc::clone(parking),
+            admission: Arc::clone(&self.admission),
+            drain: Arc::clone(&self.drain),
+            channels_max: (config.channels_max as usize).div_ceil(usize::from(plan.shards)),
+            lag_bytes_max: config.lag_max.bytes(),
+        }
+    }
+
+    pub fn control(
+        &self,
+        config: &Config,
+        subscribers: SocketAddr,
+        (inputs, forwards): (States, Option<(usize, Forwards)>),
+        answered: Arc<Notify>,
+        draining: watch::Receiver<bool>,
+    ) -> Control {
+        Control {
+            settings: control_settings(config, subscribers),
+            ingresses: Arc::clone(&self.ingresses),
+            questions: Arc::clone(&self.questions),
+            policies: self.policies.clone(),
+            counters: Arc::clone(&self.counters),
+            inputs,
+            forwards,
+            answered,
+            draining,
+        }
+    }
+}
+
+/// The life of a shard's thread. The kernel is opened here, since it stays on its thread.
+pub(super) fn run_shard(
+    setup: Setup,
+    heritages: Heritages,
+    plan: &Plan,
+    listeners: Vec<OwnedFd>,
+    bell: Arc<EventBell>,
+    start: Instant,
+    tell: &mpsc::Sender<News>,
+) {
+    let id = setup.id.0;
+    let mut parting = Parting(tell, Some(News::Ended(id, Err("it panicked".into()))));
+    let outcome = match &plan.engine {
+        Engine::Uring(_) => Uring::open(&plan.rings, listeners, bell)
+            .map_err(|error| Problem::of(&error, &Machine::read(), &plan.rings).to_string())
+            .and_then(|kernel| serve(kernel, setup, heritages, start, tell)),
+        Engine::Epoll { .. } => Epoll::open(plan.rings.slots, listeners, bell)
+            .map_err(|error| error.to_string())
+            .and_then(|kernel| serve(kernel, setup, heritages, start, tell)),
+    };
+    parting.1 = Some(News::Ended(id, outcome));
+}
+
+fn serve<K: Kernel>(
+    kernel: K,
+    setup: Setup,
+    heritages: Heritages,
+    start: Instant,
+    tell: &mpsc::Sender<News>,
+) -> Result<(), String> {
+    let mut shard = Shard::new(kernel, setup);
+    for (bucket, heritage) in heritages {
+        shard.restore(bucket, heritage);
+    }
+    let _ = tell.send(News::Ready);
+    shard.run(start).map_err(|error| error.to_string())
+}
+
+/// Returns once every shard serves, or one has failed.
+pub(super) fn wait_for_shards(shards: u16, news: &mpsc::Receiver<News>) -> Result<(), ServerError> {
+    for _ in 0..shards {
+        match news.recv() {
+            Ok(News::Ended(shard, Err(problem))) => {
+                return Err(ServerError::Shard { shard, problem });
+            }
+            Ok(News::JournalEnded(why)) => return Err(ServerError::JournalEnded(why)),
+            _ => continue,
+        }
+    }
+    Ok(())
+}
+
+/// A numbering that no earlier life of this server had: microseconds since 1970.
+fn epoch() -> Epoch {
+    Epoch(since_1970().as_micros() as u64)
+}
+
+fn since_1970() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
