@@ -21,7 +21,7 @@ use crate::{
     limits::{CALLS_IN_FLIGHT_MAX, COMMANDS_UNANSWERED_MAX},
     mesh::{Accepted, Rejected, Terms},
     resume::{Begun, Gap, Start},
-    shield::Bucket,
+    shield::{Bucket, Excess},
     wire::{
         commands::{Ask, Command, Publishing, Wrong, parse},
         replies::{Code, Says, subscribed, write},
@@ -82,7 +82,7 @@ impl Conversation {
     pub(super) fn next_call(&mut self) -> Option<Call> {
         let mut must_wait = false;
         let at = self.calls.iter().position(|call| match call {
-            Call::Publish { .. } => true,
+            Call::Publish { .. } | Call::Report(_) => true,
             Call::Subscribe { channel, .. } | Call::Unsubscribe { channel } => {
                 must_wait = must_wait || self.awaits(channel);
                 !must_wait
@@ -184,6 +184,7 @@ impl Conversation {
             (Code::Busy, format!("{CALLS_IN_FLIGHT_MAX} publications await replies; wait for one"))
         } else if !self.is_exempt && !self.publishes.take(rules.shield.publications, now) {
             let rate = rules.shield.publications;
+            self.calls.push_back(Call::Report(Excess::Publications));
             (
                 Code::TooFast,
                 format!("a connection may publish {rate} times a second; wait a little"),

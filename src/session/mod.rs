@@ -174,7 +174,8 @@ impl Session {
             (Phase::Closing { .. }, _) => return Step::Wait,
             // One cannot hear an answer, the other's socket has no room for it.
             (_, CloseReason::PeerLeft | CloseReason::PeerStalled) => return self.drop_now(reason),
-            (Phase::Idle, _) => {}
+            // Who asks for nothing is told nothing; who is not to ask, does.
+            (Phase::Idle, reason) if reason != CloseReason::AddressLimited => {}
             (Phase::WebSocket { .. } | Phase::Commands(_), _) => {
                 websocket::write_close(reason, out);
             }

@@ -11,8 +11,8 @@ use std::{
 use rustix::process::Signal;
 
 use crate::support::{
-    Io, Kind, Publisher, Received, Server, Subscriber, Wire, ask, eventually, refused_start,
-    stentor,
+    Io, Kind, Publisher, Received, Server, Subscriber, Wire, ask, check_retry_after, eventually,
+    refused_start, stentor,
 };
 
 on_both_kernels!(

@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use tungstenite::{Message, stream::MaybeTlsStream};
 
 use crate::support::{
-    Io, Kind, Publisher, Received, Running, Server, Subscriber, browser, python, run, stentor,
+    Io, Kind, Publisher, Received, Running, Server, Subscriber, behind_hint, browser, python, run,
+    stentor,
 };
 
 on_both_kernels!(every_client_receives_what_is_published, lines_are_published_in_order);

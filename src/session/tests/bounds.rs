@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     policy::{Pattern, Policies, Policy},
-    shield::Limits,
+    shield::{Excess, Limits},
     wire::http::HttpError,
 };
 
@@ -113,7 +113,9 @@ fn publications_that_come_too_fast_are_refused() {
         assert_eq!(bench.session.on_answered(ticket, busy, now, rules, &mut bench.out), Step::Wait);
     }
     bench.out.clear();
-    assert_eq!(bench.bytes(&publish), Step::Wait);
+    assert_eq!(bench.bytes(&publish), Step::Call);
+    assert_eq!(bench.session.next_call(), Some(Call::Report(Excess::Publications)));
+    assert_eq!(bench.session.next_call(), None);
     let told = String::from_utf8_lossy(&bench.out).into_owned();
     assert!(told.contains("\"too_fast\"") && told.contains("1 times a second"), "{told}");
     bench.wait(1);

@@ -79,7 +79,10 @@ fn fragments_are_told() {
     let (mut decoder, mut input) = (Decoder::default(), &bytes[..]);
     let mut next = |decoder: &mut Decoder| decoder.next(&mut input, &OPEN).unwrap();
     for _ in 0..2 {
-        assert_eq!((next(&mut decoder), decoder.is_within_message()), (Some(Event::Fragment), true));
+        assert_eq!(
+            (next(&mut decoder), decoder.is_within_message()),
+            (Some(Event::Fragment), true)
+        );
     }
     let message = Event::Message(PayloadKind::Text, b"ab".to_vec());
     assert_eq!((next(&mut decoder), decoder.is_within_message()), (Some(message), false));

@@ -24,7 +24,7 @@ pub use stubborn::{Follows, Seen, Stubborn, Whereabouts, follow};
 pub use subscriber::{Event, Gap, Kind, Received, Subscriber, masked};
 pub use talk::Talk;
 pub use tools::{Running, browser, kosoku, python, run, seccomp_launcher};
-pub use wire::{Answer, Wire, ask, upgrade};
+pub use wire::{Answer, Head, Wire, ask, upgrade};
 
 use std::time::{Duration, Instant};
 

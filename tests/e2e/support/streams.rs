@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::{subscriber::Event, wire::Wire};
+use super::{behind_hint, subscriber::Event, wire::Wire};
 
 /// One stream.
 pub struct Streams {

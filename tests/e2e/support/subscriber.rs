@@ -4,7 +4,10 @@ use std::net::SocketAddr;
 
 use data_encoding::BASE64;
 
-use super::wire::{Head, Wire, upgrade};
+use super::{
+    behind_hint,
+    wire::{Head, Wire, upgrade},
+};
 
 /// The transport.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
