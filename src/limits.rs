@@ -245,3 +245,9 @@ pub const IDLE_ADDRESSES_MAX: usize = 65_536;
 /// Connections of a shard that may at one time be told that their address has too many, or comes too
 /// fast; the next ones are closed without a word.
 pub const REFUSALS_MAX: u32 = 256;
+
+/// Orders of operators that may wait for the server's own thread.
+pub const ORDERS_WAITING_MAX: usize = 16;
+
+/// Settings that may name files which are read again when they change.
+pub const WATCHED_MAX: usize = 64;

@@ -46,7 +46,7 @@ use crate::{
     limits::{CUT_FRAME_BYTES_MAX, INPUT_BYTES_PER_SHARD_MAX, MESSAGES_PER_TURN_MAX, TICK_MS},
     mesh::Ingress,
     session::{Session, Step},
-    shield::{Alarm, Pace, Place},
+    shield::{Pace, Place},
     timers::Wheel,
 };
 
@@ -93,7 +93,6 @@ pub struct Shard<K> {
     pace: Pace,
     /// Whether who comes waits until those before have been served.
     is_pacing: bool,
-    alarm: Alarm,
     connections: u32,
     draining_since: Option<Tick>,
     accepting: bool,
@@ -168,7 +167,6 @@ impl<K: Kernel> Shard<K> {
             refusals: 0,
             pace: Pace::default(),
             is_pacing: false,
-            alarm: Alarm::default(),
             connections: 0,
             draining_since: None,
             accepting: false,

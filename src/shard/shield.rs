@@ -8,6 +8,7 @@ use crate::{
     ids::Slot,
     io::Kernel,
     limits::REFUSALS_MAX,
+    logs::limited,
     shield::{Excess, Place},
 };
 
@@ -116,15 +117,10 @@ impl<K: Kernel> Shard<K> {
         self.is_pacing = must_wait;
     }
 
-    /// Counts an excess, and says so in the log if that was not done for a while.
-    pub(super) fn report(&mut self, address: Option<IpAddr>, excess: Excess) {
+    /// Counts an excess, and says so in the log.
+    pub(super) fn report(&self, address: Option<IpAddr>, excess: Excess) {
         self.counters().excess[excess.index()].add(1);
-        let Some(untold) = self.alarm.on(excess, self.now.tick()) else { return };
-        let limit = excess.label();
-        let address = address.map(|address| address.to_canonical().to_string());
-        let address = address.as_deref().unwrap_or("-");
-        let since = format_args!("and {untold} times since the last such line");
-        tracing::warn!(limit, address, "over a limit, {since}");
+        log(address, excess);
     }
 
     /// Counts an end that was the peer's excess.
@@ -141,5 +137,28 @@ impl<K: Kernel> Shard<K> {
     /// When those who wait to be accepted are looked at again.
     pub(super) fn pace_ends_us(&self) -> Option<u64> {
         self.pace.waits_until_us()
+    }
+}
+
+/// Each limit's lines are limited by themselves, so that none hides another.
+fn log(address: Option<IpAddr>, excess: Excess) {
+    let address = address.map(|address| address.to_canonical());
+    let address = tracing::field::debug(address);
+    macro_rules! line {
+        ($kind:literal, $what:literal) => {
+            limited!(warn, $kind, address, concat!("over a limit: ", $what))
+        };
+    }
+    match excess {
+        Excess::Connections => line!("address_connections", "connections of an address"),
+        Excess::Connects => line!("address_connection_rate", "new connections of an address"),
+        Excess::Requests => line!("address_request_rate", "requests of an address"),
+        Excess::Channels => line!("address_channel_rate", "new channels of an address"),
+        Excess::Bytes => line!("address_memory", "memory for an address"),
+        Excess::Messages => line!("message_rate", "frames and commands of a connection"),
+        Excess::Publications => line!("publish_rate", "publications of a connection"),
+        Excess::MessageTime => line!("message_timeout", "time for a message"),
+        Excess::Accepts => line!("accept_rate", "new connections; the next ones wait"),
+        Excess::Proxy => line!("proxy_protocol", "a proxy's word was not believed"),
     }
 }

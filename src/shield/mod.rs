@@ -6,12 +6,10 @@
 #![forbid(unsafe_code)]
 
 mod addresses;
-mod alarm;
 mod bucket;
 mod networks;
 
 pub use addresses::{Addresses, Place};
-pub use alarm::Alarm;
 pub use bucket::{Bucket, Pace, Spent};
 pub use networks::{Network, Networks, NotNetworks};
 
