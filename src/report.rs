@@ -5,7 +5,7 @@
 //! every second.
 #![forbid(unsafe_code)]
 
-use std::{fmt, net::SocketAddr};
+use std::{cmp::Ordering, fmt, net::SocketAddr};
 
 use crate::{
     frame::Format,
@@ -37,6 +37,13 @@ pub enum Question {
         /// Takes the answer.
         reply: Reply<Option<ChannelReport>>,
     },
+    /// Channels that the shard is the home of, the busiest first.
+    Busiest {
+        /// How many at most.
+        limit: usize,
+        /// Takes the answer.
+        reply: Reply<Vec<BusyChannel>>,
+    },
     /// How far this shard's subscribers lag.
     Lag(Reply<LagReport>),
 }
@@ -46,6 +53,7 @@ impl fmt::Debug for Question {
         match self {
             Question::Channels { prefix, .. } => write!(f, "Channels({prefix}*)"),
             Question::Channel { name, .. } => write!(f, "Channel({name})"),
+            Question::Busiest { limit, .. } => write!(f, "Busiest({limit})"),
             Question::Lag(_) => f.write_str("Lag"),
         }
     }
@@ -64,6 +72,34 @@ pub struct ChannelReport {
     pub kept: u64,
     /// Payload bytes of those.
     pub kept_bytes: u64,
+}
+
+/// How busy a channel is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BusyChannel {
+    /// Its name.
+    pub name: ChannelName,
+    /// Its subscribers, over all shards.
+    pub subscribers: u64,
+    /// Publications per second of late.
+    pub publications_per_second: f64,
+}
+
+impl BusyChannel {
+    /// Deliveries per second of late, if its subscribers were the same.
+    pub fn deliveries_per_second(&self) -> f64 {
+        self.publications_per_second * self.subscribers as f64
+    }
+
+    /// Which comes first in a list of the busiest: by deliveries, then publications, then subscribers,
+    /// then the name.
+    pub fn compare(one: &Self, other: &Self) -> Ordering {
+        let by = |of: fn(&Self) -> f64| of(other).total_cmp(&of(one));
+        by(Self::deliveries_per_second)
+            .then_with(|| by(|it| it.publications_per_second))
+            .then_with(|| other.subscribers.cmp(&one.subscribers))
+            .then_with(|| one.name.cmp(&other.name))
+    }
 }
 
 /// Upper bounds of the buckets for lag in publications; above the last is one more.

@@ -148,7 +148,7 @@ fn after(encoded: &str) -> Result<ChannelName, Refusal> {
         .map_err(|why| bad(format!("after: {why}; give what `next` was in the answer before")))
 }
 
-fn limit(text: &str) -> Result<usize, Refusal> {
+pub(super) fn limit(text: &str) -> Result<usize, Refusal> {
     let limit = text.parse().ok().filter(|limit| (1..=LIMIT_MAX).contains(limit));
     limit.ok_or_else(|| bad(format!("limit: '{text}' is no whole number from 1 to {LIMIT_MAX}")))
 }

@@ -1,4 +1,4 @@
-//! The control plane: publishing over HTTP, probes, metrics, and the live page.
+//! The control plane: publishing over HTTP, probes, metrics, and the dashboard.
 //!
 //! It runs on a thread of its own and speaks to the shards only through their [`Ingress`] and
 //! their [`Counters`], and asks them by their [`Questions`]. Whatever a client of it does, no shard waits: a full queue is an answer of
@@ -13,6 +13,7 @@
 
 mod ask;
 mod body;
+mod busiest;
 mod channels;
 mod forward;
 mod guard;
@@ -246,6 +247,7 @@ fn router(plane: &Arc<Plane>) -> Router {
         .route("/stats", get(stats::show))
         .route("/lag", get(lag::show))
         .route("/inputs", get(inputs::show))
+        .route("/busiest", get(busiest::show))
         .route("/channels", get(channels::list))
         .route("/channels/", get(channels::show))
         .route("/channels/{*channel}", get(channels::show))

@@ -17,6 +17,9 @@ impl<K: Kernel> Shard<K> {
                 Some(Question::Channels { prefix, after, limit, reply }) => {
                     reply(self.home.reports(&prefix, after.as_ref(), limit));
                 }
+                Some(Question::Busiest { limit, reply }) => {
+                    reply(self.home.busiest(limit, self.now.us));
+                }
                 Some(Question::Lag(reply)) => {
                     let (mut report, slots) = self.views.lag(self.now.us);
                     for (slow, slot) in report.slowest.iter_mut().zip(slots) {

@@ -5,7 +5,7 @@ use crate::{
     frame::Format,
     ids::ChannelName,
     policy::{Mode, Pattern, PatternId, Policy},
-    report::{ChannelReport, LagReport, PatternLag, SlowSubscriber},
+    report::{BusyChannel, ChannelReport, LagReport, PatternLag, SlowSubscriber},
 };
 
 /// Every channel of the fake shards: `room.0`, `room.1` and so on, of whatever home.
@@ -15,6 +15,13 @@ fn room(n: u64) -> ChannelReport {
     let name = ChannelName::new(&format!("room.{n}")).unwrap();
     let position = Position { epoch: Epoch(0xe), offset: Offset(u128::from(n)) };
     ChannelReport { name, subscribers: n, position, kept: 2 * n, kept_bytes: 3 * n }
+}
+
+/// Every third room is silent; of the others most is published in the smallest.
+fn busy(room: ChannelReport) -> BusyChannel {
+    let ChannelReport { name, subscribers, .. } = room;
+    let rate = if subscribers % 3 == 0 { 0.0 } else { 60.5 - 2.0 * subscribers as f64 };
+    BusyChannel { name, subscribers, publications_per_second: rate }
 }
 
 /// A fake shard answers all it was asked: its own part of the rooms, and a lag that tells shards
@@ -34,6 +41,12 @@ pub(super) fn answer_all(shard: usize, shards: usize, questions: &Questions<Ques
             }
             Question::Channel { name, reply } => {
                 reply((0..ROOMS).map(room).filter(homed).find(|room| room.name == name));
+            }
+            Question::Busiest { limit, reply } => {
+                let mut busy: Vec<_> = (0..ROOMS).map(room).filter(homed).map(busy).collect();
+                busy.sort_by(BusyChannel::compare);
+                busy.truncate(limit);
+                reply(busy);
             }
             Question::Lag(reply) => reply(lag(shard as u64)),
         }
@@ -242,4 +255,32 @@ fn the_client_is_served() {
     let reply = served.ask("GET /stentor.js");
     assert_eq!(reply.header("content-type"), Some("text/javascript; charset=utf-8"));
     assert_eq!(reply.body, include_str!("../../../clients/js/stentor.js"));
+}
+
+/// The busiest channels of all shards come in the order of their deliveries, the silent ones by
+/// their subscribers, and no more than are asked for.
+#[test]
+fn the_busiest_channels_come_first() {
+    for shards in [1, 3] {
+        let served = serve_policies(&vec![Shard::Prompt; shards], 4, patient(), policies());
+        let mut expected: Vec<BusyChannel> = (0..ROOMS).map(room).map(busy).collect();
+        expected.sort_by(|one, other| {
+            let deliveries = |it: &BusyChannel| it.publications_per_second * it.subscribers as f64;
+            deliveries(other)
+                .total_cmp(&deliveries(one))
+                .then(other.subscribers.cmp(&one.subscribers))
+        });
+        assert_eq!(expected[0].name.as_str(), "room.16", "of 456 deliveries a second");
+        for (query, count) in [("", 10), ("?limit=3", 3), ("?limit=1000", ROOMS as usize)] {
+            let told = json(&served.ask(&format!("GET /busiest{query}")));
+            let name =
+                |channel: &serde_json::Value| channel["channel"].as_str().unwrap().to_owned();
+            let told: Vec<String> = told["channels"].as_array().unwrap().iter().map(name).collect();
+            let expected: Vec<&str> = expected.iter().map(|it| it.name.as_str()).collect();
+            assert_eq!(told, expected[..count], "{query}, {shards} shards");
+        }
+        let refused = served.ask("GET /busiest?limit=0");
+        assert_eq!(refused.status, 400);
+        assert!(refused.body.contains("limit: '0' is no whole number from 1 to 1000"));
+    }
 }
