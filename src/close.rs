@@ -36,6 +36,10 @@ pub enum CloseReason {
     /// The peer's channel has begun anew under another numbering. It may come back and resume, with a
     /// gap.
     Renumbered,
+    /// An operator closed it, and does not want it back.
+    Expelled,
+    /// An operator closed it so that it connects anew, here or elsewhere.
+    Moved,
     /// The peer said more than a connection may. It may come back, and say less.
     Flooded,
     /// The peer's address has, or asks for, more than one address may.
@@ -46,7 +50,7 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// Every reason, in the order of their numbers.
-    pub const ALL: [CloseReason; 17] = [
+    pub const ALL: [CloseReason; 19] = [
         CloseReason::PeerLeft,
         CloseReason::ProtocolError,
         CloseReason::BadUtf8,
@@ -61,6 +65,8 @@ impl CloseReason {
         CloseReason::ServerDraining,
         CloseReason::Unsupported,
         CloseReason::Renumbered,
+        CloseReason::Expelled,
+        CloseReason::Moved,
         CloseReason::Flooded,
         CloseReason::AddressLimited,
         CloseReason::MessageTimeout,
@@ -79,11 +85,11 @@ impl CloseReason {
             CloseReason::Unsupported => 1003,
             CloseReason::BadUtf8 => 1007,
             CloseReason::MessageTooBig => 1009,
-            CloseReason::Policy | CloseReason::BadRequest => 1008,
+            CloseReason::Policy | CloseReason::BadRequest | CloseReason::Expelled => 1008,
             CloseReason::HandshakeTimeout | CloseReason::PeerSilent => 1001,
             CloseReason::PeerStalled | CloseReason::PeerTooSlow | CloseReason::Overloaded => 1013,
             CloseReason::ServerDraining => 1001,
-            CloseReason::Renumbered => 1012,
+            CloseReason::Renumbered | CloseReason::Moved => 1012,
             CloseReason::MessageTimeout => 4408,
             CloseReason::Flooded | CloseReason::AddressLimited => 4429,
         }
@@ -106,6 +112,8 @@ impl CloseReason {
             CloseReason::ServerDraining => "server draining",
             CloseReason::Unsupported => "unsupported",
             CloseReason::Renumbered => "renumbered",
+            CloseReason::Expelled => "closed by the operator",
+            CloseReason::Moved => "asked to reconnect",
             CloseReason::Flooded => "too many messages",
             CloseReason::AddressLimited => "too much from this address",
             CloseReason::MessageTimeout => "message time-out",

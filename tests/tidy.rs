@@ -29,11 +29,11 @@ const SERVER: Package = Package {
         (
             "control",
             &[
-                "close", "counters", "frame", "ids", "inputs", "limits", "logs", "mesh", "policy",
-                "report", "shield",
+                "close", "counters", "frame", "ids", "inputs", "limits", "live", "logs", "mesh",
+                "policy", "report", "shield",
             ],
         ),
-        ("counters", &["close", "frame", "shield"]),
+        ("counters", &["close", "frame", "report", "shield"]),
         ("doctor", &["config", "io", "limits"]),
         ("frame", &["ids"]),
         (
@@ -55,7 +55,7 @@ const SERVER: Package = Package {
         ("mesh", &["frame", "ids", "io", "policy"]),
         ("orders", &["limits", "report"]),
         ("policy", &["ids"]),
-        ("report", &["frame", "ids", "policy"]),
+        ("report", &["close", "frame", "ids", "policy"]),
         ("resume", &["ids"]),
         ("segment", &[]),
         (
@@ -67,7 +67,10 @@ const SERVER: Package = Package {
         ),
         (
             "session",
-            &["close", "frame", "ids", "limits", "mesh", "policy", "resume", "shield", "wire"],
+            &[
+                "close", "frame", "ids", "limits", "mesh", "policy", "report", "resume", "shield",
+                "wire",
+            ],
         ),
         (
             "shard",

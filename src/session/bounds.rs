@@ -117,7 +117,9 @@ impl Session {
         let retry_after = self.spread(rules.retry_after);
         match reason {
             CloseReason::HandshakeTimeout => Some(HttpError::Timeout),
-            CloseReason::Overloaded => Some(HttpError::Overloaded { retry_after }),
+            CloseReason::Overloaded | CloseReason::Moved => {
+                Some(HttpError::Overloaded { retry_after })
+            }
             CloseReason::ServerDraining => Some(HttpError::Draining { retry_after }),
             CloseReason::AddressLimited => Some(HttpError::AddressLimited { retry_after }),
             _ => None,

@@ -13,7 +13,9 @@
 #![forbid(unsafe_code)]
 
 mod admission;
+mod arrivals;
 mod calls;
+mod connections;
 mod deadlines;
 mod holdings;
 mod input;
@@ -42,14 +44,16 @@ use crate::{
     frame::Format,
     hub::{Batch, Home, HomeSetup, Message, Notice, Views, ViewsSetup},
     ids::{ShardId, Slot, Tick},
-    io::{Event, Exception, Interest, Kernel},
+    io::{Event, Exception, Kernel},
     limits::{CUT_FRAME_BYTES_MAX, INPUT_BYTES_PER_SHARD_MAX, MESSAGES_PER_TURN_MAX, TICK_MS},
     mesh::Ingress,
+    report::Transport,
     session::{Session, Step},
     shield::{Pace, Place},
     timers::Wheel,
 };
 
+use connections::Birth;
 use holdings::Holdings;
 use outbox::Outboxes;
 use publications::{FeedEnd, Held};
@@ -63,6 +67,8 @@ pub struct Shard<K> {
     views: Views,
     sessions: Vec<Session>,
     states: Vec<State>,
+    /// Who is in each slot.
+    births: Vec<Birth>,
     wheel: Wheel,
     outboxes: Outboxes,
     /// What has come in part of requests and messages.
@@ -150,6 +156,7 @@ impl<K: Kernel> Shard<K> {
             views: Views::new(views),
             sessions: (0..slots).map(|_| Session::new(Tick(0), 0)).collect(),
             states: vec![State::default(); slots as usize],
+            births: vec![Birth::default(); slots as usize],
             wheel: Wheel::new(slots),
             outboxes: Outboxes::default(),
             received: Holdings::new(INPUT_BYTES_PER_SHARD_MAX),
@@ -257,42 +264,6 @@ impl<K: Kernel> Shard<K> {
         }
         self.scratch.events = events;
         worked
-    }
-
-    fn on_accepted(&mut self, slot: Slot) {
-        let now = self.now.tick();
-        self.connections += 1;
-        self.counters().accepted.add(1);
-        self.pace.on_done(self.setup.rules.shield.accepts, self.now.us);
-        self.sessions[slot.index()] = Session::new(now, slot.0);
-        self.states[slot.index()].set(State::OPEN);
-        let reserve = self.kernel.slots() / 50;
-        if self.connections + reserve <= self.kernel.slots()
-            && self.draining_since.is_none()
-            && self.setup.admission.enter()
-        {
-            self.states[slot.index()].set(State::ADMITTED);
-            if self.count_in(slot) {
-                self.kernel.poll(slot, Interest::Read);
-                self.schedule(slot);
-            }
-            return;
-        }
-        self.counters().refused.add(1);
-        let draining = self.draining_since.is_some();
-        self.end(
-            slot,
-            if draining { CloseReason::ServerDraining } else { CloseReason::Overloaded },
-        );
-    }
-
-    fn on_closed(&mut self, slot: Slot) {
-        if self.states[slot.index()].has(State::ADMITTED) {
-            self.setup.admission.leave();
-        }
-        self.count_out(slot);
-        self.states[slot.index()].clear(!State::QUEUED);
-        self.connections -= 1;
     }
 
     fn take_messages(&mut self) -> bool {
@@ -423,7 +394,9 @@ impl<K: Kernel> Shard<K> {
         if self.states[slot.index()].is_open() {
             let session = &self.sessions[slot.index()];
             self.received.set(slot, session.kept_bytes());
+            let transport = session.transport();
             self.count_format(slot, session.format());
+            self.count_transport(slot, Some(transport));
             self.settle(slot);
         }
     }
@@ -439,6 +412,19 @@ impl<K: Kernel> Shard<K> {
         let subscribers = &self.counters().subscribers;
         was.into_iter().for_each(|was| subscribers[was.index()].sub(1));
         format.into_iter().for_each(|is| subscribers[is.index()].add(1));
+    }
+
+    /// Counts the connection as spoken to in this way, and no more in another.
+    fn count_transport(&mut self, slot: Slot, transport: Option<Transport>) {
+        let state = &mut self.states[slot.index()];
+        let was = state.transport();
+        if was == transport {
+            return;
+        }
+        state.set_transport(transport);
+        let transports = &self.counters().transports;
+        was.into_iter().for_each(|was| transports[was.index()].sub(1));
+        transport.into_iter().for_each(|is| transports[is.index()].add(1));
     }
 
     fn count_end(&mut self, slot: Slot, reason: CloseReason) {
@@ -458,6 +444,7 @@ impl<K: Kernel> Shard<K> {
         }
         self.count_end(slot, reason);
         self.count_format(slot, None);
+        self.count_transport(slot, Some(Transport::Closing));
         self.states[slot.index()].set(State::CLOSING);
         self.forget_calls(slot);
         self.views.forget(slot);
