@@ -40,6 +40,10 @@ pub enum CloseReason {
     Expelled,
     /// An operator closed it so that it connects anew, here or elsewhere.
     Moved,
+    /// The token that the peer came with has run out. It may come back with a fresh one and resume.
+    TokenExpired,
+    /// The peer showed no token that grants what it asked for.
+    AccessRefused,
     /// The peer said more than a connection may. It may come back, and say less.
     Flooded,
     /// The peer's address has, or asks for, more than one address may.
@@ -50,7 +54,7 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// Every reason, in the order of their numbers.
-    pub const ALL: [CloseReason; 19] = [
+    pub const ALL: [CloseReason; 21] = [
         CloseReason::PeerLeft,
         CloseReason::ProtocolError,
         CloseReason::BadUtf8,
@@ -67,6 +71,8 @@ impl CloseReason {
         CloseReason::Renumbered,
         CloseReason::Expelled,
         CloseReason::Moved,
+        CloseReason::TokenExpired,
+        CloseReason::AccessRefused,
         CloseReason::Flooded,
         CloseReason::AddressLimited,
         CloseReason::MessageTimeout,
@@ -90,6 +96,8 @@ impl CloseReason {
             CloseReason::PeerStalled | CloseReason::PeerTooSlow | CloseReason::Overloaded => 1013,
             CloseReason::ServerDraining => 1001,
             CloseReason::Renumbered | CloseReason::Moved => 1012,
+            CloseReason::TokenExpired => 4401,
+            CloseReason::AccessRefused => 4403,
             CloseReason::MessageTimeout => 4408,
             CloseReason::Flooded | CloseReason::AddressLimited => 4429,
         }
@@ -114,6 +122,8 @@ impl CloseReason {
             CloseReason::Renumbered => "renumbered",
             CloseReason::Expelled => "closed by the operator",
             CloseReason::Moved => "asked to reconnect",
+            CloseReason::TokenExpired => "token expired",
+            CloseReason::AccessRefused => "access refused",
             CloseReason::Flooded => "too many messages",
             CloseReason::AddressLimited => "too much from this address",
             CloseReason::MessageTimeout => "message time-out",

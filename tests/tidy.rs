@@ -23,9 +23,10 @@ struct Package {
 const SERVER: Package = Package {
     folder: "src",
     may_import: &[
+        ("access", &["ids", "limits", "policy"]),
         ("bus", &["frame", "ids", "inputs", "limits", "mapping", "mesh", "policy"]),
         ("close", &[]),
-        ("config", &["ids", "inputs", "limits", "mapping", "policy", "shield", "wire"]),
+        ("config", &["access", "ids", "inputs", "limits", "mapping", "policy", "shield", "wire"]),
         (
             "control",
             &[
@@ -61,22 +62,24 @@ const SERVER: Package = Package {
         (
             "server",
             &[
-                "bus", "config", "control", "counters", "hub", "ids", "inputs", "io", "journal",
-                "limits", "live", "mesh", "policy", "report", "session", "shard", "shield",
+                "access", "bus", "config", "control", "counters", "hub", "ids", "inputs", "io",
+                "journal", "limits", "live", "mesh", "policy", "report", "session", "shard",
+                "shield",
             ],
         ),
         (
             "session",
             &[
-                "close", "frame", "ids", "limits", "mesh", "policy", "report", "resume", "shield",
-                "wire",
+                "access", "close", "frame", "ids", "limits", "mesh", "policy", "report", "resume",
+                "shield", "wire",
             ],
         ),
         (
             "shard",
             &[
-                "close", "counters", "frame", "hub", "ids", "io", "journal", "limits", "live",
-                "logs", "mesh", "policy", "report", "resume", "session", "shield", "timers",
+                "access", "close", "counters", "frame", "hub", "ids", "io", "journal", "limits",
+                "live", "logs", "mesh", "policy", "report", "resume", "session", "shield",
+                "timers",
             ],
         ),
         ("shield", &["ids", "limits"]),

@@ -1,17 +1,18 @@
 //! What the parts are told of the operator's settings.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 use super::Plan;
 use crate::{
+    access::Access,
     config::{self, Config},
     control,
     session::Rules,
     shield::Limits,
 };
 
-/// What sessions live by.
-pub fn rules(config: &Config) -> Rules {
+/// What sessions live by. Ticks count from `started_ms`, in milliseconds since 1970.
+pub fn rules(config: &Config, access: &Arc<Access>, started_ms: u64) -> Rules {
     Rules {
         head_max: config.head_max.bytes(),
         frame_max: config.frame_max.bytes(),
@@ -28,6 +29,8 @@ pub fn rules(config: &Config) -> Rules {
         poll_timeout_max: config.poll_timeout_max,
         publication_max: config.publication_max.bytes(),
         shield: shield(config),
+        access: Arc::clone(access),
+        started_ms,
         ..Rules::default()
     }
 }

@@ -117,6 +117,7 @@ impl Session {
         let retry_after = self.spread(rules.retry_after);
         match reason {
             CloseReason::HandshakeTimeout => Some(HttpError::Timeout),
+            CloseReason::TokenExpired => Some(HttpError::Unauthorized),
             CloseReason::Overloaded | CloseReason::Moved => {
                 Some(HttpError::Overloaded { retry_after })
             }

@@ -70,7 +70,7 @@ impl Session {
             }
             Heard::All { has_ended } => {
                 talk.unfinished.on_read(!talk.decoder.is_between_frames(), has_ended, now);
-                if talk.has_calls() { Step::Call } else { Step::Wait }
+                if talk.has_calls() || talk.bearer.is_some() { Step::Call } else { Step::Wait }
             }
         }
     }

@@ -14,6 +14,7 @@
 
 mod admission;
 mod arrivals;
+mod bearers;
 mod calls;
 mod connections;
 mod deadlines;
@@ -53,6 +54,7 @@ use crate::{
     timers::Wheel,
 };
 
+use bearers::Bearers;
 use connections::Birth;
 use holdings::Holdings;
 use outbox::Outboxes;
@@ -71,6 +73,7 @@ pub struct Shard<K> {
     births: Vec<Birth>,
     wheel: Wheel,
     outboxes: Outboxes,
+    bearers: Bearers,
     /// What has come in part of requests and messages.
     received: Holdings,
     /// Connections with private bytes, or the rest of a cut frame, and a socket with room.
@@ -159,6 +162,7 @@ impl<K: Kernel> Shard<K> {
             births: vec![Birth::default(); slots as usize],
             wheel: Wheel::new(slots),
             outboxes: Outboxes::default(),
+            bearers: Bearers::default(),
             received: Holdings::new(INPUT_BYTES_PER_SHARD_MAX),
             ready: VecDeque::new(),
             readable: VecDeque::new(),
@@ -359,6 +363,7 @@ impl<K: Kernel> Shard<K> {
             return;
         }
         self.send_private(slot, out);
+        self.take_bearer(slot);
         match step {
             Step::Wait => self.schedule(slot),
             Step::Call => {
@@ -366,6 +371,7 @@ impl<K: Kernel> Shard<K> {
                 self.carry_out(slot);
             }
             Step::Unsubscribe => {
+                self.bearers.remove(slot);
                 self.schedule(slot);
                 let rest = self.views.leave_all(slot, 0);
                 self.keep_rest(slot, rest);
@@ -381,6 +387,8 @@ impl<K: Kernel> Shard<K> {
                 // Whoever publishes and closes in one breath is published.
                 self.carry_out(slot);
                 self.count_end(slot, reason);
+                self.bearers.remove(slot);
+                self.log_barred(slot);
                 self.states[slot.index()].set(State::FINISH);
                 self.schedule(slot);
                 self.make_ready(slot);
@@ -449,6 +457,7 @@ impl<K: Kernel> Shard<K> {
         self.forget_calls(slot);
         self.views.forget(slot);
         self.outboxes.remove(slot);
+        self.bearers.remove(slot);
         self.received.set(slot, 0);
         self.settle(slot);
         self.wheel.cancel(slot);
