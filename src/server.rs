@@ -31,14 +31,12 @@ use tokio::sync::{Notify, watch};
 use crate::{
     config::Config,
     control::{self, Control},
-    counters::Counters,
     ids::ShardId,
     io::bell::EventBell,
     journal::JournalError,
     live::Live,
     mesh::Parking,
     orders::Orders,
-    session::Rules,
     watch::Files,
 };
 
@@ -112,9 +110,7 @@ pub struct Server {
     stop_control: Arc<Notify>,
     news: mpsc::Receiver<News>,
     tell: mpsc::Sender<News>,
-    counters: Arc<[Counters]>,
-    rules: Arc<Live<Rules>>,
-    limits: Arc<Live<Vec<control::Limit>>>,
+    shared: Shared,
     control_settings: Arc<Live<control::Settings>>,
     files: Arc<Files>,
     orders: Arc<Orders>,
@@ -209,10 +205,8 @@ impl Server {
             let mut setup = shared.setup(ShardId(index as u16), config, parking);
             setup.journal = end;
             let (plan, start, tell) = (plan.clone(), shared.start, tell.clone());
-            let spawned = thread::Builder::new()
-                .name(format!("shard-{index}"))
-                .spawn(move || run_shard(setup, heritages, &plan, listeners, bell, start, &tell))?;
-            shards.threads.push(spawned);
+            let run = move || run_shard(setup, heritages, &plan, listeners, bell, start, &tell);
+            shards.spawn(index, run)?;
         }
         wait_for_shards(plan.shards, &news)?;
         inputs.start(config)?;
@@ -227,12 +221,7 @@ impl Server {
         let signals = (Arc::clone(&orders), answered, is_draining);
         let control = shared.control(Arc::clone(&control_settings), bus, signals);
         let control_address = control_listener.local_addr()?;
-        let control_thread = Some(spawn_control(
-            control,
-            control_listener,
-            Arc::clone(&stop_control),
-            tell.clone(),
-        )?);
+        let control_thread = Some(spawn_control(control, control_listener, &stop_control, &tell)?);
         Ok(Server {
             config: config.clone(),
             key_files,
@@ -247,9 +236,7 @@ impl Server {
             stop_control,
             news,
             tell,
-            counters: shared.counters,
-            rules: shared.rules,
-            limits: shared.limits,
+            shared,
             control_settings,
             files,
             orders,
@@ -320,11 +307,12 @@ fn beds(shards: u16) -> io::Result<(Vec<Arc<EventBell>>, Vec<Arc<Parking>>)> {
 fn spawn_control(
     control: Control,
     listener: std::net::TcpListener,
-    stop: Arc<Notify>,
-    tell: mpsc::Sender<News>,
+    stop: &Arc<Notify>,
+    tell: &mpsc::Sender<News>,
 ) -> Result<JoinHandle<()>, ServerError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     listener.set_nonblocking(true)?;
+    let (stop, tell) = (Arc::clone(stop), tell.clone());
     let serve = move || {
         let _parting = Parting(&tell, Some(News::ControlEnded));
         runtime.block_on(async move {

@@ -87,7 +87,7 @@ impl Server {
 
     /// Connections over all shards, as they last said.
     fn connections(&self) -> u64 {
-        self.counters.iter().map(|counters| counters.connections.get()).sum()
+        self.shared.counters.iter().map(|counters| counters.connections.get()).sum()
     }
 
     fn tick(&mut self) {
@@ -159,9 +159,14 @@ impl Server {
     fn apply(&self) {
         let config = &self.config;
         self.shards.drain.set_window(config.drain);
-        let before = self.rules.get();
-        self.rules.replace(rules(config, self.plan.shards, &before.access, before.started_ms));
-        self.limits.replace(limits(config, &self.plan));
+        let before = self.shared.rules.get();
+        self.shared.rules.replace(rules(
+            config,
+            self.plan.shards,
+            &before.access,
+            before.started_ms,
+        ));
+        self.shared.limits.replace(limits(config, &self.plan));
         self.control_settings.replace(control_settings(config, self.subscribers[0]));
         // Whoever sleeps looks at the rules when it wakes, and its deadlines may have come nearer.
         self.shards.wake();

@@ -8,6 +8,7 @@ use crate::{
     config::{self, Config},
     control,
     session::Rules,
+    shield::Limits,
 };
 
 /// What sessions live by. Ticks count from `started_ms`, in milliseconds since 1970.
@@ -29,9 +30,27 @@ pub fn rules(config: &Config, shards: u16, access: &Arc<Access>, started_ms: u64
         publication_max: config.publication_max.bytes(),
         channels_max: (config.channels_max as usize).div_ceil(usize::from(shards)),
         lag_bytes_max: config.lag_max.bytes(),
+        shield: shield(config),
         access: Arc::clone(access),
         started_ms,
         ..Rules::default()
+    }
+}
+
+/// How much an address, and a connection, may ask for.
+fn shield(config: &Config) -> Limits {
+    Limits {
+        exempt: config.exempt.clone(),
+        trusted: config.trusted.clone(),
+        connections: config.address_connections,
+        connects: config.address_connection_rate,
+        requests: config.address_request_rate,
+        channels: config.address_channel_rate,
+        bytes: config.address_memory.bytes(),
+        accepts: config.accept_rate,
+        messages: config.message_rate,
+        publications: config.publish_rate,
+        message_timeout: Some(config.message_timeout).filter(|timeout| !timeout.is_zero()),
     }
 }
 

@@ -1,9 +1,10 @@
 //! The shards' threads: what all of them are given, how they begin, and how they are told to stop.
 
 use std::{
+    io,
     os::fd::OwnedFd,
     sync::{Arc, mpsc},
-    thread::JoinHandle,
+    thread::{self, JoinHandle},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -44,12 +45,19 @@ use crate::{
 pub(super) struct Shards {
     pub drain: Arc<Drain>,
     parkings: Vec<Arc<Parking>>,
-    pub threads: Vec<JoinHandle<()>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl Shards {
     pub fn new(drain: &Arc<Drain>, parkings: &[Arc<Parking>]) -> Self {
         Shards { drain: Arc::clone(drain), parkings: parkings.to_vec(), threads: Vec::new() }
+    }
+
+    /// Begins a shard's thread.
+    pub fn spawn(&mut self, index: usize, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
+        let thread = thread::Builder::new().name(format!("shard-{index}"));
+        self.threads.push(thread.spawn(run)?);
+        Ok(())
     }
 
     pub fn begin_drain(&self) {

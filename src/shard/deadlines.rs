@@ -36,6 +36,7 @@ impl<K: Kernel> Shard<K> {
         if self.setup.rules.refresh() {
             self.follow_rules();
         }
+        self.keep_pace();
         let exhausted = self.connections + 1 + self.kernel.slots() / 100 >= self.kernel.slots();
         if self.setup.admission.tell_exhausted(self.setup.id, exhausted) {
             let mesh = &self.setup.mesh;
@@ -69,7 +70,7 @@ impl<K: Kernel> Shard<K> {
     }
 
     pub(super) fn may_accept(&self) -> bool {
-        !self.setup.admission.is_exhausted()
+        !self.setup.admission.is_exhausted() && !self.is_pacing
     }
 
     /// Spreads the ends of all connections over the drain's window.
