@@ -42,6 +42,11 @@ impl Endpoint {
         format!("{}{path}{}", self.base, utf8_percent_encode(channel.as_str(), ENCODED))
     }
 
+    /// The URL of a path.
+    pub fn below(&self, path: &str) -> String {
+        format!("{}{path}", self.base)
+    }
+
     /// What to say when nobody is there.
     pub fn nobody(&self) -> Failure {
         let base = &self.base;

@@ -3,12 +3,16 @@
 //! The flags of the settings are made from the table in `stentor::config`. Exit codes: 0 all went
 //! well, 1 it did not, 2 it was asked for wrongly.
 
+mod api;
 mod endpoint;
 mod failure;
 mod journal;
+mod operate;
 mod publish;
 mod settings;
+mod shell;
 mod subscribe;
+mod table;
 
 use std::{ffi::OsString, process::ExitCode};
 
@@ -48,6 +52,12 @@ fn dispatch(matches: &ArgMatches) -> Result<(), Failure> {
         Some(("journal", matches)) => journal::run(matches),
         Some(("subscribe", matches)) => subscribe::run(&parsed::<Subscribe>(matches)),
         Some(("publish", matches)) => publish::run(&parsed::<Publish>(matches)),
+        Some(("channels", matches)) => operate::channels(&parsed(matches)),
+        Some(("connections", matches)) => operate::connections(&parsed(matches)),
+        Some(("completions", matches)) => shell::completions(matches, command()),
+        Some(("man", matches)) => shell::man(matches, command()),
+        Some(("inputs", matches)) => operate::inputs(&parsed(matches)),
+        Some(("limits", matches)) => operate::limits(&parsed(matches)),
         Some((other, _)) => unreachable!("{other} is no subcommand of ours"),
     }
 }
@@ -117,6 +127,8 @@ fn command() -> Command {
         .subcommand(journal::command())
         .subcommand(subscribe)
         .subcommand(publish)
+        .subcommands(operate::commands())
+        .subcommands(shell::commands())
         .after_help(EXAMPLES)
 }
 
