@@ -13,6 +13,7 @@ mod settings;
 mod shell;
 mod subscribe;
 mod table;
+mod top;
 
 use std::{ffi::OsString, process::ExitCode};
 
@@ -54,6 +55,7 @@ fn dispatch(matches: &ArgMatches) -> Result<(), Failure> {
         Some(("publish", matches)) => publish::run(&parsed::<Publish>(matches)),
         Some(("channels", matches)) => operate::channels(&parsed(matches)),
         Some(("connections", matches)) => operate::connections(&parsed(matches)),
+        Some(("top", matches)) => top::run(&parsed(matches)),
         Some(("completions", matches)) => shell::completions(matches, command()),
         Some(("man", matches)) => shell::man(matches, command()),
         Some(("inputs", matches)) => operate::inputs(&parsed(matches)),
@@ -128,6 +130,7 @@ fn command() -> Command {
         .subcommand(subscribe)
         .subcommand(publish)
         .subcommands(operate::commands())
+        .subcommand(top::command())
         .subcommands(shell::commands())
         .after_help(EXAMPLES)
 }

@@ -240,6 +240,7 @@ fn one_connection(it: &Value) -> String {
     let mut pairs = vec![
         ("id", text(&it["id"])),
         ("address", text(&it["address"])),
+        ("subject", text(&it["subject"])),
         ("transport", text(&it["transport"])),
         ("since", since(it)),
         ("socket", if it["blocked"] == true { "full".into() } else { "has room".into() }),

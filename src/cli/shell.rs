@@ -40,6 +40,9 @@ pub fn completions(matches: &ArgMatches, mut whole: Command) -> Result<(), Failu
 
 /// `stentor man`.
 pub fn man(matches: &ArgMatches, whole: Command) -> Result<(), Failure> {
+    let mut whole = whole.disable_help_subcommand(true);
+    // So that each command knows its own place.
+    whole.build();
     match matches.get_one::<PathBuf>("folder") {
         None => write_out(&page(whole).map_err(Failure::failed)?),
         Some(folder) => {

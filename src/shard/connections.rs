@@ -97,6 +97,7 @@ impl<K: Kernel> Shard<K> {
         ConnectionReport {
             id: self.connection_id(slot),
             address: self.kernel.peer(slot),
+            subject: self.bearers.subject(slot).map(Into::into),
             transport: session.transport(),
             since_ms: self.setup.started_ms + since,
             blocked,

@@ -6,7 +6,8 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::support::{
-    Io, Kind, Publisher, Received, Running, Server, Subscriber, Talk, ask, stentor, tool,
+    Folder, Io, Kind, Publisher, Received, Running, Server, Subscriber, Talk, ask, python, stentor,
+    tool, tools,
 };
 
 on_both_kernels!(who_is_connected_is_told_and_closed);
@@ -133,6 +134,51 @@ fn the_commands_show_what_is_there() {
     let ended = Running::start(&mut alone).end();
     let told = String::from_utf8(ended.stderr).unwrap();
     assert!(ended.status.code() == Some(1) && told.contains("stentor serve"), "{told}");
+}
+
+/// One view for scripts: it is of this server, and names what is read.
+#[test]
+fn top_shows_one_view() {
+    let server = Server::start(Io::Epoll, &[]);
+    let mut readers = Kind::BOTH.map(|kind| Subscriber::join(server.subscribers, kind, "news"));
+    let mut publisher = Publisher::of(&server);
+    publisher.publish("news", b"hello");
+    readers.iter_mut().for_each(|reader| assert_eq!(reader.publication(), b"hello"));
+    let told = run(&server, &["top", "--once", "--interval", "0.1", "--sort", "name"]);
+    let lines: Vec<&str> = told.lines().collect();
+    let version = concat!("Stentor ", env!("CARGO_PKG_VERSION"), ", up ");
+    assert!(lines[0].starts_with(version), "{told}");
+    assert!(lines[1].starts_with("2 connections (1 websocket, 1 sse, 0 json, 0 other)"), "{told}");
+    let shards: Vec<&str> =
+        lines[5..7].iter().filter_map(|it| it.split_whitespace().next()).collect();
+    assert_eq!(shards, ["0", "1"], "{told}");
+    let channel: Vec<&str> = lines[9].split_whitespace().collect();
+    assert_eq!((channel[0], channel[3]), ("2", "news"), "{told}");
+    assert!(!told.contains('\u{1b}'), "{told}");
+    let ended = Running::start(&mut command(&server, &["top"])).end();
+    let why = String::from_utf8(ended.stderr).unwrap();
+    assert!(ended.status.code() == Some(2) && why.contains("--once"), "{why}");
+    server.stop();
+}
+
+/// On a terminal it takes the screen, follows keys and sizes, and gives the screen back.
+#[test]
+fn top_lives_on_a_terminal() {
+    let server = Server::start(Io::Epoll, &[]);
+    let mut reader = Subscriber::join(server.subscribers, Kind::BOTH[0], "news");
+    let mut top = python("top.py");
+    top.arg(env!("CARGO_BIN_EXE_stentor")).arg(format!("http://{}", server.control));
+    let told: Value = serde_json::from_str(&tools::run(&mut top)).expect("JSON");
+    assert_eq!(told["code"], 0);
+    assert_eq!(told["entered"], true, "{told}");
+    assert_eq!(told["left"], true, "{told}");
+    assert_eq!(told["sorted"], true, "{told}");
+    assert_eq!(told["restored"], true, "{told}");
+    assert!(told["widest"].as_u64().unwrap() <= 40, "{told}");
+    assert!(told["lines"].as_u64().unwrap() <= 12, "{told}");
+    server.signal(Signal::TERM);
+    assert!(matches!(reader.next(), Received::Close(..)));
+    server.expect_clean_end();
 }
 
 fn command(server: &Server, arguments: &[&str]) -> Command {

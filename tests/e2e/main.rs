@@ -34,6 +34,7 @@ mod many;
 mod polling;
 mod recovery;
 mod several;
+mod shell;
 mod slow;
 mod stopping;
 mod stories;

@@ -41,6 +41,7 @@ struct List {
 pub(super) struct Shown {
     id: String,
     address: Option<String>,
+    subject: Option<Box<str>>,
     transport: &'static str,
     since_ms: u64,
     blocked: bool,
@@ -179,6 +180,7 @@ fn shown(report: ConnectionReport) -> Shown {
     Shown {
         id: report.id.to_string(),
         address: report.address.map(|address| address.to_string()),
+        subject: report.subject,
         transport: report.transport.label(),
         since_ms: report.since_ms,
         blocked: report.blocked,

@@ -161,7 +161,7 @@ fn one_connection_is_shown_and_closed() {
     let served = serve_shards(&[Shard::Prompt; 2], 64, patient());
     let lag = json!({ "publications": 104, "bytes": 208, "ms": 312 });
     let mut expected = json!({
-        "id": "1-4-7", "address": "192.0.2.4:40000", "transport": "websocket",
+        "id": "1-4-7", "address": "192.0.2.4:40000", "subject": "ann", "transport": "websocket",
         "since_ms": 1_700_000_000_104_u64, "blocked": true, "pending_bytes": 0,
         "received_bytes": 104, "subscriptions": 1, "lag": lag,
         "channels": [{ "channel": "room.104", "position": "e-104", "lag": lag }],
