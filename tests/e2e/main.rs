@@ -20,6 +20,7 @@ macro_rules! on_both_kernels {
 }
 
 mod api;
+mod attack;
 mod autobahn;
 mod bad_input;
 mod client;
