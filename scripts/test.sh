@@ -149,8 +149,8 @@ set_up_python() {
     if ! python3 -c 'import ensurepip, venv' 2>/dev/null; then install_packages :python3-venv; fi
     local wanted=tests/e2e/python/requirements.txt
     if ! cmp -s "$wanted" .venv/installed.txt; then
-        python3 -m venv --clear .venv
-        .venv/bin/pip install --quiet --disable-pip-version-check --requirement "$wanted"
+        python3 -m venv --clear .venv || return 1
+        .venv/bin/pip install --quiet --disable-pip-version-check --requirement "$wanted" || return 1
         # A broker of Kafka's protocol. What pip makes of it is a script that starts it.
         (cd .venv/bin && ln -s ../lib/python3*/site-packages/noida_db/noida-db kafka)
         chmod +x .venv/bin/kafka
@@ -164,7 +164,7 @@ set_up_python() {
 
 # What reads the files of packaging/. Of Prometheus only its checker is taken: the package would run it.
 set_up_packaging() {
-    set_up_python
+    set_up_python || return 1
     install_packages systemd-analyze:systemd unshare:util-linux
     if ! ldconfig -p | grep -q 'libseccomp\.so\.2'; then install_packages :libseccomp2; fi
     STENTOR_TEST_PROMTOOL="$PWD/.venv/bin/promtool"
@@ -178,7 +178,7 @@ set_up_packaging() {
         as_root apt-get update -qq
         : >"$updated"
     fi
-    (cd "$folder" && apt-get download -qq prometheus)
+    (cd "$folder" && apt-get download -qq -o APT::Sandbox::User=root prometheus) || return 1
     dpkg-deb --fsys-tarfile "$folder"/prometheus_*.deb | tar -x -C "$folder" ./usr/bin/promtool
     install "$folder/usr/bin/promtool" "$STENTOR_TEST_PROMTOOL"
     rm -r "$folder"

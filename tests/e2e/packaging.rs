@@ -183,9 +183,12 @@ fn every_metric_that_is_named_is_there() {
     let server = Server::start(Io::Uring, &input);
     let answer = ask(server.control, "GET /metrics HTTP/1.1\r\nHost: localhost\r\n");
     let told = String::from_utf8(answer.body).expect("text");
-    let mut there = BTreeSet::new();
+    let (mut there, mut histograms) = (BTreeSet::new(), Vec::new());
     for line in told.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
         let (name, kind) = line.split_once(' ').expect("a name and a type");
+        if kind == "histogram" {
+            histograms.push(name);
+        }
         let suffixes: &[&str] = match kind {
             "counter" => &["_total"],
             "histogram" => &["_bucket", "_sum", "_count"],
@@ -200,7 +203,9 @@ fn every_metric_that_is_named_is_there() {
     let manual = fs::read_to_string(root().join("docs/operations.md")).expect("the manual");
     let manual: Vec<&str> = manual.lines().filter(|it| it.starts_with("| `stentor_")).collect();
     // It speaks of a histogram by its name, not by those of its series.
-    let manual = manual.join("\n").replace("_seconds`", "_seconds_sum`");
+    let series =
+        |text: String, name: &&str| text.replace(&format!("`{name}`"), &format!("`{name}_sum`"));
+    let manual = histograms.iter().fold(manual.join("\n"), series);
     for (place, text) in [
         ("alerts.yml", text("prometheus/alerts.yml")),
         ("stentor.json", board.to_string()),
