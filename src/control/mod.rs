@@ -11,6 +11,7 @@
 //! Left to the server: the thread, the listener, and when to drain and to stop.
 #![forbid(unsafe_code)]
 
+mod api;
 mod ask;
 mod body;
 mod busiest;
@@ -22,9 +23,11 @@ mod inputs;
 mod lag;
 mod lines;
 mod listen;
+mod many;
 mod metrics;
 mod own_use;
 mod page;
+mod problem;
 mod publish;
 mod publisher;
 mod ready;
@@ -52,12 +55,15 @@ use tokio::{
 use crate::{
     counters::Counters,
     inputs::{Forwards, Input, InputState},
+    live::Live,
     mesh::{Ingress, Questions},
     policy::Policies,
     report::Question,
 };
 use forward::Forwarder;
 use publisher::Publisher;
+
+pub use api::Limit;
 
 /// Every input with how it is.
 pub type States = Arc<[(Input, Arc<InputState>)]>;
@@ -137,6 +143,8 @@ pub struct Control {
     pub questions: Arc<[Questions<Question>]>,
     /// How channels live, for the names of their patterns.
     pub policies: Policies,
+    /// The limits that can be set, as they are now.
+    pub limits: Arc<Live<Vec<Limit>>>,
     /// What each shard counts, in the same order.
     pub counters: Arc<[Counters]>,
     /// What is read from message buses.
@@ -185,6 +193,7 @@ struct Plane {
     ingresses: Arc<[Ingress]>,
     questions: Arc<[Questions<Question>]>,
     policies: Policies,
+    limits: Arc<Live<Vec<Limit>>>,
     counters: Arc<[Counters]>,
     inputs: States,
     forwarder: Forwarder,
@@ -219,6 +228,7 @@ impl Plane {
             ingresses,
             questions,
             policies,
+            limits: control.limits,
             counters,
             draining,
         }
@@ -256,8 +266,10 @@ fn router(plane: &Arc<Plane>) -> Router {
         .route("/publish", publish())
         .route("/publish/", publish())
         .route("/publish/{*channel}", publish())
+        .merge(api::router())
         .fallback(reply::no_such_path)
         .method_not_allowed_fallback(reply::wrong_method)
         .layer(middleware::from_fn_with_state(Arc::clone(plane), guard::check))
+        .layer(middleware::from_fn(problem::translate))
         .with_state(Arc::clone(plane))
 }
