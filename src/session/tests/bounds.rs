@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    policy::{Pattern, Policies, Policy},
+    policy::{Pattern, Policies, Policy, Who},
     shield::{Excess, Limits},
     wire::http::HttpError,
 };
@@ -102,7 +102,7 @@ fn who_is_exempt_says_what_it_likes() {
 #[test]
 fn publications_that_come_too_fast_are_refused() {
     let mut bench = bench(TALK);
-    let open = Policy { publish: true, ..Policy::default() };
+    let open = Policy { publish: Who::Public, ..Policy::default() };
     bench.rules.policies = Policies::new([(Pattern::new("news"), open)]);
     let publish = text(r#"{"type":"publish","channel":"news","text":"x"}"#);
     for _ in 0..10 {
