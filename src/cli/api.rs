@@ -65,12 +65,12 @@ impl Api {
 
     /// Reads what is under a path of the API.
     pub fn get(&self, path: &str) -> Result<Value, Failure> {
-        self.read(self.agent.get(self.endpoint.below(path)).call())
+        self.read(self.agent.get(self.endpoint.path(path)).call())
     }
 
     /// Removes what is under a path.
     pub fn delete(&self, path: &str) -> Result<Value, Failure> {
-        self.read(self.agent.delete(self.endpoint.below(path)).call())
+        self.read(self.agent.delete(self.endpoint.path(path)).call())
     }
 
     /// The endpoint, to make paths of channels.
