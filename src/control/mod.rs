@@ -201,6 +201,7 @@ struct Plane {
     counters: Arc<[Counters]>,
     inputs: States,
     forwarder: Forwarder,
+    orders: Arc<Orders>,
     draining: watch::Receiver<bool>,
     /// Bytes that payloads may still take.
     payload_memory: Arc<Semaphore>,
@@ -233,6 +234,7 @@ impl Plane {
             questions,
             policies,
             limits: control.limits,
+            orders: control.orders,
             counters,
             draining,
         }
