@@ -94,12 +94,30 @@ async fn try_set_log(plane: &Plane, head: &Parts, body: &mut Body) -> Result<Res
     let wish: Filter = serde_json::from_slice(&payload.bytes).map_err(|why| {
         bad(format!("the body is no filter: {why}; write one like {{\"filter\":\"info\"}}"))
     })?;
-    if wish.filter.len() > FILTER_BYTES_MAX {
-        return Err(bad(format!("the filter is longer than {FILTER_BYTES_MAX} bytes")));
+    if !is_filter(&wish.filter) {
+        return Err(invalid(format!(
+            "'{}' is no filter; write a level (off, error, warn, info, debug, trace), or parts with \
+             theirs and commas between, as in info,stentor::shard=debug; at most {DIRECTIVES_MAX}",
+            wish.filter.chars().take(100).collect::<String>()
+        )));
     }
     let filter = wish.filter.clone();
     let before = order(plane, |reply| Order::Log { filter, reply }).await?.map_err(invalid)?;
     Ok(reply_json(StatusCode::OK, &Log { filter: wish.filter, before: Some(before) }))
+}
+
+/// Whether it is levels, and levels of parts. What else a filter can hold is left to the setting.
+fn is_filter(text: &str) -> bool {
+    let is_level = |text| ["off", "error", "warn", "info", "debug", "trace"].contains(&text);
+    let is_part = |text: &str| {
+        let is_fine = |byte: u8| byte.is_ascii_alphanumeric() || b"_:".contains(&byte);
+        (1..=PART_BYTES_MAX).contains(&text.len()) && text.bytes().all(is_fine)
+    };
+    let is_directive = |text: &str| match text.split_once('=') {
+        Some((part, level)) => is_part(part) && is_level(level),
+        None => is_level(text),
+    };
+    text.split(',').count() <= DIRECTIVES_MAX && text.split(',').all(is_directive)
 }
 
 /// 422: it was understood, and would be wrong.
@@ -135,5 +153,6 @@ async fn order<T: Send + 'static>(
 
 /// As the setting `drain` allows.
 const WINDOW_SECONDS_MAX: u64 = 3600;
-/// Bytes of a log filter.
-const FILTER_BYTES_MAX: usize = 4096;
+/// Parts of a log filter, and bytes in the name of each.
+const DIRECTIVES_MAX: usize = 32;
+const PART_BYTES_MAX: usize = 64;

@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use super::*;
 use crate::orders::{Change, Draining, FileReloaded, Order, Orders, Reloaded};
 
-/// Orders that a fake server carries out at once. It refuses to log by `bad`, loses the answer about
-/// `lost`, and never answers about `stuck`.
+/// Orders that a fake server carries out at once. It refuses to log `bad`, loses the answer about `lost`,
+/// and never answers about `stuck`.
 pub(super) fn obeyed() -> Arc<Orders> {
     Arc::new_cyclic(|orders: &std::sync::Weak<Orders>| {
         let orders = orders.clone();
@@ -16,9 +16,9 @@ pub(super) fn obeyed() -> Arc<Orders> {
             match order.expect("it rings when there is one") {
                 Order::Filter(reply) => reply("info".into()),
                 Order::Log { filter, reply } => match filter.as_str() {
-                    "bad" => reply(Err("'bad' is no filter".into())),
-                    "lost" => drop(reply),
-                    "stuck" => kept.lock().unwrap().push(reply),
+                    "bad=info" => reply(Err("'bad' is no part".into())),
+                    "lost=info" => drop(reply),
+                    "stuck=info" => kept.lock().unwrap().push(reply),
                     _ => reply(Ok("info".into())),
                 },
                 Order::Drain { window, reply } => {
@@ -74,14 +74,20 @@ fn orders_are_carried_out() {
 #[test]
 fn orders_are_refused_with_a_reason() {
     let served = serve(Shard::Prompt, Settings { answer_timeout: SHORT, ..patient() });
-    let long = format!(r#"{{"filter":"{}"}}"#, "a".repeat(4097));
+    let long = format!(r#"{{"filter":"{}=info"}}"#, "a".repeat(65));
+    let many = format!(r#"{{"filter":"info{}"}}"#, ",info".repeat(32));
     for (body, status, words) in [
-        (r#"{"filter":"bad"}"#, 422, "'bad' is no filter"),
-        (r#"{"filter":"lost"}"#, 503, "ended before it answered"),
-        (r#"{"filter":"stuck"}"#, 504, "not carried out within"),
+        (r#"{"filter":"bad=info"}"#, 422, "'bad' is no part"),
+        (r#"{"filter":"lost=info"}"#, 503, "ended before it answered"),
+        (r#"{"filter":"stuck=info"}"#, 504, "not carried out within"),
+        (r#"{"filter":""}"#, 422, "write a level"),
+        (r#"{"filter":"loud"}"#, 422, "write a level"),
+        (r#"{"filter":"=info"}"#, 422, "write a level"),
+        (r#"{"filter":"info,"}"#, 422, "write a level"),
+        (&many, 422, "at most 32"),
         (r#"{"level":"info"}"#, 400, r#"{\"filter\":\"info\"}"#),
         ("info", 400, r#"{\"filter\":\"info\"}"#),
-        (&long, 400, "4096 bytes"),
+        (&long, 422, "write a level"),
     ] {
         let reply = put(&served, body);
         assert_eq!(reply.status, status, "{body}: {}", reply.body);
