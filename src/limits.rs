@@ -249,3 +249,9 @@ pub const LINE_SLACK_BYTES: usize = 64 * 1024;
 /// Clients per shard that may wait for an input to tell of the sequence that their position is of. One
 /// more is answered as if there were no such sequence.
 pub const HELD_ASKS_MAX: usize = 65_536;
+
+/// Orders of operators that may wait for the server's own thread.
+pub const ORDERS_WAITING_MAX: usize = 16;
+
+/// Settings that may name files which are read again when they change.
+pub const WATCHED_MAX: usize = 64;

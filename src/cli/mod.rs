@@ -10,14 +10,14 @@ mod publish;
 mod settings;
 mod subscribe;
 
-use std::{ffi::OsString, io::IsTerminal, process::ExitCode};
+use std::{ffi::OsString, process::ExitCode};
 
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, value_parser};
 use stentor::{
-    config::{self, Auto, Config},
+    config::{self, Auto, Config, LogFormat},
     doctor::{Machine, Report, Wish, judge},
+    logs::Log,
 };
-use tracing_subscriber::EnvFilter;
 
 use failure::{Failure, print};
 use publish::Publish;
@@ -67,11 +67,7 @@ fn configuration(matches: &ArgMatches) -> Result<Config, Failure> {
 
 /// Serves until the process is told to stop.
 fn serve(config: Config) -> Result<(), Failure> {
-    // They tell of every record that they drop and of every connection; our own words say the same
-    // once. Who wants them names them in the filter.
-    let filter = EnvFilter::new(format!("async_nats=off,lapin=off,{}", config.log.as_str()));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    log.with_ansi(std::io::stderr().is_terminal()).init();
+    let _log = Log::begin(config.log.as_str(), config.log_format == LogFormat::Json);
     stentor::server::run(&config).map_err(Failure::failed)
 }
 

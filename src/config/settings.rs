@@ -1,7 +1,8 @@
 //! Every setting, defined once: name, type, default, range and help.
 //!
 //! To add one, add a row. Its flag, variable, TOML key, help and reference follow, and the tests
-//! that iterate over the table hold it to the same rules. Bounds between two settings are in
+//! that iterate over the table hold it to the same rules. `=> live` at its end says that a reload puts
+//! it into effect, which `server/reload.rs` must then do. Bounds between two settings are in
 //! `check.rs`.
 #![forbid(unsafe_code)]
 
@@ -13,9 +14,10 @@ use super::{
     error::ConfigError,
     inputs::{Inputs, masked_text},
     sources::Given,
-    table::{Setting, Shape, capitals, dashed, settings, text},
+    table::{Setting, Shape, capitals, dashed, is_live, settings, text},
     values::{
-        Auto, Directory, IoChoice, LogFilter, Names, PublishTo, Size, TOO_LITTLE, TOO_MUCH, Value,
+        Auto, Directory, IoChoice, LogFilter, LogFormat, Names, PublishTo, Size, TOO_LITTLE,
+        TOO_MUCH, Value,
     },
 };
 use crate::wire::route::Origins;
@@ -32,16 +34,16 @@ settings! {
         backlog: u32 = "4096", "1" to "65535";
         /// Web pages that may subscribe, by exact origin, `null` for pages without one, or `*` for
         /// any page; besides those from the host name they connect to, which may on any port.
-        allow_origin: Origins = "";
+        allow_origin: Origins = "" => live;
         /// Names besides localhost and IP addresses by which the control listener may be called;
         /// a request for another Host is refused, since any web page can send one.
-        control_host: Names = "";
+        control_host: Names = "" => live;
     }
     "Channels" {
         /// What is kept of which channels, and what befalls their slow subscribers, as patterns
         /// like 'ticker.* history=1000 slow=skip; user.* mode=latest'; `stentor config --reference`
         /// lists the keys. The first pattern that matches decides; without one nothing is kept.
-        channels: Channels = "";
+        channels: Channels = "" => live;
         /// What is read from message buses, as entries like 'nats url=nats://127.0.0.1:4222
         /// subject=ticks.> channel={subject}'; `stentor config --reference` lists the keys.
         inputs: Inputs = "";
@@ -72,49 +74,51 @@ settings! {
         max_connections: Auto<u32> = "auto", "1" to "16777216";
         /// Channels at one time that have subscribers or of which something is kept; subscribing
         /// to one more, or publishing to it if it would be kept, is answered 503.
-        channels_max: u32 = "1000000", "1" to "100000000";
+        channels_max: u32 = "1000000", "1" to "100000000" => live;
         /// Channels that one connection may subscribe to; one more is refused.
-        subscriptions_max: u32 = "128", "1" to "65536";
+        subscriptions_max: u32 = "128", "1" to "65536" => live;
         /// Bytes in the head of a subscriber's HTTP request; a longer one is answered 431.
-        head_max: Size = "8KiB", "512" to "64KiB";
+        head_max: Size = "8KiB", "512" to "64KiB" => live;
         /// Payload bytes in one WebSocket frame from a subscriber; a larger one closes with 1009.
-        frame_max: Size = "64KiB", "125" to "16MiB";
+        frame_max: Size = "64KiB", "125" to "16MiB" => live;
         /// Payload bytes in one WebSocket message from a subscriber, over all its frames; a larger
         /// one closes with 1009.
-        message_max: Size = "64KiB", "125" to "64MiB";
+        message_max: Size = "64KiB", "125" to "64MiB" => live;
         /// Bytes in one publication; a larger one is answered 413.
-        publication_max: Size = "1MiB", "1" to "64MiB";
+        publication_max: Size = "1MiB", "1" to "64MiB" => live;
         /// Publications that may wait in front of one shard; one more is answered 503.
         publish_queue: u32 = "1024", "1" to "1048576";
         /// Encoded bytes that a subscriber may fall behind in a channel before the channel's `slow`
         /// decides. They are kept once per channel, not per subscriber.
-        lag_max: Size = "16MiB", "1KiB" to "64GiB";
+        lag_max: Size = "16MiB", "1KiB" to "64GiB" => live;
     }
     "Time-outs" {
         /// How long a new connection may take to send its whole request head.
-        handshake_timeout: Duration = "10s", "100ms" to "5m";
+        handshake_timeout: Duration = "10s", "100ms" to "5m" => live;
         /// How long a WebSocket may be silent before it is pinged. Proxies like to cut at 60s.
-        ping_interval: Duration = "55s", "1s" to "1h";
+        ping_interval: Duration = "55s", "1s" to "1h" => live;
         /// How long the answer to a ping may take before the subscriber counts as gone.
-        pong_timeout: Duration = "20s", "1s" to "1h";
+        pong_timeout: Duration = "20s", "1s" to "1h" => live;
         /// How long a subscriber with publications waiting may take none of their bytes before its
         /// connection is dropped.
-        stall_timeout: Duration = "30s", "1s" to "1h";
+        stall_timeout: Duration = "30s", "1s" to "1h" => live;
         /// How long a long-poll may wait for a publication; who asks for more waits so long.
-        poll_timeout_max: Duration = "1m", "1s" to "1h";
+        poll_timeout_max: Duration = "1m", "1s" to "1h" => live;
     }
     "Stopping" {
         /// Over how long subscribers are closed when the server stops, so that they do not all
         /// come back at once. 0s closes all of them at once.
-        drain: Duration = "5s", "0s" to "1h";
+        drain: Duration = "5s", "0s" to "1h" => live;
         /// What Retry-After says to whoever is answered 503. Whole seconds.
-        retry_after: Duration = "5s", "1s" to "1h";
+        retry_after: Duration = "5s", "1s" to "1h" => live;
     }
     "Diagnostics" {
         /// Mounts /echo, which sends every message back. For conformance runs only.
-        echo: bool = "false";
+        echo: bool = "false" => live;
         /// What to log, as a tracing filter.
-        log: LogFilter = "info";
+        log: LogFilter = "info" => live;
+        /// How the log is written: text for people, or json with an object per line.
+        log_format: LogFormat = "text";
     }
 }
 

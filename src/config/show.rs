@@ -103,7 +103,8 @@ fn inputs_reference() -> String {
 }
 
 fn reference_row(setting: &Setting) -> String {
-    let Setting { name, variable, help, kind, .. } = setting;
+    let Setting { name, variable, help, kind, is_live, .. } = setting;
+    let reload = if *is_live { "yes" } else { "no" };
     let default = match setting.default {
         "" => "none".to_owned(),
         default => format!("`{default}`"),
@@ -112,7 +113,7 @@ fn reference_row(setting: &Setting) -> String {
         Some((low, high)) => format!("{kind}, {low} to {high}"),
         None => (*kind).to_owned(),
     };
-    format!("| `{name}` | `{variable}` | {default} | {range} | {help} |\n")
+    format!("| `{name}` | `{variable}` | {default} | {range} | {reload} | {help} |\n")
 }
 
 const KEYS_HEAD: &str = "
@@ -137,6 +138,6 @@ const INPUT_KEYS_HEAD: &str = "
 ";
 
 const REFERENCE_HEAD: &str = "\
-| Flag and TOML key | Environment | Default | Value | What it does |
-| --- | --- | --- | --- | --- |
+| Flag and TOML key | Environment | Default | Value | Reload | What it does |
+| --- | --- | --- | --- | --- | --- |
 ";

@@ -9,7 +9,7 @@
 #![forbid(unsafe_code)]
 
 /// What is known of a setting before anybody has given it a value.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Setting {
     /// The TOML key, and the flag without its dashes: `ping-interval`.
     pub name: &'static str,
@@ -31,6 +31,8 @@ pub struct Setting {
     pub like: &'static str,
     /// How many values it takes.
     pub shape: Shape,
+    /// Whether a reload puts a new value into effect; otherwise a restart does.
+    pub is_live: bool,
 }
 
 /// How many values a setting takes.
@@ -103,12 +105,20 @@ pub(super) const fn text(bytes: &[u8]) -> &str {
     }
 }
 
+/// What a row may have behind its arrow.
+pub(super) const fn is_live(word: &str) -> bool {
+    assert!(matches!(word.as_bytes(), b"live"), "a row ends in `=> live` or in nothing");
+    true
+}
+
 /// Makes [`Settings`](super::Settings) and [`SETTINGS`](super::SETTINGS) from one row per setting:
-/// the help as a doc comment, then `field: Type = default, least to most;`, the values as text.
+/// the help as a doc comment, then `field: Type = default, least to most;`, the values as text. A row
+/// that ends in `=> live` has what a running server can take over.
 macro_rules! settings {
     ($($group:literal {$(
         $(#[doc = $help:literal])+
-        $field:ident: $type:ty = $default:literal $(, $low:literal to $high:literal)?;
+        $field:ident: $type:ty = $default:literal $(, $low:literal to $high:literal)?
+            $(=> $live:ident)?;
     )+})+) => {
         /// The value of every setting. Read it through [`Config`](super::Config), which cannot be
         /// made from values that do not fit together.
@@ -138,6 +148,7 @@ macro_rules! settings {
             kind: <$type as Value>::KIND,
             like: <$type as Value>::LIKE,
             shape: <$type as Value>::SHAPE,
+            is_live: [$(is_live(stringify!($live)),)? false][0],
         },)+)+];
 
         impl Settings {
@@ -154,8 +165,15 @@ macro_rules! settings {
                 Ok(Self {$($($field: $field.expect(READ),)+)+})
             }
 
+            /// Takes over those values that a running server can.
+            pub(super) fn take_live(&mut self, newer: &Self) {
+                $($($(
+                    const _: bool = is_live(stringify!($live));
+                    self.$field.clone_from(&newer.$field);
+                )?)+)+
+            }
+
             /// Every value as an operator would write it, in the order of [`SETTINGS`].
-            #[cfg(test)]
             pub(super) fn texts(&self) -> Vec<String> {
                 vec![$($(self.$field.text(),)+)+]
             }

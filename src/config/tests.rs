@@ -3,6 +3,7 @@
 mod channels_text;
 mod inputs_text;
 mod inputs_wrong;
+mod reload;
 
 use std::path::Path;
 
@@ -28,6 +29,7 @@ fn samples(setting: &Setting) -> [&'static str; 3] {
     match (setting.name, setting.noun) {
         ("echo", _) => ["true", "true", "true"],
         ("io", _) => ["uring", "epoll", "uring"],
+        ("log-format", _) => ["json", "json", "json"],
         ("head-max" | "frame-max", _) => ["1KiB", "2KiB", "3KiB"],
         ("publication-max", _) => ["64KiB", "65KiB", "66KiB"],
         ("control", _) => ["[::1]:3", "[::1]:4", "0.0.0.0:5"],
@@ -439,7 +441,7 @@ fn the_reference_has_every_setting() {
         assert_eq!(keys.matches(&format!("\n| `{}` | ", key.name)).count(), 1, "{reference}");
     }
     let rows = settings.lines().filter(|line| line.starts_with("| `"));
-    assert!(rows.clone().all(|row| row.matches(" | ").count() == 4), "{reference}");
+    assert!(rows.clone().all(|row| row.matches(" | ").count() == 5), "{reference}");
     assert_eq!(rows.count(), SETTINGS.len());
 }
 

@@ -175,6 +175,36 @@ impl LogFilter {
     }
 }
 
+/// How the log is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Hash)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For programs: an object per line.
+    Json,
+}
+
+impl Value for LogFormat {
+    const NOUN: &'static str = "FORMAT";
+    const KIND: &'static str = "text or json";
+    const LIKE: &'static str = "";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "text" => Ok(LogFormat::Text),
+            "json" => Ok(LogFormat::Json),
+            _ => Err("is not among the choices".to_owned()),
+        }
+    }
+
+    fn text(&self) -> String {
+        match self {
+            LogFormat::Text => "text".to_owned(),
+            LogFormat::Json => "json".to_owned(),
+        }
+    }
+}
+
 impl Value for SocketAddr {
     const NOUN: &'static str = "ADDRESS";
     const KIND: &'static str = "an address";

@@ -22,7 +22,10 @@ use tokio::{
 };
 
 use super::Settings;
-use crate::limits::{CONTROL_BUFFER_BYTES, CONTROL_REFUSALS_MAX, DISCARD_SECONDS_MAX};
+use crate::{
+    limits::{CONTROL_BUFFER_BYTES, CONTROL_REFUSALS_MAX, DISCARD_SECONDS_MAX},
+    logs::limited,
+};
 
 /// Serves `router` to whoever connects, until `stop`.
 pub(super) async fn serve(
@@ -58,7 +61,7 @@ pub(super) async fn serve(
 /// Accepting fails for one connection (it was reset) or for lack of descriptors or memory, which
 /// comes back.
 async fn pause(error: io::Error) {
-    tracing::warn!(%error, "the control listener could not accept a connection");
+    limited!(warn, "control accept", %error, "the control listener could not accept a connection");
     sleep(Duration::from_millis(100)).await;
 }
 
