@@ -12,6 +12,7 @@ mod listen;
 mod plan;
 mod settings;
 mod shards;
+mod tls;
 
 use std::{
     io::{self, Write},
@@ -27,14 +28,21 @@ use signal_hook::{
 use tokio::sync::{Notify, watch};
 
 use crate::{
-    config::Config, control::Control, ids::ShardId, io::bell::EventBell, journal::JournalError,
+    config::Config,
+    control::Control,
+    door::{CertificateError, Certificates},
+    ids::ShardId,
+    io::bell::EventBell,
+    journal::JournalError,
     mesh::Parking,
 };
 
 use inputs::Inputs;
 use journal::Opened;
-use shards::{Shards, Shared, run_shard, wait_for_shards};
+use shards::{Entrance, Shards, Shared, run_shard, wait_for_shards};
+use tls::Secure;
 
+pub use listen::Kind;
 pub use plan::{Engine, Plan, PlanError};
 
 /// Why the server could not start, or ended by itself.
@@ -56,6 +64,23 @@ pub enum ServerError {
         /// The kernel's answer.
         error: io::Error,
     },
+    /// A certificate or key cannot be used.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+    /// Not every certificate has a key.
+    #[error(
+        "tls-cert has {certificates} files and tls-key {keys}; give each certificate its key, in the \
+         same order"
+    )]
+    Keys {
+        /// Files of certificates.
+        certificates: usize,
+        /// Files of keys.
+        keys: usize,
+    },
+    /// TLS cannot be had.
+    #[error("TLS failed to start: {0}")]
+    Tls(#[from] rustls::Error),
     /// A shard could not start, or its kernel failed.
     #[error("shard {shard} ended: {problem}")]
     Shard {
@@ -82,8 +107,9 @@ pub enum ServerError {
 pub struct Server {
     config: Config,
     plan: Plan,
-    subscribers: Vec<SocketAddr>,
+    subscribers: Vec<(Kind, SocketAddr)>,
     control: SocketAddr,
+    certificates: Option<Arc<Certificates>>,
     // Ends before the shards, which would wait for all that it feeds.
     inputs: Inputs,
     shards: Shards,
@@ -151,7 +177,8 @@ impl Server {
         let journal = config.journal.0.as_deref().map(Opened::at).transpose()?;
         let control_listener = listen::control(config)?;
         let listeners = listen::subscribers(config, plan.shards)?;
-        let subscribers: Vec<_> = listeners.iter().map(|it| it.address).collect();
+        let secure = Secure::new(config, &listeners)?;
+        let subscribers: Vec<_> = listeners.iter().map(|it| (it.kind, it.address)).collect();
         let bells: Vec<Arc<EventBell>> =
             (0..plan.shards).map(|_| EventBell::new().map(Arc::new)).collect::<io::Result<_>>()?;
         let parkings: Vec<Arc<Parking>> =
@@ -177,10 +204,13 @@ impl Server {
         for (index, (((listeners, bell), parking), (end, heritages))) in doors.enumerate() {
             let mut setup = shared.setup(ShardId(index as u16), config, &plan, parking);
             setup.journal = end;
+            let counters = &shared.counters[index].tls;
+            let tls = secure.as_ref().map(|secure| secure.of_shard(counters));
+            let entrance = Entrance { listeners, tls, bell };
             let (plan, start, tell) = (plan.clone(), shared.start, tell.clone());
             let spawned = thread::Builder::new()
                 .name(format!("shard-{index}"))
-                .spawn(move || run_shard(setup, heritages, &plan, listeners, bell, start, &tell))?;
+                .spawn(move || run_shard(setup, heritages, &plan, entrance, start, &tell))?;
             shards.threads.push(spawned);
         }
         wait_for_shards(plan.shards, &news)?;
@@ -188,7 +218,7 @@ impl Server {
         let (draining, is_draining) = watch::channel(false);
         let stop_control = Arc::new(Notify::new());
         let bus = (inputs.states(), inputs.forwards(config)?);
-        let control = shared.control(config, subscribers[0], bus, answered, is_draining);
+        let control = shared.control(config, subscribers[0].1, bus, answered, is_draining);
         let control_address = control_listener.local_addr()?;
         let control_thread = Some(spawn_control(
             control,
@@ -201,6 +231,7 @@ impl Server {
             plan,
             subscribers,
             control: control_address,
+            certificates: secure.map(|secure| secure.certificates),
             shards,
             inputs,
             control_thread,
@@ -212,9 +243,14 @@ impl Server {
         })
     }
 
-    /// Where subscribers connect: one address at least.
-    pub fn subscribers(&self) -> &[SocketAddr] {
+    /// Where subscribers connect, and what they speak there: one address at least.
+    pub fn subscribers(&self) -> &[(Kind, SocketAddr)] {
         &self.subscribers
+    }
+
+    /// The certificates that subscribers are shown, to be read again.
+    pub fn certificates(&self) -> Option<&Arc<Certificates>> {
+        self.certificates.as_ref()
     }
 
     /// Where publishers connect.

@@ -35,6 +35,7 @@ const SERVER: Package = Package {
         ),
         ("counters", &["close", "frame"]),
         ("doctor", &["config", "io", "limits"]),
+        ("door", &["counters", "ids", "io", "limits"]),
         ("frame", &["ids"]),
         (
             "hub",
@@ -61,8 +62,8 @@ const SERVER: Package = Package {
         (
             "server",
             &[
-                "bus", "config", "control", "counters", "hub", "ids", "inputs", "io", "journal",
-                "limits", "live", "mesh", "policy", "report", "session", "shard",
+                "bus", "config", "control", "counters", "door", "hub", "ids", "inputs", "io",
+                "journal", "limits", "live", "mesh", "policy", "report", "session", "shard",
             ],
         ),
         ("session", &["close", "frame", "ids", "limits", "mesh", "policy", "resume", "wire"]),

@@ -24,13 +24,30 @@ pub(super) fn clashes(settings: &Settings) -> Vec<Clash> {
             clash("control", "is the same port as", "listen", "give each listener its own port"),
         ),
         (
-            settings.listen.0.is_empty(),
+            settings.listen.0.is_empty() && settings.listen_tls.0.is_empty(),
             Clash {
                 name: "listen",
                 relation: "leaves subscribers nowhere to connect",
                 other: None,
                 right: "write addresses like 127.0.0.1:8080 or [::]:8080",
             },
+        ),
+        (
+            settings.listen_tls.overlaps(settings.control).is_some(),
+            clash(
+                "control",
+                "is the same port as",
+                "listen-tls",
+                "give each listener its own port",
+            ),
+        ),
+        (
+            settings.listen.0.iter().any(|&it| settings.listen_tls.overlaps(it).is_some()),
+            clash("listen-tls", "has a port of", "listen", "give each listener its own port"),
+        ),
+        (
+            !settings.listen_tls.0.is_empty() && settings.tls_cert.0.is_empty(),
+            clash("listen-tls", "needs", "tls-cert", "give a certificate, and its key as tls-key"),
         ),
         (
             settings.message_max < settings.frame_max,

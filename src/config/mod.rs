@@ -40,7 +40,7 @@ pub use settings::{SETTINGS, Settings};
 pub use show::reference;
 pub use sources::{CONFIG_VARIABLE, CONTROL_URL_VARIABLE, Source, URL_VARIABLE};
 pub use table::{Setting, Shape};
-pub use values::{Auto, Directory, IoChoice, LogFilter, LogFormat, Names, PublishTo, Size};
+pub use values::{Auto, Directory, IoChoice, LogFilter, LogFormat, Names, Paths, PublishTo, Size};
 
 use check::{Clash, clashes};
 use error::from;

@@ -33,11 +33,13 @@ fn samples(setting: &Setting) -> [&'static str; 3] {
         ("head-max" | "frame-max", _) => ["1KiB", "2KiB", "3KiB"],
         ("publication-max", _) => ["64KiB", "65KiB", "66KiB"],
         ("control", _) => ["[::1]:3", "[::1]:4", "0.0.0.0:5"],
+        ("listen-tls", _) => ["[::1]:6", "[::1]:7", "0.0.0.0:8"],
         (_, "SIZE") => ["2MiB", "3MiB", "5000001"],
         (_, "DURATION") => ["40s", "41s", "42s"],
         (_, "ADDRESS") => ["[::1]:1", "[::1]:2", "0.0.0.0:3"],
         (_, "NUMBER") => ["17", "18", "19"],
         (_, "ORIGIN") => ["https://a", "null", "*,https://a"],
+        (_, "FILE") => ["/a.pem", "b", "/c d.pem"],
         (_, "NAME") => ["a", "b.example", "c,d"],
         (_, "DIRECTORY") => ["/var/a", "b", "/var/c d"],
         (_, "CHANNELS") => [
@@ -62,6 +64,7 @@ fn samples(setting: &Setting) -> [&'static str; 3] {
 /// What a setting needs beside it to have its samples.
 fn companions(setting: &Setting) -> Vec<(&'static str, &'static str)> {
     match setting.noun {
+        _ if setting.name == "listen-tls" => vec![("tls-cert", "a")],
         "INPUT" => vec![(
             "inputs",
             "nats name=a url=nats://a subject=a; nats name=b url=nats://a subject=b; \
@@ -315,6 +318,21 @@ fn a_clash_names_both_settings() {
             &[("listen", "")],
             "listen: '' (from --listen) leaves subscribers nowhere to connect; \
             write addresses like 127.0.0.1:8080 or [::]:8080",
+        ),
+        (
+            &[("listen-tls", "127.0.0.1:1")],
+            "listen-tls: '127.0.0.1:1' (from --listen-tls) needs tls-cert '' (default); \
+            give a certificate, and its key as tls-key",
+        ),
+        (
+            &[("listen-tls", "0.0.0.0:8080"), ("tls-cert", "a"), ("tls-key", "b")],
+            "listen-tls: '0.0.0.0:8080' (from --listen-tls) has a port of \
+            listen '127.0.0.1:8080' (default); give each listener its own port",
+        ),
+        (
+            &[("listen-tls", "127.0.0.1:8081"), ("tls-cert", "a"), ("tls-key", "b")],
+            "control: '127.0.0.1:8081' (default) is the same port as listen-tls \
+            '127.0.0.1:8081' (from --listen-tls); give each listener its own port",
         ),
         (
             &[("retry-after", "1500ms")],

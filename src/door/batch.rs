@@ -106,6 +106,7 @@ fn encrypt(
 pub(super) fn send_end<K: Kernel>(kernel: &mut K, tunnels: &mut Tunnels, slot: Slot) {
     let Tunnels { by_slot, cipher, exceptions, .. } = tunnels;
     let Some(tunnel) = by_slot[slot.index()].as_deref_mut() else { return };
+    let before = tunnel.kept();
     cipher.clear();
     let can_speak = !tunnel.failed && !tunnel.is_handshaking() && tunnel.outgoing().is_empty();
     if can_speak && tunnel.encrypt_end(cipher).is_some() {
@@ -113,6 +114,7 @@ pub(super) fn send_end<K: Kernel>(kernel: &mut K, tunnels: &mut Tunnels, slot: S
         kernel.send_batch(&[Send { slot, bytes: cipher.bytes() }], exceptions);
         exceptions.clear();
     }
+    tunnels.recount(slot, before);
 }
 
 impl Tunnels {

@@ -13,6 +13,8 @@
 //! - Nothing that a peer sends panics or is kept beyond a record; who breaks the rules is told by
 //!   an alert, and who speaks plain HTTP by a plain 400.
 //!
+//! After a shutdown what the peer says is not heard any more, only its end.
+//!
 //! Left to the shard: deadlines, also that of the handshake.
 #![forbid(unsafe_code)]
 

@@ -146,6 +146,8 @@ struct Desk {
     places: BTreeMap<Slot, Place>,
     dice: Dice,
     texts: Vec<Vec<u8>>,
+    /// Whether the end is said although the peer may have more to say.
+    is_hasty: bool,
 }
 
 impl Desk {
@@ -157,7 +159,8 @@ impl Desk {
         let mut door = Door::new(sim, Some(tls));
         door.set_accepting(true);
         let (places, texts) = (BTreeMap::new(), Vec::new());
-        (Desk { door, counters, places, dice: Dice::new(!seed), texts }, net)
+        let dice = Dice::new(!seed);
+        (Desk { door, counters, places, dice, texts, is_hasty: false }, net)
     }
 
     fn turn(&mut self) {
@@ -243,7 +246,8 @@ impl Desk {
         }
         for (slot, place) in &mut self.places {
             let is_through = !place.text.is_empty() && place.said == place.text.len();
-            if is_through && !place.is_blocked && !place.is_shut && !place.is_broken {
+            let is_time = self.is_hasty || place.heard.last() == Some(&LAST);
+            if is_through && is_time && !place.is_blocked && !place.is_shut && !place.is_broken {
                 place.is_shut = true;
                 self.door.shutdown(*slot);
             }
@@ -251,9 +255,13 @@ impl Desk {
     }
 }
 
+/// What a client's text ends with.
+const LAST: u8 = 255;
+
 fn text(dice: &mut Dice, bytes_max: usize) -> Vec<u8> {
     let (length, from) = (1 + dice.below(bytes_max), dice.below(251));
-    (0..length).map(|at| ((at * 7 + at / 251 + from) % 251) as u8).collect()
+    let text = (0..length).map(|at| ((at * 7 + at / 251 + from) % 251) as u8);
+    text.chain([LAST]).collect()
 }
 
 /// Whatever the network does but lose connections, each side hears exactly what the other said, in

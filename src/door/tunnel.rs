@@ -51,6 +51,19 @@ impl End {
             End::Client(end) => end,
         }
     }
+
+    fn read(
+        &mut self,
+        input: &mut [u8],
+        outgoing: &mut Vec<u8>,
+        plain: &mut Vec<u8>,
+        ended: &mut bool,
+    ) -> (usize, Next) {
+        match self {
+            End::Server(end) => digest(end.process_tls_records(input), outgoing, plain, ended),
+            End::Client(end) => digest(end.process_tls_records(input), outgoing, plain, ended),
+        }
+    }
 }
 
 /// A connection's keys, and what is under way on it.
@@ -63,6 +76,9 @@ pub(super) struct Tunnel {
     outgoing: Vec<u8>,
     /// It has failed: nothing more is read or written, but for what is outgoing.
     pub(super) failed: bool,
+    /// We have said that we send no more. What the peer says then is passed over: the keys take a
+    /// mistake of its for one of ours.
+    said_end: bool,
     /// The peer has said that it sends no more.
     pub(super) ended: bool,
     /// In the queue of those that the shard is to read from.
@@ -177,6 +193,9 @@ impl Tunnel {
         buffer: &mut Vec<u8>,
         plain: &mut Vec<u8>,
     ) {
+        if self.said_end {
+            return;
+        }
         buffer.clear();
         buffer.append(&mut self.incoming);
         buffer.extend_from_slice(bytes);
@@ -188,27 +207,24 @@ impl Tunnel {
             self.failed = true;
             return;
         };
-        let (mut at, mut failures) = (0, 0);
+        let (outgoing, mut at) = (&mut self.outgoing, 0);
         loop {
-            let (input, outgoing) = (&mut buffer[at..], &mut self.outgoing);
-            let (discard, next) = match end {
-                End::Server(end) => {
-                    digest(end.process_tls_records(input), outgoing, plain, &mut self.ended)
-                }
-                End::Client(end) => {
-                    digest(end.process_tls_records(input), outgoing, plain, &mut self.ended)
-                }
-            };
-            // After a mistake what is to be discarded was passed over.
-            at = buffer.len().min(at + discard);
+            let (discard, next) = end.read(&mut buffer[at..], outgoing, plain, &mut self.ended);
+            at += discard;
             match next {
                 Next::Again => {}
                 Next::Wait => break,
-                // What comes behind a mistake is not read, only the alert fetched.
-                Next::Failed if failures < ALERTS_MAX => {
-                    (at, failures, self.failed) = (buffer.len(), failures + 1, true);
+                Next::Failed => {
+                    self.failed = true;
+                    break;
                 }
-                Next::Failed => break,
+            }
+        }
+        // What comes behind a mistake is not read, only the alert fetched: without one to fetch the
+        // keys would look at input that is gone.
+        while self.failed && end.state().wants_write() {
+            if let (_, Next::Failed) = end.read(&mut [], outgoing, plain, &mut self.ended) {
+                break;
             }
         }
         if !self.failed && !self.ended && at < buffer.len() {
@@ -233,6 +249,8 @@ impl Tunnel {
 
     /// Appends the word that nothing more will be sent.
     pub(super) fn encrypt_end(&mut self, out: &mut Scratch) -> Option<()> {
+        self.said_end = true;
+        self.incoming = Vec::new();
         self.write(None, out)
     }
 
@@ -350,6 +368,3 @@ fn say<Data>(
 
 /// More than a record is longer than what it holds: header, nonce, tag and kind.
 const RECORD_OVERHEAD: usize = 64;
-
-/// Alerts that are fetched after a mistake. One is usual.
-const ALERTS_MAX: u32 = 2;

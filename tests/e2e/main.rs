@@ -37,3 +37,4 @@ mod stopping;
 mod stories;
 mod streams;
 mod terms;
+mod tls;

@@ -56,7 +56,7 @@ fn other_protocols_are_refused() {
     let agreed = Agreed::new("other");
     for (said, answer) in [
         (&b"GET /ws/news HTTP/1.1\r\nHost: a\r\n\r\n"[..], &b"HTTP/1.1 400 Bad Request\r\n"[..]),
-        (&[0x16, 3, 1, 0, 4, 9, 9, 9, 9], &[0x15, 3]),
+        (&[0x16, 3, 1, 0, 4, 9, 9, 9, 9], &[]),
         (&[0; 100], &[0x15, 3]),
     ] {
         let (mut desk, net) = Desk::new(1, 4, Faults::default(), &agreed);
@@ -173,5 +173,48 @@ fn a_slot_is_used_again() {
         let mut events = Vec::new();
         desk.door.events(&mut events);
         assert_eq!(events, [Event::Closed(slot)]);
+    }
+}
+
+/// Nothing that a peer sends panics, be it a handshake with mistakes or records with mistakes after
+/// one; and nothing is kept of it but a part of a record.
+#[test]
+fn nothing_that_comes_panics() {
+    let agreed = Agreed::new("nonsense");
+    for seed in 0..1500 {
+        let mut dice = Dice::new(seed);
+        let (mut desk, net) = Desk::new(seed, 4, Faults::default(), &agreed);
+        desk.texts = vec![vec![1; 9]];
+        desk.is_hasty = dice.chance(500);
+        let mut clients = [agreed.client(&net, dice.below(2), b"hello".to_vec())];
+        let version = dice.below(2);
+        for _ in 0..dice.below(8) {
+            desk.turn();
+            clients[0].turn(&net, &mut dice);
+        }
+        let mut other = agreed.client(&net, version, b"hello".to_vec());
+        let tls = if dice.chance(500) { &mut other.tls } else { &mut clients[0].tls };
+        let tls = tls.as_mut().unwrap();
+        let mut wrong = Vec::new();
+        let _ = tls.refresh_traffic_keys();
+        tls.writer().write_all(b"more").unwrap();
+        while tls.wants_write() {
+            tls.write_tls(&mut wrong).unwrap();
+        }
+        if wrong.is_empty() || dice.chance(100) {
+            wrong = (0..200).map(|_| dice.below(256) as u8).collect();
+            wrong[..3].copy_from_slice(&[20 + dice.below(5) as u8, 3, 3]);
+        }
+        for _ in 0..1 + dice.below(3) {
+            let at = dice.below(wrong.len());
+            wrong[at] = dice.below(256) as u8;
+        }
+        wrong.truncate(1 + dice.below(2 * wrong.len()));
+        for piece in wrong.chunks(1 + dice.below(100)) {
+            net.write(clients[0].id, piece);
+            desk.turn();
+        }
+        (0..5).for_each(|_| desk.turn());
+        assert!(desk.counters.kept_bytes.get() < 20_000, "seed {seed}");
     }
 }
