@@ -59,7 +59,7 @@ stage_unit() { cargo test --locked --lib --bins --test cli --test tidy --test fa
 stage_e2e() { set_up_tools && cargo test --locked --test e2e; }
 stage_buses() { set_up_python && set_up_brokers && cargo test --locked -p stentor --test buses; }
 stage_autobahn() { set_up_tools && cargo test --locked -p stentor --test e2e -- autobahn; }
-stage_browser() { set_up_tools && cargo test --locked -p stentor --test e2e -- live_page every_client the_client; }
+stage_browser() { set_up_tools && cargo test --locked -p stentor --test e2e -- dashboard every_client the_client; }
 stage_loadtest() { set_up_python && set_up_brokers && cargo test --locked -p stentor-loadtest; }
 stage_loom() { cargo test --locked --release --manifest-path verify/loom/Cargo.toml; }
 # Without `--bench` in its arguments a bench runs each of its parts once, and says nothing of time.

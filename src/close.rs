@@ -35,11 +35,15 @@ pub enum CloseReason {
     /// The peer's channel has begun anew under another numbering. It may come back and resume, with a
     /// gap.
     Renumbered,
+    /// An operator closed it, and does not want it back.
+    Expelled,
+    /// An operator closed it so that it connects anew, here or elsewhere.
+    Moved,
 }
 
 impl CloseReason {
     /// Every reason, in the order of their numbers.
-    pub const ALL: [CloseReason; 14] = [
+    pub const ALL: [CloseReason; 16] = [
         CloseReason::PeerLeft,
         CloseReason::ProtocolError,
         CloseReason::BadUtf8,
@@ -54,6 +58,8 @@ impl CloseReason {
         CloseReason::ServerDraining,
         CloseReason::Unsupported,
         CloseReason::Renumbered,
+        CloseReason::Expelled,
+        CloseReason::Moved,
     ];
 
     /// The reason's number, for tables with an entry per reason.
@@ -69,11 +75,11 @@ impl CloseReason {
             CloseReason::Unsupported => 1003,
             CloseReason::BadUtf8 => 1007,
             CloseReason::MessageTooBig => 1009,
-            CloseReason::Policy | CloseReason::BadRequest => 1008,
+            CloseReason::Policy | CloseReason::BadRequest | CloseReason::Expelled => 1008,
             CloseReason::HandshakeTimeout | CloseReason::PeerSilent => 1001,
             CloseReason::PeerStalled | CloseReason::PeerTooSlow | CloseReason::Overloaded => 1013,
             CloseReason::ServerDraining => 1001,
-            CloseReason::Renumbered => 1012,
+            CloseReason::Renumbered | CloseReason::Moved => 1012,
         }
     }
 
@@ -94,6 +100,8 @@ impl CloseReason {
             CloseReason::ServerDraining => "server draining",
             CloseReason::Unsupported => "unsupported",
             CloseReason::Renumbered => "renumbered",
+            CloseReason::Expelled => "closed by the operator",
+            CloseReason::Moved => "asked to reconnect",
         }
     }
 }

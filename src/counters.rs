@@ -9,7 +9,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use crate::{close::CloseReason, frame::Format};
+use crate::{close::CloseReason, frame::Format, report::Transport};
 
 /// A number that only one thread changes.
 #[derive(Debug, Default)]
@@ -64,6 +64,8 @@ pub struct Counters {
     pub subscribers: [Counter; Format::ALL.len()],
     /// Connections now, whatever their state.
     pub connections: Counter,
+    /// The same, by how they are spoken to (see [`Transport::index`]).
+    pub transports: [Counter; Transport::ALL.len()],
     /// Connections accepted.
     pub accepted: Counter,
     /// Connections that were answered 503 because the server was full or draining.

@@ -38,6 +38,46 @@ impl Tick {
     }
 }
 
+/// One connection, of all that the server ever had. Written `shard-slot-generation`: `0-17-3`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnectionId {
+    /// The shard that serves it.
+    pub shard: ShardId,
+    /// Its place there.
+    pub slot: Slot,
+    /// How many connections have had this place, it included; modulo 2^32.
+    pub generation: u32,
+}
+
+impl fmt::Display for ConnectionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}-{}", self.shard.0, self.slot.0, self.generation)
+    }
+}
+
+/// A text is not the id of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a connection's id is three numbers with dashes between them, like 0-17-3")]
+pub struct NotAConnection;
+
+impl FromStr for ConnectionId {
+    type Err = NotAConnection;
+
+    fn from_str(text: &str) -> Result<Self, NotAConnection> {
+        let mut parts = text.split('-');
+        let mut next = || {
+            let digits = parts.next().filter(|part| part.bytes().all(|it| it.is_ascii_digit()));
+            digits.and_then(|digits| digits.parse::<u32>().ok()).ok_or(NotAConnection)
+        };
+        let (shard, slot, generation) = (next()?, next()?, next()?);
+        let shard = ShardId(u16::try_from(shard).map_err(|_| NotAConnection)?);
+        match parts.next() {
+            Some(_) => Err(NotAConnection),
+            None => Ok(ConnectionId { shard, slot: Slot(slot), generation }),
+        }
+    }
+}
+
 /// Where a publication stands in its channel. Offsets rise, perhaps with gaps, and are never
 /// reused within an epoch. 128 bits, because a Redis stream id is two numbers of 64.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -204,6 +244,18 @@ mod tests {
         }
         for text in ["", "-", "1", "1-", "-1", "x-1", "1-x", "1-+1", "+1-1", "1--1", "1-2-3"] {
             assert_eq!(text.parse::<Position>(), Err(NotAPosition), "{text:?}");
+        }
+    }
+
+    /// An id that was written is read back as it was; anything else is refused.
+    #[test]
+    fn a_connection_survives_being_written() {
+        for (shard, slot, generation) in [(0, 0, 0), (3, 17, 1), (u16::MAX, u32::MAX, u32::MAX)] {
+            let id = ConnectionId { shard: ShardId(shard), slot: Slot(slot), generation };
+            assert_eq!(id.to_string().parse(), Ok(id));
+        }
+        for text in ["", "1-2", "1-2-", "-1-2-3", "1-2-3-4", "+1-2-3", "65536-0-0", "1-x-3"] {
+            assert_eq!(text.parse::<ConnectionId>(), Err(NotAConnection), "{text:?}");
         }
     }
 

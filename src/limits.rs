@@ -72,6 +72,16 @@ pub const PUBLICATION_BYTES_PER_TURN_MAX: usize = 1024 * 1024;
 /// Questions from outside answered per turn. Each may walk over all channels.
 pub const QUESTIONS_PER_TURN_MAX: usize = 4;
 
+/// Steps that a question about connections may take: a slot that is looked at is one. The question is
+/// answered in part then, and asked again for the rest.
+pub const CONNECTION_STEPS_MAX: usize = 4096;
+
+/// Steps for one connection that is asked of the kernel, or shown: some microseconds.
+pub const SHOWN_CONNECTION_STEPS: usize = 16;
+
+/// Subscribers of one channel that are looked at for their lag; the rest are counted.
+pub const CHANNEL_LAG_LOOKS_MAX: usize = 4096;
+
 /// Bytes that may wait for the connections of a shard before those whose publications are written for
 /// them alone get but one at a time.
 pub const COMPOSED_BYTES_PER_SHARD_MAX: usize = 64 * 1024 * 1024;
@@ -187,6 +197,9 @@ pub const COMMAND_BYTES: usize = 64 * 1024;
 
 /// Questions to one shard that may wait.
 pub const QUESTIONS_MAX: usize = 64;
+
+/// Publications in one request that answers each.
+pub const PUBLISH_LINES_MAX: usize = 10_000;
 
 /// Bytes of one line stream that may await their answers, besides one publication of any size.
 pub const LINES_IN_FLIGHT_BYTES: usize = 1024 * 1024;

@@ -1,15 +1,21 @@
-//! What shards are asked, and what they answer: about channels, and about those who lag.
+//! What shards are asked, and what they answer: about channels, about connections, and about those
+//! who lag.
 //!
-//! Vocabulary: of ours it imports only `frame`, `ids` and `policy`. Asking delays a shard by a walk
+//! Vocabulary: of ours it imports only `close`, `frame`, `ids` and `policy`. Asking delays a shard by a walk
 //! over what it is asked about, so it is for people and for scrapes, not for programs that poll
 //! every second.
 #![forbid(unsafe_code)]
 
-use std::{fmt, net::SocketAddr};
+use std::{
+    cmp::Ordering,
+    fmt,
+    net::{IpAddr, SocketAddr},
+};
 
 use crate::{
+    close::CloseReason,
     frame::Format,
-    ids::{ChannelName, Position},
+    ids::{ChannelName, ConnectionId, Position, Slot},
     policy::PatternId,
 };
 
@@ -37,8 +43,43 @@ pub enum Question {
         /// Takes the answer.
         reply: Reply<Option<ChannelReport>>,
     },
+    /// Channels that the shard is the home of, the busiest first.
+    Busiest {
+        /// How many at most.
+        limit: usize,
+        /// Takes the answer.
+        reply: Reply<Vec<BusyChannel>>,
+    },
     /// How far this shard's subscribers lag.
     Lag(Reply<LagReport>),
+    /// How far this shard's subscribers of one channel lag.
+    ChannelLag {
+        /// Which.
+        name: ChannelName,
+        /// Takes the answer.
+        reply: Reply<ChannelLag>,
+    },
+    /// Connections in the order of their slots, from one on. The answer stops early, and says where to
+    /// go on, when it has taken long enough.
+    Connections {
+        /// Which.
+        wanted: Wanted,
+        /// Where to begin.
+        from: Slot,
+        /// How many at most.
+        limit: usize,
+        /// Takes the answer.
+        reply: Reply<ConnectionsReport>,
+    },
+    /// One connection; `None` if it is gone.
+    Connection {
+        /// Which.
+        id: ConnectionId,
+        /// Closes it for this reason, after it was looked at.
+        close: Option<CloseReason>,
+        /// Takes the answer.
+        reply: Reply<Option<ConnectionReport>>,
+    },
 }
 
 impl fmt::Debug for Question {
@@ -46,7 +87,13 @@ impl fmt::Debug for Question {
         match self {
             Question::Channels { prefix, .. } => write!(f, "Channels({prefix}*)"),
             Question::Channel { name, .. } => write!(f, "Channel({name})"),
+            Question::Busiest { limit, .. } => write!(f, "Busiest({limit})"),
             Question::Lag(_) => f.write_str("Lag"),
+            Question::ChannelLag { name, .. } => write!(f, "ChannelLag({name})"),
+            Question::Connections { wanted, from, .. } => {
+                write!(f, "Connections({wanted:?} from {})", from.0)
+            }
+            Question::Connection { id, close, .. } => write!(f, "Connection({id}, {close:?})"),
         }
     }
 }
@@ -64,6 +111,34 @@ pub struct ChannelReport {
     pub kept: u64,
     /// Payload bytes of those.
     pub kept_bytes: u64,
+}
+
+/// How busy a channel is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BusyChannel {
+    /// Its name.
+    pub name: ChannelName,
+    /// Its subscribers, over all shards.
+    pub subscribers: u64,
+    /// Publications per second of late.
+    pub publications_per_second: f64,
+}
+
+impl BusyChannel {
+    /// Deliveries per second of late, if its subscribers were the same.
+    pub fn deliveries_per_second(&self) -> f64 {
+        self.publications_per_second * self.subscribers as f64
+    }
+
+    /// Which comes first in a list of the busiest: by deliveries, then publications, then subscribers,
+    /// then the name.
+    pub fn compare(one: &Self, other: &Self) -> Ordering {
+        let by = |of: fn(&Self) -> f64| of(other).total_cmp(&of(one));
+        by(Self::deliveries_per_second)
+            .then_with(|| by(|it| it.publications_per_second))
+            .then_with(|| other.subscribers.cmp(&one.subscribers))
+            .then_with(|| one.name.cmp(&other.name))
+    }
 }
 
 /// Upper bounds of the buckets for lag in publications; above the last is one more.
@@ -144,4 +219,145 @@ impl PatternLag {
         self.publications_sum += other.publications_sum;
         self.ms_sum += other.ms_sum;
     }
+}
+
+/// How a peer is spoken to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Transport {
+    /// What it wants was not granted yet.
+    Handshake,
+    /// One channel, or an echo, over WebSocket.
+    WebSocket,
+    /// `stentor.v1`: many channels over WebSocket.
+    Commands,
+    /// Server-sent events, of one channel or several.
+    Sse,
+    /// Long-polls.
+    Poll,
+    /// It is being closed.
+    Closing,
+}
+
+impl Transport {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Transport; 6] = [
+        Transport::Handshake,
+        Transport::WebSocket,
+        Transport::Commands,
+        Transport::Sse,
+        Transport::Poll,
+        Transport::Closing,
+    ];
+
+    /// Its number, for tables with an entry for each.
+    pub fn index(self) -> usize {
+        self as usize
+    }
+
+    /// The name used in answers and requests.
+    pub fn label(self) -> &'static str {
+        match self {
+            Transport::Handshake => "handshake",
+            Transport::WebSocket => "websocket",
+            Transport::Commands => "stentor.v1",
+            Transport::Sse => "sse",
+            Transport::Poll => "poll",
+            Transport::Closing => "closing",
+        }
+    }
+}
+
+/// Which connections are asked for: those that are all of what is given.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// From this address, on whatever port.
+    pub address: Option<IpAddr>,
+    /// Reading this channel.
+    pub channel: Option<ChannelName>,
+    /// Spoken to in this way.
+    pub transport: Option<Transport>,
+}
+
+/// Some of a shard's connections.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ConnectionsReport {
+    /// In the order of their slots.
+    pub connections: Vec<ConnectionReport>,
+    /// Where to go on; `None` if all were looked at.
+    pub next: Option<Slot>,
+}
+
+/// Channels that a report names of each connection in a list.
+pub const LISTED_CHANNELS_MAX: usize = 3;
+
+/// Channels that a report names of one connection.
+pub const SHOWN_CHANNELS_MAX: usize = 128;
+
+/// A connection as its shard knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConnectionReport {
+    /// Which one.
+    pub id: ConnectionId,
+    /// Where it comes from, if the kernel can tell.
+    pub address: Option<SocketAddr>,
+    /// How it is spoken to.
+    pub transport: Transport,
+    /// When it was accepted, in milliseconds since 1970; to a tenth of a second.
+    pub since_ms: u64,
+    /// Whether its socket is full.
+    pub blocked: bool,
+    /// Bytes for it alone that wait until its socket takes them.
+    pub pending_bytes: u64,
+    /// Bytes that it has sent of something that is not whole yet.
+    pub received_bytes: u64,
+    /// How many channels it reads.
+    pub subscriptions: u64,
+    /// Some of these, by name.
+    pub channels: Vec<SubscriptionReport>,
+    /// How far it lags, over all its channels.
+    pub lag: Lag,
+}
+
+/// One channel that a connection reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SubscriptionReport {
+    /// Which.
+    pub channel: ChannelName,
+    /// The last position that was sent; none before it has begun.
+    pub position: Option<Position>,
+    /// How far it lags.
+    pub lag: Lag,
+}
+
+/// How far a reader is behind the head of what it reads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lag {
+    /// Publications that it has yet to be sent.
+    pub publications: u64,
+    /// Bytes of those.
+    pub bytes: u64,
+    /// How long ago the oldest of those was published, in milliseconds.
+    pub ms: u64,
+}
+
+impl Lag {
+    /// This and that: the sums, and the older of the two.
+    pub fn and(self, other: Lag) -> Lag {
+        Lag {
+            publications: self.publications + other.publications,
+            bytes: self.bytes + other.bytes,
+            ms: self.ms.max(other.ms),
+        }
+    }
+}
+
+/// How far one shard's subscribers of one channel lag.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ChannelLag {
+    /// Its subscribers here, by format (see [`Format::index`]).
+    pub subscribers: [u64; Format::ALL.len()],
+    /// Those that have yet to be sent something.
+    pub behind: u64,
+    /// How far the one that lags most does, each figure by itself, among those that were looked at.
+    pub most: Lag,
 }

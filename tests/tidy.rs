@@ -29,11 +29,11 @@ const SERVER: Package = Package {
         (
             "control",
             &[
-                "close", "counters", "frame", "ids", "inputs", "limits", "logs", "mesh", "policy",
-                "report",
+                "close", "counters", "frame", "ids", "inputs", "limits", "live", "logs", "mesh",
+                "policy", "report",
             ],
         ),
-        ("counters", &["close", "frame"]),
+        ("counters", &["close", "frame", "report"]),
         ("doctor", &["config", "io", "limits"]),
         ("door", &["counters", "ids", "io", "limits"]),
         ("frame", &["ids"]),
@@ -56,7 +56,7 @@ const SERVER: Package = Package {
         ("mesh", &["frame", "ids", "io", "policy"]),
         ("orders", &["limits", "report"]),
         ("policy", &["ids"]),
-        ("report", &["frame", "ids", "policy"]),
+        ("report", &["close", "frame", "ids", "policy"]),
         ("resume", &["ids"]),
         ("segment", &[]),
         (
@@ -66,7 +66,10 @@ const SERVER: Package = Package {
                 "journal", "limits", "live", "mesh", "policy", "report", "session", "shard",
             ],
         ),
-        ("session", &["close", "frame", "ids", "limits", "mesh", "policy", "resume", "wire"]),
+        (
+            "session",
+            &["close", "frame", "ids", "limits", "mesh", "policy", "report", "resume", "wire"],
+        ),
         (
             "shard",
             &[

@@ -40,6 +40,7 @@ pub use settings::{SETTINGS, Settings};
 pub use show::reference;
 pub use sources::{CONFIG_VARIABLE, CONTROL_URL_VARIABLE, Source, URL_VARIABLE};
 pub use table::{Setting, Shape};
+use values::Value as _;
 pub use values::{Auto, Directory, IoChoice, LogFilter, LogFormat, Names, Paths, PublishTo, Size};
 
 use check::{Clash, clashes};
@@ -90,7 +91,32 @@ pub struct Loaded {
     pub warnings: Vec<String>,
 }
 
+/// The headings that limits stand under.
+const LIMIT_GROUPS: [&str; 1] = ["Limits"];
+
+/// A setting that bounds how much there may be of something.
+#[derive(Clone, Debug)]
+pub struct Limit {
+    /// The setting.
+    pub setting: &'static Setting,
+    /// What it is, as an operator would write it.
+    pub value: String,
+    /// The same as a number, in bytes where it is a size; `None` where it is neither.
+    pub max: Option<u64>,
+}
+
 impl Config {
+    /// The settings that bound something.
+    pub fn limits(&self) -> impl Iterator<Item = Limit> {
+        let all = SETTINGS.iter().zip(self.settings.shown());
+        let limits = all.filter(|(setting, _)| LIMIT_GROUPS.contains(&setting.group));
+        limits.map(|(setting, texts)| {
+            let value = texts.join(setting.shape.separator());
+            let size = || Size::parse(&value).ok().map(|size| size.0);
+            Limit { setting, max: value.parse().ok().or_else(size), value }
+        })
+    }
+
     /// Reads the settings file, if one is named, and makes a configuration of all that was given.
     pub fn load(inputs: &Inputs) -> Result<Loaded, ConfigErrors> {
         let mut told = ConfigErrors::default();

@@ -63,7 +63,7 @@ impl Payload {
     }
 }
 
-fn too_long(publication_max: usize) -> Refusal {
+pub(super) fn too_long(publication_max: usize) -> Refusal {
     let reason = format!("the payload is longer than {publication_max} bytes, the limit here");
     Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, reason)
 }

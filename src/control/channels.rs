@@ -15,6 +15,7 @@ use super::{
     Plane,
     ask::{ask, ask_all},
     lag::pattern_text,
+    problem::Problem,
     reply::{Refusal, reply_json},
 };
 use crate::{
@@ -32,7 +33,7 @@ struct List<'a> {
 
 /// One channel.
 #[derive(Serialize)]
-struct Shown<'a> {
+pub(super) struct Shown<'a> {
     channel: &'a str,
     subscribers: u64,
     position: String,
@@ -78,24 +79,32 @@ pub(super) async fn show(State(plane): State<Arc<Plane>>, request: Request) -> R
 }
 
 async fn try_show(plane: &Plane, uri: &Uri) -> Result<Response, Refusal> {
-    let encoded = uri.path().strip_prefix("/channels/").unwrap_or("");
+    let report = find(plane, uri).await?;
+    Ok(reply_json(StatusCode::OK, &shown(plane, &report)))
+}
+
+/// The channel that a path names, which must be there.
+pub(super) async fn find(plane: &Plane, uri: &Uri) -> Result<ChannelReport, Refusal> {
+    let path = uri.path();
+    let path = path.strip_prefix("/v1").unwrap_or(path);
+    let encoded = path.strip_prefix("/channels/").unwrap_or("");
     let name = ChannelName::decode(encoded).map_err(|why| {
         bad(format!("{why} (the path is /channels/{{channel}}, as in /channels/news)"))
     })?;
     let home = plane.publisher.home(&name);
     let question = |reply| Question::Channel { name: name.clone(), reply };
     match ask(plane, home, question).await? {
-        Some(report) => Ok(reply_json(StatusCode::OK, &shown(plane, &report))),
+        Some(report) => Ok(report),
         None => {
             let reason = format!(
                 "nobody reads {name} and nothing of it is kept; /channels lists those that are"
             );
-            Err(Refusal::new(StatusCode::NOT_FOUND, reason))
+            Err(Refusal::new(StatusCode::NOT_FOUND, reason).named(Problem::NoSuchChannel))
         }
     }
 }
 
-fn shown<'a>(plane: &'a Plane, report: &'a ChannelReport) -> Shown<'a> {
+pub(super) fn shown<'a>(plane: &'a Plane, report: &'a ChannelReport) -> Shown<'a> {
     let ChannelReport { name, subscribers, position, kept, kept_bytes } = report;
     Shown {
         channel: name.as_str(),
@@ -148,7 +157,7 @@ fn after(encoded: &str) -> Result<ChannelName, Refusal> {
         .map_err(|why| bad(format!("after: {why}; give what `next` was in the answer before")))
 }
 
-fn limit(text: &str) -> Result<usize, Refusal> {
+pub(super) fn limit(text: &str) -> Result<usize, Refusal> {
     let limit = text.parse().ok().filter(|limit| (1..=LIMIT_MAX).contains(limit));
     limit.ok_or_else(|| bad(format!("limit: '{text}' is no whole number from 1 to {LIMIT_MAX}")))
 }

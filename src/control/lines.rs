@@ -246,25 +246,25 @@ impl<'a> Stream<'a> {
 }
 
 /// Cuts bytes, in whatever pieces they come, into lines of at most `line_max` bytes.
-struct Splitter {
+pub(super) struct Splitter {
     /// What has not been given out.
     bytes: BytesMut,
     /// How many of those are known to hold no end of line.
     searched: usize,
     /// Lines that ended so far.
-    lines: u64,
+    pub(super) lines: u64,
     line_max: usize,
 }
 
 /// The line with this number, from 1, has more bytes than are allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct TooLong {
+pub(super) struct TooLong {
     line: u64,
     line_max: usize,
 }
 
 impl TooLong {
-    fn refusal(self) -> Refusal {
+    pub(super) fn refusal(self) -> Refusal {
         let TooLong { line, line_max } = self;
         let reason = format!("line {line} is longer than {line_max} bytes, the limit here");
         Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, reason)
@@ -272,16 +272,16 @@ impl TooLong {
 }
 
 impl Splitter {
-    fn new(line_max: usize) -> Self {
+    pub(super) fn new(line_max: usize) -> Self {
         Splitter { bytes: BytesMut::new(), searched: 0, lines: 0, line_max }
     }
 
-    fn push(&mut self, piece: &[u8]) {
+    pub(super) fn push(&mut self, piece: &[u8]) {
         self.bytes.extend_from_slice(piece);
     }
 
     /// The next line that is not empty, without its end, or `None` if more input is needed.
-    fn next_line(&mut self) -> Result<Option<Bytes>, TooLong> {
+    pub(super) fn next_line(&mut self) -> Result<Option<Bytes>, TooLong> {
         loop {
             let unsearched = &self.bytes[self.searched..];
             let Some(end) = unsearched.iter().position(|&byte| byte == b'\n') else {
@@ -313,7 +313,7 @@ impl Splitter {
     }
 
     /// The last line, if it has no end. To be asked when there is no more input.
-    fn finish(self) -> Result<Option<Bytes>, TooLong> {
+    pub(super) fn finish(self) -> Result<Option<Bytes>, TooLong> {
         if self.bytes.len() > self.line_max {
             return Err(TooLong { line: self.lines + 1, line_max: self.line_max });
         }

@@ -1,4 +1,4 @@
-//! The control plane: publishing over HTTP, probes, metrics, and the live page.
+//! The control plane: publishing over HTTP, probes, metrics, and the dashboard.
 //!
 //! It runs on a thread of its own and speaks to the shards only through their [`Ingress`] and
 //! their [`Counters`], and asks them by their [`Questions`]. Whatever a client of it does, no shard waits: a full queue is an answer of
@@ -11,8 +11,10 @@
 //! Left to the server: the thread, the listener, and when to drain and to stop.
 #![forbid(unsafe_code)]
 
+mod api;
 mod ask;
 mod body;
+mod busiest;
 mod channels;
 mod forward;
 mod guard;
@@ -21,9 +23,11 @@ mod inputs;
 mod lag;
 mod lines;
 mod listen;
+mod many;
 mod metrics;
 mod own_use;
 mod page;
+mod problem;
 mod publish;
 mod publisher;
 mod ready;
@@ -51,12 +55,15 @@ use tokio::{
 use crate::{
     counters::Counters,
     inputs::{Forwards, Input, InputState},
+    live::Live,
     mesh::{Ingress, Questions},
     policy::Policies,
     report::Question,
 };
 use forward::Forwarder;
 use publisher::Publisher;
+
+pub use api::Limit;
 
 /// Every input with how it is.
 pub type States = Arc<[(Input, Arc<InputState>)]>;
@@ -136,6 +143,8 @@ pub struct Control {
     pub questions: Arc<[Questions<Question>]>,
     /// How channels live, for the names of their patterns.
     pub policies: Policies,
+    /// The limits that can be set, as they are now.
+    pub limits: Arc<Live<Vec<Limit>>>,
     /// What each shard counts, in the same order.
     pub counters: Arc<[Counters]>,
     /// What is read from message buses.
@@ -184,6 +193,7 @@ struct Plane {
     ingresses: Arc<[Ingress]>,
     questions: Arc<[Questions<Question>]>,
     policies: Policies,
+    limits: Arc<Live<Vec<Limit>>>,
     counters: Arc<[Counters]>,
     inputs: States,
     forwarder: Forwarder,
@@ -218,6 +228,7 @@ impl Plane {
             ingresses,
             questions,
             policies,
+            limits: control.limits,
             counters,
             draining,
         }
@@ -246,6 +257,7 @@ fn router(plane: &Arc<Plane>) -> Router {
         .route("/stats", get(stats::show))
         .route("/lag", get(lag::show))
         .route("/inputs", get(inputs::show))
+        .route("/busiest", get(busiest::show))
         .route("/channels", get(channels::list))
         .route("/channels/", get(channels::show))
         .route("/channels/{*channel}", get(channels::show))
@@ -254,8 +266,10 @@ fn router(plane: &Arc<Plane>) -> Router {
         .route("/publish", publish())
         .route("/publish/", publish())
         .route("/publish/{*channel}", publish())
+        .merge(api::router())
         .fallback(reply::no_such_path)
         .method_not_allowed_fallback(reply::wrong_method)
         .layer(middleware::from_fn_with_state(Arc::clone(plane), guard::check))
+        .layer(middleware::from_fn(problem::translate))
         .with_state(Arc::clone(plane))
 }

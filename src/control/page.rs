@@ -1,4 +1,4 @@
-//! `GET /`: the live page, one file without anything from elsewhere.
+//! `GET /`: the dashboard, one page without anything from elsewhere, put together from `dashboard/`.
 //!
 //! The policy lets only the page's own script and style run, by a nonce of this answer, and lets
 //! it connect to this listener and to that of the subscribers only.
@@ -7,7 +7,7 @@ use std::{
     collections::hash_map::RandomState,
     hash::BuildHasher,
     net::{IpAddr, SocketAddr},
-    sync::Arc,
+    sync::{Arc, LazyLock},
 };
 
 use axum::{
@@ -18,7 +18,14 @@ use axum::{
 
 use super::{Plane, guard};
 
-const PAGE: &str = include_str!("page.html");
+const PAGE: &str = include_str!("dashboard/page.html");
+const STYLE: &str = include_str!("dashboard/style.css");
+const SCRIPT: &str = concat!(
+    include_str!("dashboard/base.js"),
+    include_str!("dashboard/plot.js"),
+    include_str!("dashboard/board.js"),
+    include_str!("dashboard/console.js"),
+);
 const CLIENT: &str = include_str!("../../clients/js/stentor.js");
 
 /// Shows the page.
@@ -26,12 +33,19 @@ pub(super) async fn show(State(plane): State<Arc<Plane>>, request: Request) -> R
     let host = guard::requested_host(request.headers());
     let subscribers = reachable(plane.settings.subscribers, host);
     let nonce = nonce();
-    let page = PAGE.replace("{{nonce}}", &nonce).replace("{{subscribers}}", &subscribers);
+    let page = whole().replace("{{nonce}}", &nonce).replace("{{subscribers}}", &subscribers);
     let policy = policy(&nonce, &subscribers);
     let policy = HeaderValue::try_from(policy).expect("hosts and nonces are visible ASCII");
     let kind = HeaderValue::from_static("text/html; charset=utf-8");
     let headers = [(header::CONTENT_TYPE, kind), (header::CONTENT_SECURITY_POLICY, policy)];
     (StatusCode::OK, headers, page).into_response()
+}
+
+/// The page with its style and script, but for what differs from answer to answer.
+fn whole() -> &'static str {
+    static WHOLE: LazyLock<String> =
+        LazyLock::new(|| PAGE.replace("{{style}}", STYLE).replace("{{script}}", SCRIPT));
+    &WHOLE
 }
 
 /// Gives the client for browsers, as a module.
@@ -91,20 +105,24 @@ mod tests {
         }
     }
 
-    /// The page brings all it needs and is small.
+    /// The page brings all it needs, is small, and its script ends nowhere early.
     #[test]
     fn the_page_loads_nothing_from_elsewhere() {
-        assert!(PAGE.len() < 27_000, "{} bytes", PAGE.len());
+        let page = whole();
+        assert!(page.len() < 60_000, "{} bytes", page.len());
+        assert_eq!(page.matches("</script>").count(), 1);
         for loads in ["src=", "@import", "url(", "integrity", "<iframe", "<object", "innerHTML"] {
-            assert!(!PAGE.contains(loads), "{loads}");
+            assert!(!page.contains(loads), "{loads}");
         }
-        let links: Vec<&str> = PAGE.split("href=\"").skip(1).collect();
-        assert!(links.iter().all(|link| link.starts_with("data:") || link.starts_with('/')));
-        let opened = PAGE.matches("<script").count() + PAGE.matches("<style").count();
-        assert_eq!(PAGE.matches("nonce=\"{{nonce}}\"").count(), opened);
+        let links: Vec<&str> = page.split(" href=\"").skip(1).collect();
+        assert!(
+            links.iter().all(|link| ["data:", "/", "#"].iter().any(|here| link.starts_with(here)))
+        );
+        let opened = page.matches("<script").count() + page.matches("<style").count();
+        assert_eq!(page.matches("nonce=\"{{nonce}}\"").count(), opened);
         for by_hand in [" style=", " onclick=", " onload=", "javascript:"] {
-            assert!(!PAGE.contains(by_hand), "{by_hand} does not run under the policy");
+            assert!(!page.contains(by_hand), "{by_hand} does not run under the policy");
         }
-        assert!(!PAGE.contains("https://"), "an address elsewhere");
+        assert!(!page.contains("https://"), "an address elsewhere");
     }
 }

@@ -16,6 +16,7 @@ use super::{
     body::{self, Payload},
     forward::Way,
     lines,
+    problem::Problem,
     publisher::{Content, Pending},
     reply::{Refusal, reply_json},
     terms::{Wish, content},
@@ -74,6 +75,7 @@ fn admit<'a>(plane: &'a Plane, head: &Parts) -> Result<Admitted<'a>, Refusal> {
 /// The channel is the rest of the path, slashes and all, percent-decoded once.
 fn channel_of(uri: &Uri) -> Result<ChannelName, Refusal> {
     let path = uri.path();
+    let path = path.strip_prefix("/v1").unwrap_or(path);
     let name = path.strip_prefix("/publish/").unwrap_or("");
     ChannelName::decode(name).map_err(|error| {
         let reason = format!("{error} (the path is /publish/{{channel}}, as in /publish/news)");
@@ -163,5 +165,5 @@ pub(super) fn stuck(reason: String) -> Refusal {
 /// 503: the server is about to go.
 pub(super) fn draining(plane: &Plane) -> Refusal {
     let reason = "the server is draining; publish to another one, or to its successor";
-    Refusal::later(plane.settings.retry_after, reason)
+    Refusal::later(plane.settings.retry_after, reason).named(Problem::Draining)
 }

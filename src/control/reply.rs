@@ -9,21 +9,27 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
+use serde_json::Map;
 
-use super::{Plane, body};
+use super::{
+    Plane, body,
+    problem::{Problem, Refused},
+};
 
 /// Why a request was refused, and what would be right: one line of text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Refusal {
     pub(super) status: StatusCode,
     pub(super) reason: String,
+    /// What programs are told that it is.
+    pub(super) problem: Problem,
     /// When to try again, for those that may.
     pub(super) retry_after: Option<Duration>,
 }
 
 impl Refusal {
     pub(super) fn new(status: StatusCode, reason: impl Into<String>) -> Self {
-        Refusal { status, reason: reason.into(), retry_after: None }
+        Refusal { status, reason: reason.into(), problem: Problem::of(status), retry_after: None }
     }
 
     /// 503: the same request may succeed later.
@@ -31,14 +37,23 @@ impl Refusal {
         Refusal {
             status: StatusCode::SERVICE_UNAVAILABLE,
             reason: reason.into(),
+            problem: Problem::Busy,
             retry_after: Some(retry_after),
         }
+    }
+
+    /// The same as a problem that its status alone does not tell.
+    pub(super) fn named(self, problem: Problem) -> Self {
+        Refusal { problem, ..self }
     }
 
     /// The refusal with a body of its own.
     pub(super) fn with_json(&self, json: &impl Serialize) -> Response {
         let mut response = reply_json(self.status, json);
         self.add_retry_after(&mut response);
+        let more = serde_json::to_value(json).expect("our answers have only text keys");
+        let more = more.as_object().cloned().unwrap_or_default();
+        response.extensions_mut().insert(Refused { refusal: self.clone(), more });
         response
     }
 
@@ -53,6 +68,7 @@ impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let mut response = reply_text(self.status, self.reason.clone());
         self.add_retry_after(&mut response);
+        response.extensions_mut().insert(Refused { refusal: self, more: Map::new() });
         response
     }
 }
@@ -80,7 +96,9 @@ pub(super) async fn no_such_path(State(plane): State<Arc<Plane>>, request: Reque
     let (head, body) = request.into_parts();
     body::discard(&plane, &head, body);
     let reason = "nothing is here; there are POST /publish/{channel} and GET /, /stats, /lag, \
-                  /inputs, /channels, /channels/{channel}, /metrics, /healthz, /readyz and /stentor.js (subscribers connect to the other listener)";
+                  /inputs, /channels, /channels/{channel}, /metrics, /healthz, /readyz and \
+                  /stentor.js, and what /v1/openapi.json describes (subscribers connect to the other \
+                  listener)";
     Refusal::new(StatusCode::NOT_FOUND, reason).into_response()
 }
 
@@ -93,5 +111,9 @@ pub(super) async fn wrong_method(State(plane): State<Arc<Plane>>, request: Reque
 }
 
 fn right_method(uri: &Uri) -> &'static str {
-    if uri.path().starts_with("/publish") { "POST" } else { "GET or HEAD" }
+    match uri.path() {
+        path if path.starts_with("/publish") || path.starts_with("/v1/publish") => "POST",
+        path if path.starts_with("/v1/") => "what Allow says",
+        _ => "GET or HEAD",
+    }
 }

@@ -11,7 +11,7 @@ use super::{
     reply::reply_json,
 };
 use crate::{
-    counters::{Counter, Counters},
+    counters::{Counter, Counters, SWEEP_BUCKETS_US},
     frame::Format,
 };
 
@@ -39,8 +39,23 @@ struct Stats {
     channels: u64,
     views: u64,
     log_bytes: u64,
+    /// Rounds over all subscribers of a channel.
+    sweeps: Durations,
+    /// From publications until the last subscriber was written.
+    delivered_last: Durations,
+    /// Of all shards, in seconds; `shards` of them in a second is all there are.
+    busy_seconds: f64,
     resident_bytes: u64,
     cpu_seconds: f64,
+}
+
+/// How many lasted how long, since the start.
+#[derive(Serialize)]
+struct Durations {
+    /// What the counts are up to, in microseconds; the last count is of what is above.
+    up_to_us: [u64; SWEEP_BUCKETS_US.len()],
+    counts: [u64; SWEEP_BUCKETS_US.len() + 1],
+    sum_us: u64,
 }
 
 /// Connections now.
@@ -85,9 +100,22 @@ fn stats(plane: &Plane) -> Stats {
         channels: total(counters, |shard| &shard.channels),
         views: total(counters, |shard| &shard.views),
         log_bytes: total(counters, |shard| &shard.log_bytes),
+        sweeps: durations(counters, |shard| (&shard.sweep_us, &shard.sweep_buckets)),
+        delivered_last: durations(counters, |shard| (&shard.written_us, &shard.written_buckets)),
+        busy_seconds: total(counters, |shard| &shard.busy_us) as f64 / 1e6,
         resident_bytes,
         cpu_seconds,
     }
+}
+
+/// A histogram, added up over all shards.
+fn durations(
+    counters: &[Counters],
+    of: impl Fn(&Counters) -> (&Counter, &[Counter; SWEEP_BUCKETS_US.len() + 1]),
+) -> Durations {
+    let counts = std::array::from_fn(|bucket| total(counters, |shard| &of(shard).1[bucket]));
+    let sum_us = total(counters, |shard| of(shard).0);
+    Durations { up_to_us: SWEEP_BUCKETS_US, counts, sum_us }
 }
 
 /// One counter, added up over all shards.

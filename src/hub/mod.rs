@@ -16,8 +16,8 @@ mod views;
 pub use home::{Durable, Home, HomeSetup, Keep, Published};
 pub use readers::{Reader, ReaderSet};
 pub use views::{
-    Batch, Compose, Joined, Lapped, Left, News, NotJoined, Notice, Rest, Skipped, Started, Took,
-    Views, ViewsSetup,
+    Batch, Compose, Joined, Lapped, Left, News, NotJoined, Notice, Reading, Rest, Skipped, Started,
+    Took, Views, ViewsSetup,
 };
 
 use crate::{

@@ -32,7 +32,7 @@ impl fmt::Display for Banner<'_> {
                 "  {label:<11}  {http}://{at}/sse/{{channel}}  {ws}://{at}/ws/{{channel}}"
             )?;
         }
-        writeln!(f, "  control      http://{control}/  (live page, publish, metrics)")?;
+        writeln!(f, "  control      http://{control}/  (dashboard, publish, metrics)")?;
         writeln!(f, "  engine       {}", plan.engine)?;
         writeln!(f, "  shards       {}, each with a table of {slots} slots", plan.shards)?;
         writeln!(

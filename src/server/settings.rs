@@ -2,7 +2,12 @@
 
 use std::net::SocketAddr;
 
-use crate::{config::Config, control, session::Rules};
+use super::Plan;
+use crate::{
+    config::{self, Config},
+    control,
+    session::Rules,
+};
 
 /// What sessions live by.
 pub fn rules(config: &Config) -> Rules {
@@ -37,4 +42,17 @@ pub fn control_settings(config: &Config, subscribers: SocketAddr) -> control::Se
         hosts: config.control_host.0.clone(),
         ..defaults
     }
+}
+
+/// The limits as operators are told of them: of connections, what was decided at the start.
+pub fn limits(config: &Config, plan: &Plan) -> Vec<control::Limit> {
+    let limit = |limit: config::Limit| {
+        let (name, help) = (limit.setting.name, limit.setting.help);
+        let max = match name {
+            "max-connections" => Some(u64::from(plan.connections_max)),
+            _ => limit.max,
+        };
+        control::Limit { name, value: limit.value, max, help }
+    };
+    config.limits().map(limit).collect()
 }

@@ -15,11 +15,11 @@ use super::{
     doors::{ingress, questions},
     inputs::{self, Inputs},
     journal::Heritages,
-    settings::{control_settings, rules},
+    settings::{control_settings, limits, rules},
 };
 use crate::{
     config::Config,
-    control::{Control, States},
+    control::{Control, Limit, States},
     counters::Counters,
     door::{Door, Tls},
     hub::Message,
@@ -77,6 +77,8 @@ pub(super) struct Shared {
     inputs: Arc<[Arc<[Ingress]>]>,
     questions: Arc<[Questions<Question>]>,
     policies: Policies,
+    /// What operators are told of the limits; whoever changes settings replaces it.
+    pub limits: Arc<Live<Vec<Limit>>>,
     pub counters: Arc<[Counters]>,
     admission: Arc<Admission>,
     pub drain: Arc<Drain>,
@@ -104,6 +106,7 @@ impl Shared {
             admission: Arc::new(Admission::new(plan.connections_max)),
             drain: Arc::new(Drain::new(config.drain)),
             rules: Live::new(rules(config)),
+            limits: Live::new(limits(config, plan)),
             epoch: epoch(),
             start: Instant::now(),
             started_ms: since_1970().as_millis() as u64,
@@ -151,6 +154,7 @@ impl Shared {
             ingresses: Arc::clone(&self.ingresses),
             questions: Arc::clone(&self.questions),
             policies: self.policies.clone(),
+            limits: Arc::clone(&self.limits),
             counters: Arc::clone(&self.counters),
             inputs,
             forwards,

@@ -430,7 +430,7 @@ fn http_error(reason: CloseReason, rules: &Rules) -> Option<HttpError> {
     let retry_after = rules.retry_after;
     match reason {
         CloseReason::HandshakeTimeout => Some(HttpError::Timeout),
-        CloseReason::Overloaded => Some(HttpError::Overloaded { retry_after }),
+        CloseReason::Overloaded | CloseReason::Moved => Some(HttpError::Overloaded { retry_after }),
         CloseReason::ServerDraining => Some(HttpError::Draining { retry_after }),
         _ => None,
     }

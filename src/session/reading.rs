@@ -8,6 +8,7 @@ use crate::{
     frame::Format,
     ids::{ChannelName, Position, Tick},
     mesh::Accepted,
+    report::Transport,
     resume::{Begun, Gap},
     wire::{
         http::HttpError,
@@ -229,6 +230,18 @@ impl Session {
             Phase::Poll(poll) => poll.is_live().then_some(Format::Json),
             Phase::Commands(_) => Some(Format::Json),
             _ => None,
+        }
+    }
+
+    /// How the peer is spoken to.
+    pub fn transport(&self) -> Transport {
+        match &self.phase {
+            Phase::Request(_) | Phase::Pending(_) => Transport::Handshake,
+            Phase::WebSocket { .. } => Transport::WebSocket,
+            Phase::Commands(_) => Transport::Commands,
+            Phase::Sse | Phase::Streams(_) => Transport::Sse,
+            Phase::Poll(_) | Phase::Idle => Transport::Poll,
+            Phase::Closing { .. } => Transport::Closing,
         }
     }
 

@@ -276,7 +276,7 @@ fn every_end_is_told_in_the_peers_language() {
             let answer = bench.text();
             let (expected, status) = match reason {
                 CloseReason::HandshakeTimeout => (Step::Finish(reason), "HTTP/1.1 408 "),
-                CloseReason::Overloaded | CloseReason::ServerDraining => {
+                CloseReason::Overloaded | CloseReason::ServerDraining | CloseReason::Moved => {
                     (Step::Finish(reason), "HTTP/1.1 503 ")
                 }
                 _ => (Step::Drop(reason), ""),

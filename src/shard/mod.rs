@@ -14,6 +14,7 @@
 
 mod admission;
 mod calls;
+mod connections;
 mod deadlines;
 mod holdings;
 mod input;
@@ -47,10 +48,12 @@ use crate::{
         TICK_MS,
     },
     mesh::Ingress,
+    report::Transport,
     session::{Session, Step},
     timers::Wheel,
 };
 
+use connections::Birth;
 use holdings::Holdings;
 use outbox::Outboxes;
 use publications::{FeedEnd, Held};
@@ -64,6 +67,8 @@ pub struct Shard<K> {
     views: Views,
     sessions: Vec<Session>,
     states: Vec<State>,
+    /// Who is in each slot.
+    births: Vec<Birth>,
     wheel: Wheel,
     outboxes: Outboxes,
     /// What has come in part of requests and messages.
@@ -142,6 +147,7 @@ impl<K: Kernel> Shard<K> {
             views: Views::new(views),
             sessions: (0..slots).map(|_| Session::new(Tick(0), 0)).collect(),
             states: vec![State::default(); slots as usize],
+            births: vec![Birth::default(); slots as usize],
             wheel: Wheel::new(slots),
             outboxes: Outboxes::default(),
             received: Holdings::new(INPUT_BYTES_PER_SHARD_MAX),
@@ -253,6 +259,8 @@ impl<K: Kernel> Shard<K> {
         // Neighbours are pinged together if they came together; others are spread by slot.
         self.sessions[slot.index()] = Session::new(now, slot.0 / PINGED_TOGETHER);
         self.states[slot.index()].set(State::OPEN);
+        self.births[slot.index()].next(now);
+        self.count_transport(slot, Some(Transport::Handshake));
         let reserve = self.kernel.slots() / 50;
         if self.connections + reserve <= self.kernel.slots()
             && self.draining_since.is_none()
@@ -275,6 +283,7 @@ impl<K: Kernel> Shard<K> {
         if self.states[slot.index()].has(State::ADMITTED) {
             self.setup.admission.leave();
         }
+        self.count_transport(slot, None);
         self.states[slot.index()].clear(!State::QUEUED);
         self.connections -= 1;
     }
@@ -407,7 +416,9 @@ impl<K: Kernel> Shard<K> {
         if self.states[slot.index()].is_open() {
             let session = &self.sessions[slot.index()];
             self.received.set(slot, session.kept_bytes());
+            let transport = session.transport();
             self.count_format(slot, session.format());
+            self.count_transport(slot, Some(transport));
         }
     }
 
@@ -422,6 +433,19 @@ impl<K: Kernel> Shard<K> {
         let subscribers = &self.counters().subscribers;
         was.into_iter().for_each(|was| subscribers[was.index()].sub(1));
         format.into_iter().for_each(|is| subscribers[is.index()].add(1));
+    }
+
+    /// Counts the connection as spoken to in this way, and no more in another.
+    fn count_transport(&mut self, slot: Slot, transport: Option<Transport>) {
+        let state = &mut self.states[slot.index()];
+        let was = state.transport();
+        if was == transport {
+            return;
+        }
+        state.set_transport(transport);
+        let transports = &self.counters().transports;
+        was.into_iter().for_each(|was| transports[was.index()].sub(1));
+        transport.into_iter().for_each(|is| transports[is.index()].add(1));
     }
 
     fn count_end(&mut self, slot: Slot, reason: CloseReason) {
@@ -440,6 +464,7 @@ impl<K: Kernel> Shard<K> {
         }
         self.count_end(slot, reason);
         self.count_format(slot, None);
+        self.count_transport(slot, Some(Transport::Closing));
         self.states[slot.index()].set(State::CLOSING);
         self.forget_calls(slot);
         self.views.forget(slot);

@@ -1,7 +1,11 @@
 //! Answering questions from outside.
 
 use super::Shard;
-use crate::{io::Kernel, limits::QUESTIONS_PER_TURN_MAX, report::Question};
+use crate::{
+    io::Kernel,
+    limits::{CHANNEL_LAG_LOOKS_MAX, QUESTIONS_PER_TURN_MAX},
+    report::Question,
+};
 
 impl<K: Kernel> Shard<K> {
     pub(super) fn take_questions(&mut self) -> bool {
@@ -17,12 +21,24 @@ impl<K: Kernel> Shard<K> {
                 Some(Question::Channels { prefix, after, limit, reply }) => {
                     reply(self.home.reports(&prefix, after.as_ref(), limit));
                 }
+                Some(Question::Busiest { limit, reply }) => {
+                    reply(self.home.busiest(limit, self.now.us));
+                }
                 Some(Question::Lag(reply)) => {
                     let (mut report, slots) = self.views.lag(self.now.us);
                     for (slow, slot) in report.slowest.iter_mut().zip(slots) {
                         slow.address = self.kernel.peer(slot);
                     }
                     reply(report);
+                }
+                Some(Question::ChannelLag { name, reply }) => {
+                    reply(self.views.channel_lag(&name, CHANNEL_LAG_LOOKS_MAX, self.now.us));
+                }
+                Some(Question::Connections { wanted, from, limit, reply }) => {
+                    reply(self.connections(&wanted, from, limit));
+                }
+                Some(Question::Connection { id, close, reply }) => {
+                    reply(self.connection(id, close));
                 }
             }
         }

@@ -1,8 +1,9 @@
 //! What a shard knows of a connection, in bits.
 
-use crate::frame::Format;
+use crate::{frame::Format, report::Transport};
 
 const _: () = assert!(Format::ALL.len() < 4, "a format and none are two bits");
+const _: () = assert!(Transport::ALL.len() < 8, "a transport and none are three bits");
 
 /// What the shard knows of a slot beyond its session. Bits.
 #[derive(Clone, Copy, Default)]
@@ -24,6 +25,9 @@ impl State {
     /// Counted as a subscriber of a format: two bits, none for none, else its number and one.
     const FORMAT_SHIFT: u16 = 9;
     const FORMAT: u16 = 3 << State::FORMAT_SHIFT;
+    /// Counted as spoken to in a way: three bits, none for none, else its number and one.
+    const TRANSPORT_SHIFT: u16 = 11;
+    const TRANSPORT: u16 = 7 << State::TRANSPORT_SHIFT;
     /// In the readable queue.
     pub const READABLE: u16 = 256;
     /// In some queue; outlives the connection, since queues are not searched at its end.
@@ -38,6 +42,17 @@ impl State {
     pub fn set_format(&mut self, format: Option<Format>) {
         let code = format.map_or(0, |format| format.index() as u16 + 1);
         self.0 = self.0 & !State::FORMAT | code << State::FORMAT_SHIFT;
+    }
+
+    /// The transport that it is counted under.
+    pub fn transport(self) -> Option<Transport> {
+        let code = (self.0 & State::TRANSPORT) >> State::TRANSPORT_SHIFT;
+        code.checked_sub(1).map(|index| Transport::ALL[usize::from(index)])
+    }
+
+    pub fn set_transport(&mut self, transport: Option<Transport>) {
+        let code = transport.map_or(0, |transport| transport.index() as u16 + 1);
+        self.0 = self.0 & !State::TRANSPORT | code << State::TRANSPORT_SHIFT;
     }
 
     pub fn has(self, bit: u16) -> bool {

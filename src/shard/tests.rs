@@ -53,6 +53,7 @@
 
 mod book;
 mod client;
+mod connections;
 mod deadlines;
 mod draining;
 mod protocol;

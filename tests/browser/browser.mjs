@@ -2,8 +2,11 @@
 
 import { chromium } from 'playwright-core';
 
-/** Opens the live page, runs `scenario` on it, and ends the browser whatever happens. */
-export async function onLivePage(control, scenario) {
+/**
+ * Opens the dashboard, runs `scenario` on it, and ends the browser whatever happens. What the page complains of
+ * fails it, but for lines that are `tolerated`.
+ */
+export async function onLivePage(control, scenario, { tolerated = /^$/ } = {}) {
   const browser = await chromium.launch({
     executablePath: process.env.STENTOR_TEST_CHROMIUM ?? '/usr/bin/chromium',
     args: ['--no-sandbox', '--disable-dev-shm-usage', '--disable-gpu'],
@@ -13,7 +16,7 @@ export async function onLivePage(control, scenario) {
     const page = await browser.newPage({ viewport: { width: 1280, height: 900 } });
     const complaints = [];
     page.on('pageerror', (error) => complaints.push(String(error)));
-    page.on('console', (line) => { if (line.type() === 'error') complaints.push(line.text()); });
+    page.on('console', (line) => { if (line.type() === 'error' && !tolerated.test(line.text())) complaints.push(line.text()); });
     await page.goto(control);
     const found = await scenario(page);
     if (complaints.length > 0) throw new Error(`the page complained: ${complaints.join('; ')}`);

@@ -23,6 +23,7 @@ mod autobahn;
 mod bad_input;
 mod client;
 mod commands;
+mod dashboard;
 mod delivery;
 mod forbidden;
 mod journal;

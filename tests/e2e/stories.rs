@@ -128,20 +128,6 @@ fn the_banner_tells_what_works() {
     server.stop();
 }
 
-/// A visitor of the live page subscribes over each transport, publishes, and sees the message as
-/// text, the answer, and the counts.
-#[test]
-fn the_live_page_shows_what_is_published() {
-    let server = Server::start(Io::Uring, &[]);
-    let pictures = std::env::var("STENTOR_TEST_PICTURES").ok();
-    let mut command = browser("live_page.mjs");
-    command.arg(format!("http://localhost:{}/", server.control.port())).args(pictures);
-    let told: Value = serde_json::from_str(&run(&mut command)).expect("JSON");
-    let seen = ["ws", "sse"].map(|by| format!("<b>over</b> {by}\nsecond line & more"));
-    assert_eq!(told, json!({ "seen": seen, "shown": 2 }));
-    server.stop();
-}
-
 /// `stentor subscribe` goes on where it was: with what is kept since a position, or the newest, and
 /// a word about what is not kept any more; positions beside each if they are asked for.
 #[test]

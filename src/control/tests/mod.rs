@@ -5,9 +5,11 @@
 //! by chance.
 
 mod access;
+mod api;
 mod bounds;
 mod inputs;
 mod lines;
+mod many;
 mod probes;
 mod publishing;
 mod questions;
@@ -34,6 +36,7 @@ use crate::{
     inputs::Forwards,
     io::Bell,
     limits::QUESTIONS_MAX,
+    live::Live,
     mesh::{Accepted, Answer, Inflow, Ingress, Parking, Publish, Questions, Rejected},
     policy::Policies,
     report::Question,
@@ -147,6 +150,7 @@ fn serve_inputs(
         ingresses: Arc::clone(&ingresses),
         questions: Arc::clone(&questions),
         policies,
+        limits: Live::new(api::limits()),
         counters: Arc::clone(&counters),
         inputs,
         forwards,

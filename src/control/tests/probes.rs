@@ -179,6 +179,17 @@ fn stats_are_sums() {
         assert_eq!(stats[name].as_u64(), Some(expected), "{name}");
     }
     assert_eq!(stats["draining"], false);
+    let up_to =
+        [100, 300, 1000, 3000, 10000, 30000, 60000, 100000, 300000, 1000000, 3000000, 10000000];
+    let sweeps = serde_json::json!({
+        "up_to_us": up_to, "counts": [0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2], "sum_us": 40_000_400
+    });
+    assert_eq!(stats["sweeps"], sweeps);
+    let delivered_last = serde_json::json!({
+        "up_to_us": up_to, "counts": [0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0], "sum_us": 6_000
+    });
+    assert_eq!(stats["delivered_last"], delivered_last);
+    assert_eq!(stats["busy_seconds"], 0.5);
 }
 
 /// The server's age does not depend on shards that turn.

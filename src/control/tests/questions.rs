@@ -2,10 +2,14 @@
 
 use super::*;
 use crate::{
+    close::CloseReason,
     frame::Format,
-    ids::ChannelName,
+    ids::{ChannelName, ConnectionId, ShardId, Slot},
     policy::{Mode, Pattern, PatternId, Policy},
-    report::{ChannelReport, LagReport, PatternLag, SlowSubscriber},
+    report::{
+        BusyChannel, ChannelLag, ChannelReport, ConnectionReport, ConnectionsReport, Lag,
+        LagReport, PatternLag, SlowSubscriber, SubscriptionReport, Transport, Wanted,
+    },
 };
 
 /// Every channel of the fake shards: `room.0`, `room.1` and so on, of whatever home.
@@ -15,6 +19,13 @@ fn room(n: u64) -> ChannelReport {
     let name = ChannelName::new(&format!("room.{n}")).unwrap();
     let position = Position { epoch: Epoch(0xe), offset: Offset(u128::from(n)) };
     ChannelReport { name, subscribers: n, position, kept: 2 * n, kept_bytes: 3 * n }
+}
+
+/// Every third room is silent; of the others most is published in the smallest.
+fn busy(room: ChannelReport) -> BusyChannel {
+    let ChannelReport { name, subscribers, .. } = room;
+    let rate = if subscribers % 3 == 0 { 0.0 } else { 60.5 - 2.0 * subscribers as f64 };
+    BusyChannel { name, subscribers, publications_per_second: rate }
 }
 
 /// A fake shard answers all it was asked: its own part of the rooms, and a lag that tells shards
@@ -35,9 +46,76 @@ pub(super) fn answer_all(shard: usize, shards: usize, questions: &Questions<Ques
             Question::Channel { name, reply } => {
                 reply((0..ROOMS).map(room).filter(homed).find(|room| room.name == name));
             }
+            Question::Busiest { limit, reply } => {
+                let mut busy: Vec<_> = (0..ROOMS).map(room).filter(homed).map(busy).collect();
+                busy.sort_by(BusyChannel::compare);
+                busy.truncate(limit);
+                reply(busy);
+            }
             Question::Lag(reply) => reply(lag(shard as u64)),
+            Question::ChannelLag { reply, .. } => reply(channel_lag(shard as u64)),
+            Question::Connections { wanted, from, limit, reply } => {
+                reply(connections(shard as u16, &wanted, from, limit));
+            }
+            Question::Connection { id, close, reply } => {
+                let found = (0..SLOTS).filter_map(|slot| connection(id.shard.0, slot));
+                let mut found = found.filter(|it| it.id == id).collect::<Vec<_>>();
+                let told = |it: &mut ConnectionReport| it.pending_bytes = closed(close);
+                found.iter_mut().for_each(told);
+                reply(found.pop());
+            }
         }
     }
+}
+
+/// Slots of each fake shard; every other has a connection.
+pub(super) const SLOTS: u32 = 10;
+
+/// A fake connection says in its pending bytes as what it was closed.
+pub(super) fn closed(reason: Option<CloseReason>) -> u64 {
+    reason.map_or(0, |reason| u64::from(reason.websocket_code()))
+}
+
+pub(super) fn connection(shard: u16, slot: u32) -> Option<ConnectionReport> {
+    let n = u64::from(slot) + 100 * u64::from(shard);
+    let lag = Lag { publications: n, bytes: 2 * n, ms: 3 * n };
+    let channel =
+        SubscriptionReport { channel: room(n).name, position: Some(room(n).position), lag };
+    (slot % 2 == 0).then(|| ConnectionReport {
+        id: ConnectionId { shard: ShardId(shard), slot: Slot(slot), generation: 7 },
+        address: Some(SocketAddr::from(([192, 0, 2, slot as u8], 40_000))),
+        transport: Transport::ALL[1 + slot as usize % 4],
+        since_ms: 1_700_000_000_000 + n,
+        blocked: slot == 4,
+        pending_bytes: 0,
+        received_bytes: n,
+        subscriptions: 1,
+        channels: vec![channel],
+        lag,
+    })
+}
+
+/// At most three slots are looked at per answer.
+fn connections(shard: u16, wanted: &Wanted, from: Slot, limit: usize) -> ConnectionsReport {
+    let mut report = ConnectionsReport::default();
+    for slot in from.0..SLOTS {
+        if report.connections.len() == limit || slot == from.0 + 3 {
+            report.next = Some(Slot(slot));
+            break;
+        }
+        let is_wanted = |it: &ConnectionReport| {
+            wanted.address.is_none_or(|address| it.address.map(|it| it.ip()) == Some(address))
+                && wanted.transport.is_none_or(|transport| it.transport == transport)
+                && wanted.channel.as_ref().is_none_or(|channel| it.channels[0].channel == *channel)
+        };
+        report.connections.extend(connection(shard, slot).filter(is_wanted));
+    }
+    report
+}
+
+fn channel_lag(shard: u64) -> ChannelLag {
+    let most = Lag { publications: 10 + shard, bytes: 100 - shard, ms: 5 };
+    ChannelLag { subscribers: [1, 10 * shard, 100], behind: 3, most }
 }
 
 fn lag(shard: u64) -> LagReport {
@@ -242,4 +320,32 @@ fn the_client_is_served() {
     let reply = served.ask("GET /stentor.js");
     assert_eq!(reply.header("content-type"), Some("text/javascript; charset=utf-8"));
     assert_eq!(reply.body, include_str!("../../../clients/js/stentor.js"));
+}
+
+/// The busiest channels of all shards come in the order of their deliveries, the silent ones by
+/// their subscribers, and no more than are asked for.
+#[test]
+fn the_busiest_channels_come_first() {
+    for shards in [1, 3] {
+        let served = serve_policies(&vec![Shard::Prompt; shards], 4, patient(), policies());
+        let mut expected: Vec<BusyChannel> = (0..ROOMS).map(room).map(busy).collect();
+        expected.sort_by(|one, other| {
+            let deliveries = |it: &BusyChannel| it.publications_per_second * it.subscribers as f64;
+            deliveries(other)
+                .total_cmp(&deliveries(one))
+                .then(other.subscribers.cmp(&one.subscribers))
+        });
+        assert_eq!(expected[0].name.as_str(), "room.16", "of 456 deliveries a second");
+        for (query, count) in [("", 10), ("?limit=3", 3), ("?limit=1000", ROOMS as usize)] {
+            let told = json(&served.ask(&format!("GET /busiest{query}")));
+            let name =
+                |channel: &serde_json::Value| channel["channel"].as_str().unwrap().to_owned();
+            let told: Vec<String> = told["channels"].as_array().unwrap().iter().map(name).collect();
+            let expected: Vec<&str> = expected.iter().map(|it| it.name.as_str()).collect();
+            assert_eq!(told, expected[..count], "{query}, {shards} shards");
+        }
+        let refused = served.ask("GET /busiest?limit=0");
+        assert_eq!(refused.status, 400);
+        assert!(refused.body.contains("limit: '0' is no whole number from 1 to 1000"));
+    }
 }

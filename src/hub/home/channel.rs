@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::{
     kept::{Kept, Value},
+    pace::Pace,
     sequences::GAP_KEY,
     tell::Interest,
 };
@@ -31,6 +32,8 @@ pub(super) struct Channel {
     pub last: Offset,
     /// Whether what is kept need not be once nobody reads it.
     pub is_idle: bool,
+    /// Publications of late.
+    pub pace: Pace,
     /// What is kept, where anything is to be. Its form is then [`CANONICAL`].
     pub kept: Option<Box<Kept>>,
 }
@@ -45,8 +48,18 @@ impl Channel {
         let logs = Default::default();
         let kept = (!policy.history.is_none()).then(|| Box::new(Kept::new(policy, last)));
         let interests = Vec::new();
-        let mut channel =
-            Channel { pattern, logs, silent: 0, interests, epoch, last, is_idle: false, kept };
+        let pace = Pace::default();
+        let mut channel = Channel {
+            pattern,
+            logs,
+            silent: 0,
+            interests,
+            epoch,
+            last,
+            is_idle: false,
+            pace,
+            kept,
+        };
         if channel.kept.is_some() {
             channel.logs[CANONICAL.index()] = Some(Box::new(channel.new_log(policy)));
         }

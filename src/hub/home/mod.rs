@@ -7,6 +7,7 @@
 mod channel;
 mod forgotten;
 mod kept;
+mod pace;
 mod presence;
 mod publish;
 mod remembered;

@@ -387,6 +387,9 @@ impl Home {
         let (channel, policy) = self.channel(name);
         let policy = policy.clone();
         let encodings = channel.append(&policy, publish, position, time);
+        if age_us == 0 {
+            channel.pace.count(now);
+        }
         channel.is_idle = tells_nobody;
         channel.trim(&policy, now, lag_bytes_max);
         let is_timed = channel.kept.as_ref().is_some_and(|kept| kept.timed.is_some());

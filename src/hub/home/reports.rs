@@ -1,7 +1,10 @@
 //! What a home tells of its channels to whoever asks.
 
 use super::{Home, channel::Channel};
-use crate::{ids::ChannelName, report::ChannelReport};
+use crate::{
+    ids::ChannelName,
+    report::{BusyChannel, ChannelReport},
+};
 
 impl Home {
     /// One channel, if somebody reads it or something of it is kept.
@@ -27,6 +30,24 @@ impl Home {
         names.truncate(limit);
         names.sort_unstable();
         names.iter().filter_map(|name| self.report(name)).collect()
+    }
+
+    /// The channels that most is delivered of now, the busiest first, at most `limit`. Walks all
+    /// channels.
+    pub fn busiest(&self, limit: usize, now_us: u64) -> Vec<BusyChannel> {
+        let now = (now_us / 10_000) as u32;
+        let busy = |(name, channel): (&ChannelName, &Box<Channel>)| BusyChannel {
+            name: name.clone(),
+            subscribers: channel.subscribers(),
+            publications_per_second: channel.pace.per_second(now),
+        };
+        let mut all: Vec<BusyChannel> = self.channels.iter().map(busy).collect();
+        if all.len() > limit && limit > 0 {
+            all.select_nth_unstable_by(limit - 1, BusyChannel::compare);
+        }
+        all.truncate(limit);
+        all.sort_unstable_by(BusyChannel::compare);
+        all
     }
 
     fn report_of(&self, name: &ChannelName, channel: &Channel) -> ChannelReport {

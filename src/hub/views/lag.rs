@@ -2,15 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::{
-    View, Views,
-    reader::{LAPPED, Subscriber},
-};
+use super::{View, Views};
 use crate::{
     hub::Reader,
     ids::Slot,
     policy::PatternId,
-    report::{LagReport, PatternLag, SLOWEST_MAX, SlowSubscriber},
+    report::{Lag, LagReport, PatternLag, SLOWEST_MAX, SlowSubscriber},
 };
 
 impl Views {
@@ -20,7 +17,6 @@ impl Views {
     ///
     /// Walks all views, and of their subscribers those that are behind.
     pub fn lag(&self, now_us: u64) -> (LagReport, Vec<Slot>) {
-        let now = (now_us / 10_000) as u32;
         let mut patterns: BTreeMap<PatternId, PatternLag> = BTreeMap::new();
         let mut slowest: Vec<(SlowSubscriber, Slot)> = Vec::new();
         for view in self.table.iter().filter(|view| view.name.is_some()) {
@@ -28,7 +24,7 @@ impl Views {
             let behind = u64::from(view.behind.len());
             lag.add(u64::from(view.members.len()) - behind, 0, 0);
             for reader in view.behind.iter() {
-                let slow = self.slow(view, reader, now);
+                let slow = self.slow(view, reader, now_us);
                 lag.add(1, slow.publications, slow.ms);
                 slowest.push((slow, self.owner(reader)));
                 if slowest.len() == 16 * SLOWEST_MAX {
@@ -41,25 +37,10 @@ impl Views {
         (LagReport { patterns: patterns.into_values().collect(), slowest }, slots)
     }
 
-    fn slow(&self, view: &View, reader: Reader, now: u32) -> SlowSubscriber {
-        let subscriber: &Subscriber = &self.subscribers[reader.index()];
-        let oldest = view.window.oldest().mark;
-        let from = if subscriber.has(LAPPED) { oldest.byte } else { subscriber.cursor };
-        let frames = match subscriber.has(LAPPED) {
-            true => oldest.frames as u32,
-            false => subscriber.frames,
-        };
-        let head = view.window.head().mark;
-        let first = view.window.frames(from).next();
-        let age = first.map_or(0, |(stamp, ..)| now.wrapping_sub(stamp.time));
-        SlowSubscriber {
-            address: None,
-            channel: view.name.clone().expect("only of views that are taken"),
-            format: view.format,
-            publications: u64::from((head.frames as u32).wrapping_sub(frames)),
-            bytes: head.byte.saturating_sub(from),
-            ms: u64::from(age) * 10,
-        }
+    fn slow(&self, view: &View, reader: Reader, now_us: u64) -> SlowSubscriber {
+        let Lag { publications, bytes, ms } = self.lag_in(view, reader, now_us);
+        let channel = view.name.clone().expect("only of views that are taken");
+        SlowSubscriber { address: None, channel, format: view.format, publications, bytes, ms }
     }
 }
 

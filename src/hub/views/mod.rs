@@ -9,6 +9,7 @@
 //! A connection that reads one channel is its own reader. One that reads several has a reader for
 //! each, behind the table of connections; their sockets are the connection's.
 
+mod about;
 mod answers;
 mod compose;
 mod join;
@@ -20,6 +21,7 @@ mod several;
 mod sweep;
 mod visit;
 
+pub use about::Reading;
 pub use compose::{Compose, Took};
 pub use join::{Joined, Left, NotJoined};
 pub use lap::{Lapped, Skipped};

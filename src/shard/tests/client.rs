@@ -74,6 +74,8 @@ pub struct Client {
     pub channel: usize,
     pub phase: Phase,
     pub deed: Deed,
+    /// An operator closes it, for this reason.
+    pub expelled: Option<CloseReason>,
     /// It stays when the server has said goodbye.
     pub lingers: bool,
     /// It answers no pings.
@@ -116,6 +118,7 @@ impl Client {
             channel,
             phase: Phase::Asking,
             deed: Deed::None,
+            expelled: None,
             lingers: false,
             mute: false,
             stalled: false,
@@ -326,7 +329,7 @@ impl Client {
     fn decode_event(&mut self, got: &[u8], book: &mut Book, world: &Circumstances) -> usize {
         let Some((content, len)) = take_chunk(got) else { return 0 };
         if content.is_empty() {
-            let allowed = world.draining || world.laps;
+            let allowed = world.draining || world.laps || self.expelled.is_some();
             assert!(allowed, "the stream ended without a reason: {self:?}");
             self.tell(200, world);
         } else if content == b":\n\n" {
@@ -391,6 +394,7 @@ impl Client {
             (Some(CloseReason::ServerDraining), Some(1001)) => world.draining,
             (Some(CloseReason::PeerSilent), Some(1001)) => silent || world.jumpy,
             (Some(CloseReason::PeerTooSlow), Some(1013)) => world.laps,
+            (Some(reason), _) if self.expelled == Some(reason) => true,
             (None, Some(code)) if !text.is_empty() => self.deed == Deed::Garbage(code),
             (None, code) => text.is_empty() && self.deed == Deed::Closed(code),
             _ => false,
@@ -411,7 +415,7 @@ impl Client {
             let stalled = self.longest_stall + SLACK >= world.rules.stall_timeout
                 || world.draining && self.longest_stall + SLACK >= goodbye;
             let reset = end == StreamEnd::Reset && world.resets;
-            let own = self.left || self.deed == Deed::Finished;
+            let own = self.left || self.deed == Deed::Finished || self.expelled.is_some();
             let allowed = own || reset || stalled || world.jumpy || world.huge;
             assert!(allowed, "cut off with {end:?} without a reason: {self:?}");
         }

@@ -59,6 +59,8 @@ impl World {
         let open = shard.states.iter().filter(|state| state.is_open()).count();
         assert_eq!((open, shard.connections as usize), (connected, connected));
         assert_eq!(self.counters[index].connections.get(), connected as u64);
+        let transports = self.counters[index].transports.iter().map(|it| it.get());
+        assert_eq!(transports.sum::<u64>(), connected as u64, "each is spoken to in one way");
         let gone = |slot: &Slot| !shard.states[slot.index()].is_open();
         for slot in (0..self.plan.slots).map(Slot).filter(gone) {
             assert!(shard.wheel.deadline(slot).is_none(), "a deadline of nobody");
