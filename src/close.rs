@@ -1,6 +1,7 @@
 //! Why the server ended a connection: whose fault it was, and so what the client should do next.
 //!
-//! Vocabulary: imports nothing of ours. The WebSocket codes are those of RFC 6455 §7.4.1.
+//! Vocabulary: imports nothing of ours. The WebSocket codes are those of RFC 6455 §7.4.1, or of
+//! ours from 4000 on.
 #![forbid(unsafe_code)]
 
 /// Why a connection that had been accepted came to its end.
@@ -39,11 +40,15 @@ pub enum CloseReason {
     Expelled,
     /// An operator closed it so that it connects anew, here or elsewhere.
     Moved,
+    /// The token that the peer came with has run out. It may come back with a fresh one and resume.
+    TokenExpired,
+    /// The peer showed no token that grants what it asked for.
+    AccessRefused,
 }
 
 impl CloseReason {
     /// Every reason, in the order of their numbers.
-    pub const ALL: [CloseReason; 16] = [
+    pub const ALL: [CloseReason; 18] = [
         CloseReason::PeerLeft,
         CloseReason::ProtocolError,
         CloseReason::BadUtf8,
@@ -60,6 +65,8 @@ impl CloseReason {
         CloseReason::Renumbered,
         CloseReason::Expelled,
         CloseReason::Moved,
+        CloseReason::TokenExpired,
+        CloseReason::AccessRefused,
     ];
 
     /// The reason's number, for tables with an entry per reason.
@@ -80,6 +87,8 @@ impl CloseReason {
             CloseReason::PeerStalled | CloseReason::PeerTooSlow | CloseReason::Overloaded => 1013,
             CloseReason::ServerDraining => 1001,
             CloseReason::Renumbered | CloseReason::Moved => 1012,
+            CloseReason::TokenExpired => 4401,
+            CloseReason::AccessRefused => 4403,
         }
     }
 
@@ -102,6 +111,8 @@ impl CloseReason {
             CloseReason::Renumbered => "renumbered",
             CloseReason::Expelled => "closed by the operator",
             CloseReason::Moved => "asked to reconnect",
+            CloseReason::TokenExpired => "token expired",
+            CloseReason::AccessRefused => "access refused",
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! This is the table of contents. `docs/architecture.md` tells how the parts work together.
 
+pub mod access;
 pub mod bus;
 pub mod close;
 pub mod config;

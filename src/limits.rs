@@ -263,6 +263,27 @@ pub const LINE_SLACK_BYTES: usize = 64 * 1024;
 /// more is answered as if there were no such sequence.
 pub const HELD_ASKS_MAX: usize = 65_536;
 
+/// Bytes in a token; a request's head has to hold it, or a command.
+pub const TOKEN_BYTES_MAX: usize = 8 * 1024;
+
+/// Bytes in the `sub` of a token.
+pub const TOKEN_SUBJECT_BYTES_MAX: usize = 255;
+
+/// Patterns that a token may have to subscribe, and as many to publish.
+pub const TOKEN_PATTERNS_MAX: usize = 128;
+
+/// Keys of a JWKS file. A token without `kid` is tried with each of its kind.
+pub const TOKEN_KEYS_MAX: usize = 32;
+
+/// Tokens that were good and are remembered, so that those who come back are not verified again.
+pub const TOKENS_REMEMBERED_MAX: usize = 1 << 18;
+
+/// Bytes that they may take.
+pub const TOKENS_REMEMBERED_BYTES_MAX: usize = 128 * 1024 * 1024;
+
+/// Keys of the API.
+pub const API_KEYS_MAX: usize = 1024;
+
 /// Orders of operators that may wait for the server's own thread.
 pub const ORDERS_WAITING_MAX: usize = 16;
 

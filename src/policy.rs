@@ -20,8 +20,21 @@ pub struct Policy {
     /// Whether the number of subscribers is published to `{channel}:presence` when it changes, at
     /// most once a second.
     pub presence: bool,
-    /// Whether subscribers may publish, over `stentor.v1`.
-    pub publish: bool,
+    /// Who may subscribe.
+    pub subscribe: Who,
+    /// Which subscribers may publish, over `stentor.v1`.
+    pub publish: Who,
+}
+
+/// Who may do something in a channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Who {
+    /// Everybody.
+    Public,
+    /// Who has a token that grants it.
+    Token,
+    /// Nobody.
+    Nobody,
 }
 
 /// What a subscriber of a channel is owed.
@@ -72,7 +85,8 @@ impl Default for Policy {
             history: Retention::NONE,
             slow: Slow::Close,
             presence: false,
-            publish: false,
+            subscribe: Who::Public,
+            publish: Who::Nobody,
         }
     }
 }
@@ -125,7 +139,7 @@ impl Policies {
         let rest = (Pattern::new("*"), Policy::default());
         let presence = (Pattern::new("*:presence"), PRESENCE);
         let patterns: Arc<[_]> = patterns.into_iter().chain([rest, presence]).collect();
-        let may_publish = patterns.iter().any(|(_, policy)| policy.publish);
+        let may_publish = patterns.iter().any(|(_, policy)| policy.publish != Who::Nobody);
         Policies { patterns, may_publish }
     }
 
@@ -160,6 +174,31 @@ impl Policies {
         other.is_some_and(|other| self.patterns[self.first(other)].1.presence)
     }
 
+    /// The policy that says who may read a channel, and the name that it is about: of a channel that
+    /// tells the presence of another, the other's.
+    pub fn guarded<'a>(&self, channel: &'a ChannelName) -> (&Policy, &'a str) {
+        match channel.as_str().strip_suffix(PRESENCE_SUFFIX) {
+            Some(other) if self.tells_presence(channel) => {
+                (&self.patterns[self.first(other)].1, other)
+            }
+            _ => (self.of(channel), channel.as_str()),
+        }
+    }
+
+    /// Whether some policy wants a token, of subscribers or of those who publish.
+    pub fn want_tokens(&self) -> bool {
+        let wants = |policy: &Policy| [policy.subscribe, policy.publish].contains(&Who::Token);
+        self.patterns.iter().any(|(_, policy)| wants(policy))
+    }
+
+    /// Whether everybody may subscribe to some channel.
+    pub fn has_public(&self) -> bool {
+        // What stands behind a pattern of all names is never reached.
+        let all = self.patterns.iter().position(|(pattern, _)| pattern.as_str() == "*");
+        let reached = &self.patterns[..=all.unwrap_or(0)];
+        reached.iter().any(|(_, policy)| policy.subscribe == Who::Public)
+    }
+
     /// A pattern's policy.
     pub fn get(&self, pattern: PatternId) -> &Policy {
         &self.patterns[usize::from(pattern.0)].1
@@ -188,7 +227,9 @@ const PRESENCE: Policy = Policy {
     history: Retention { count: 1, bytes: 1024, age: None },
     slow: Slow::Latest,
     presence: false,
-    publish: false,
+    // Where another's presence is told, who may read the other decides.
+    subscribe: Who::Public,
+    publish: Who::Nobody,
 };
 
 #[cfg(test)]
@@ -222,7 +263,7 @@ mod tests {
     /// The first pattern that matches decides, and what none matches lives by the default.
     #[test]
     fn the_first_pattern_decides() {
-        let open = Policy { publish: true, ..Policy::default() };
+        let open = Policy { publish: Who::Public, ..Policy::default() };
         let counted = Policy { presence: true, ..Policy::default() };
         let policies = Policies::new([
             (Pattern::new("chat.*"), open.clone()),
@@ -238,5 +279,23 @@ mod tests {
         assert_eq!(policies.pattern(&name("news")), PatternId(2));
         assert!(policies.may_publish());
         assert!(!Policies::new([(Pattern::new("*.room"), counted)]).may_publish());
+    }
+
+    /// Who may read a channel may read its presence, and nobody else may.
+    #[test]
+    fn presence_is_guarded_like_its_channel() {
+        let closed = Policy { presence: true, subscribe: Who::Token, ..Policy::default() };
+        let all = |policy| Policies::new([(Pattern::new("*"), policy)]);
+        let policies = Policies::new([(Pattern::new("room.*"), closed.clone())]);
+        let guarded = |text: &str| {
+            let name = ChannelName::new(text).unwrap();
+            let (policy, name) = policies.guarded(&name);
+            (policy.subscribe, name.to_owned())
+        };
+        assert_eq!(guarded("room.a"), (Who::Token, "room.a".to_owned()));
+        assert_eq!(guarded("room.a:presence"), (Who::Token, "room.a".to_owned()));
+        assert_eq!(guarded("other:presence"), (Who::Public, "other:presence".to_owned()));
+        assert!(policies.want_tokens() && policies.has_public());
+        assert!(!all(closed).has_public() && !Policies::default().want_tokens());
     }
 }

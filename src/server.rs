@@ -4,6 +4,7 @@
 //! [`run`] starts one, says what it listens on, and stops it when the process is told to.
 #![forbid(unsafe_code)]
 
+mod access;
 mod banner;
 mod doors;
 mod inputs;
@@ -42,6 +43,7 @@ use journal::Opened;
 use shards::{Entrance, Shards, Shared, run_shard, wait_for_shards};
 use tls::Secure;
 
+pub use access::{AccessError, KeyFiles};
 pub use listen::Kind;
 pub use plan::{Engine, Plan, PlanError};
 
@@ -51,6 +53,9 @@ pub enum ServerError {
     /// The settings ask for what this machine cannot give.
     #[error(transparent)]
     Plan(#[from] PlanError),
+    /// The keys of tokens, or of the API, cannot be used.
+    #[error(transparent)]
+    Access(#[from] AccessError),
     /// An address cannot be listened on.
     #[error(
         "cannot listen on {address} ({setting}): {error}; free it, or choose another with \
@@ -106,6 +111,7 @@ pub enum ServerError {
 /// A server that is serving.
 pub struct Server {
     config: Config,
+    key_files: KeyFiles,
     plan: Plan,
     subscribers: Vec<(Kind, SocketAddr)>,
     control: SocketAddr,
@@ -174,6 +180,7 @@ impl Server {
     /// Starts everything and returns once all shards serve.
     pub fn start(config: &Config) -> Result<Server, ServerError> {
         let plan = Plan::new(config)?;
+        let key_files = KeyFiles::open(config)?;
         let journal = config.journal.0.as_deref().map(Opened::at).transpose()?;
         let control_listener = listen::control(config)?;
         let listeners = listen::subscribers(config, plan.shards)?;
@@ -186,7 +193,7 @@ impl Server {
         let answered = Arc::new(Notify::new());
         let (tell, news) = mpsc::channel();
         let inputs = Inputs::new(config, &parkings);
-        let shared = Shared::new(config, &plan, &parkings, &answered, &inputs);
+        let shared = Shared::new(config, &plan, &parkings, &answered, &inputs, key_files.access());
         // A journal's thread ends once no shard is left that could append.
         let (ends, journal_thread) = match journal {
             Some(journal) => {
@@ -228,6 +235,7 @@ impl Server {
         )?);
         Ok(Server {
             config: config.clone(),
+            key_files,
             plan,
             subscribers,
             control: control_address,
@@ -256,6 +264,11 @@ impl Server {
     /// Where publishers connect.
     pub fn control(&self) -> SocketAddr {
         self.control
+    }
+
+    /// The files of keys: whoever hears that they changed has them read again.
+    pub fn key_files(&self) -> &KeyFiles {
+        &self.key_files
     }
 
     /// What was decided at the start.

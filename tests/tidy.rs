@@ -23,9 +23,10 @@ struct Package {
 const SERVER: Package = Package {
     folder: "src",
     may_import: &[
+        ("access", &["ids", "limits", "policy"]),
         ("bus", &["frame", "ids", "inputs", "limits", "mapping", "mesh", "policy"]),
         ("close", &[]),
-        ("config", &["ids", "inputs", "limits", "mapping", "policy", "wire"]),
+        ("config", &["access", "ids", "inputs", "limits", "mapping", "policy", "wire"]),
         (
             "control",
             &[
@@ -62,19 +63,22 @@ const SERVER: Package = Package {
         (
             "server",
             &[
-                "bus", "config", "control", "counters", "door", "hub", "ids", "inputs", "io",
-                "journal", "limits", "live", "mesh", "policy", "report", "session", "shard",
+                "access", "bus", "config", "control", "counters", "door", "hub", "ids", "inputs",
+                "io", "journal", "limits", "live", "mesh", "policy", "report", "session", "shard",
             ],
         ),
         (
             "session",
-            &["close", "frame", "ids", "limits", "mesh", "policy", "report", "resume", "wire"],
+            &[
+                "access", "close", "frame", "ids", "limits", "mesh", "policy", "report", "resume",
+                "wire",
+            ],
         ),
         (
             "shard",
             &[
-                "close", "counters", "frame", "hub", "ids", "io", "journal", "limits", "live",
-                "mesh", "policy", "report", "resume", "session", "timers",
+                "access", "close", "counters", "frame", "hub", "ids", "io", "journal", "limits",
+                "live", "logs", "mesh", "policy", "report", "resume", "session", "timers",
             ],
         ),
         ("timers", &["ids"]),

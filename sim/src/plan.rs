@@ -5,7 +5,7 @@ use std::time::Duration;
 use stentor::{
     ids::ChannelName,
     io::sim::{Dice, Faults},
-    policy::{Mode, PRESENCE_SUFFIX, Pattern, Policies, Policy, Retention, Slow},
+    policy::{Mode, PRESENCE_SUFFIX, Pattern, Policies, Policy, Retention, Slow, Who},
     session::Rules,
 };
 
@@ -162,5 +162,12 @@ fn policy(dice: &mut Dice) -> Policy {
         }
     };
     let slow = dice.of(&[Slow::Close, Slow::Skip, Slow::Latest]);
-    Policy { mode, history, slow, presence: dice.one_in(4), publish: true }
+    Policy {
+        mode,
+        history,
+        slow,
+        presence: dice.one_in(4),
+        subscribe: Who::Public,
+        publish: Who::Public,
+    }
 }

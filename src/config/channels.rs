@@ -16,7 +16,7 @@ use super::{
 use crate::{
     ids::{CHANNEL_NAME_MAX, ChannelName, NotAChannel},
     limits::{HISTORY_BYTES_UNLESS_TOLD, LATEST_KEYS_MAX, PATTERNS_MAX},
-    policy::{Mode, Pattern, Policies, Policy, Retention, Slow},
+    policy::{Mode, Pattern, Policies, Policy, Retention, Slow, Who},
 };
 
 /// Patterns of channels, each with its policy, in the order in which they are tried.
@@ -135,7 +135,7 @@ impl Entry {
 
     /// As an operator would write it, with all that follows from what was written.
     pub fn text(&self) -> String {
-        let Policy { mode, history, slow, presence, publish } = &self.policy;
+        let Policy { mode, history, slow, presence, subscribe, publish } = &self.policy;
         let count = Some(history.count).filter(|&count| count != COUNT_UNLESS_TOLD);
         let age = history.age.map(|age| age.text());
         let words = [
@@ -143,9 +143,11 @@ impl Entry {
             count.filter(|_| !history.is_none()).map(|count| format!("history={count}")),
             (!history.is_none()).then(|| format!("history-bytes={}", Size(history.bytes as u64))),
             age.map(|age| format!("history-age={age}")),
-            (*slow != Slow::Close).then(|| format!("slow={}", slow_text(*slow))),
+            (*slow != Slow::Close).then(|| format!("slow={}", spelled(SLOWS, *slow))),
             presence.then(|| "presence=true".to_owned()),
-            publish.then(|| "publish=true".to_owned()),
+            (*subscribe != Who::Public)
+                .then(|| format!("subscribe={}", spelled(SUBSCRIBERS, *subscribe))),
+            (*publish != Who::Nobody).then(|| format!("publish={}", spelled(PUBLISHERS, *publish))),
         ];
         let pattern = Some(self.pattern.as_str().to_owned());
         [pattern].into_iter().chain(words).flatten().collect::<Vec<_>>().join(" ")
@@ -246,7 +248,8 @@ pub(super) struct Draft {
     age: Option<Duration>,
     slow: Option<Slow>,
     presence: Option<bool>,
-    publish: Option<bool>,
+    subscribe: Option<Who>,
+    publish: Option<Who>,
 }
 
 impl Draft {
@@ -262,7 +265,8 @@ impl Draft {
             "history-age" => once(&mut self.age, ranged(value, "1s", "576h")),
             "slow" => once(&mut self.slow, one_of(SLOWS, value)),
             "presence" => once(&mut self.presence, one_of(TRUTHS, value)),
-            "publish" => once(&mut self.publish, one_of(TRUTHS, value)),
+            "publish" => once(&mut self.publish, one_of(PUBLISHERS, value)),
+            "subscribe" => once(&mut self.subscribe, one_of(SUBSCRIBERS, value)),
             other => unreachable!("{other} is in the table of keys, and not here"),
         };
         set.map_err(mistake)
@@ -279,7 +283,8 @@ impl Draft {
             history,
             slow: self.slow.unwrap_or(Slow::Close),
             presence: self.presence.unwrap_or(false),
-            publish: self.publish.unwrap_or(false),
+            subscribe: self.subscribe.unwrap_or(Who::Public),
+            publish: self.publish.unwrap_or(Who::Nobody),
         };
         Ok(Entry { pattern, policy })
     }
@@ -363,8 +368,8 @@ pub(super) fn ranged<T: Value>(text: &str, low: &str, high: &str) -> Result<T, R
     }
 }
 
-fn slow_text(slow: Slow) -> &'static str {
-    let found = SLOWS.iter().find(|(_, choice)| *choice == slow);
+fn spelled<T: Copy + PartialEq>(choices: &[(&'static str, T)], value: T) -> &'static str {
+    let found = choices.iter().find(|(_, choice)| *choice == value);
     found.expect("every choice has a spelling").0
 }
 
@@ -383,7 +388,7 @@ fn key_named(name: &str) -> Option<&'static Key> {
 }
 
 /// All keys, the pattern first.
-pub(super) static KEYS: [Key; 8] = [
+pub(super) static KEYS: [Key; 9] = [
     Key {
         name: "match",
         default: "required",
@@ -428,16 +433,33 @@ pub(super) static KEYS: [Key; 8] = [
         help: "Publishes the number of subscribers to `{channel}:presence` when it changes.",
     },
     Key {
+        name: "subscribe",
+        default: "`public`",
+        kind: "public, token or nobody",
+        help: "Who may subscribe: everybody, who has a token that grants it, or nobody. Who may read \
+               a channel may read its presence.",
+    },
+    Key {
         name: "publish",
-        default: "`false`",
-        kind: "true or false",
-        help: "Lets subscribers publish, over `stentor.v1`.",
+        default: "`nobody`",
+        kind: "public, token or nobody; true for public, false for nobody",
+        help: "Which subscribers may publish, over `stentor.v1`.",
     },
 ];
 
 const MODES: &[(&str, Mode)] = &[("log", Mode::Log), ("latest", Mode::Latest)];
 const SLOWS: &[(&str, Slow)] =
     &[("close", Slow::Close), ("skip", Slow::Skip), ("latest", Slow::Latest)];
+const SUBSCRIBERS: &[(&str, Who)] =
+    &[("public", Who::Public), ("token", Who::Token), ("nobody", Who::Nobody)];
+/// It was `true` or `false` once, and means the same.
+const PUBLISHERS: &[(&str, Who)] = &[
+    ("public", Who::Public),
+    ("token", Who::Token),
+    ("nobody", Who::Nobody),
+    ("true", Who::Public),
+    ("false", Who::Nobody),
+];
 const TRUTHS: &[(&str, bool)] = &[("true", true), ("false", false)];
 
 const COUNT_MAX: &str = "1000000000";

@@ -24,13 +24,29 @@ pub(super) fn clashes(settings: &Settings) -> Vec<Clash> {
             clash("control", "is the same port as", "listen", "give each listener its own port"),
         ),
         (
+            is_exposed(settings),
+            alone(
+                "control",
+                "is reached from other machines, and there is no key for it",
+                "set --api-key, --api-key-file, --token-key or --token-jwks, or listen on \
+                 127.0.0.1; --control-open lets everybody publish",
+            ),
+        ),
+        (
+            settings.channels.policies().want_tokens() && !takes_tokens(settings),
+            alone(
+                "channels",
+                "wants tokens, and there is no key to verify them with",
+                "set --token-key or --token-jwks",
+            ),
+        ),
+        (
             settings.listen.0.is_empty() && settings.listen_tls.0.is_empty(),
-            Clash {
-                name: "listen",
-                relation: "leaves subscribers nowhere to connect",
-                other: None,
-                right: "write addresses like 127.0.0.1:8080 or [::]:8080",
-            },
+            alone(
+                "listen",
+                "leaves subscribers nowhere to connect",
+                "write addresses like 127.0.0.1:8080 or [::]:8080",
+            ),
         ),
         (
             settings.listen_tls.overlaps(settings.control).is_some(),
@@ -63,15 +79,18 @@ pub(super) fn clashes(settings: &Settings) -> Vec<Clash> {
         ),
         (
             settings.retry_after.subsec_nanos() != 0,
-            Clash {
-                name: "retry-after",
-                relation: "is not in whole seconds, as HTTP wants it",
-                other: None,
-                right: "write a duration like 5s or 2m",
-            },
+            alone(
+                "retry-after",
+                "is not in whole seconds, as HTTP wants it",
+                "write a duration like 5s or 2m",
+            ),
         ),
     ];
     rules.into_iter().filter(|(broken, _)| *broken).map(|(_, clash)| clash).collect()
+}
+
+fn alone(name: &'static str, relation: &'static str, right: &'static str) -> Clash {
+    Clash { name, relation, other: None, right }
 }
 
 fn clash(
@@ -81,4 +100,15 @@ fn clash(
     right: &'static str,
 ) -> Clash {
     Clash { name, relation, other: Some(other), right }
+}
+
+/// Whether whoever reaches the machine could publish.
+fn is_exposed(settings: &Settings) -> bool {
+    let has_keys = settings.api_key.line().is_some() || settings.api_key_file.0.is_some();
+    let is_guarded = has_keys || takes_tokens(settings) || settings.control_open;
+    !settings.control.ip().is_loopback() && !is_guarded
+}
+
+fn takes_tokens(settings: &Settings) -> bool {
+    settings.token_key.0.is_some() || settings.token_jwks.0.is_some()
 }

@@ -7,6 +7,7 @@
 //! can hold) is left to start-up and to `doctor`.
 #![forbid(unsafe_code)]
 
+mod access;
 mod addresses;
 mod channels;
 mod check;
@@ -31,6 +32,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+pub use access::{ApiKey, Claim, KeyFile};
 pub use addresses::Addresses;
 pub use channels::Channels;
 pub use error::{ConfigError, ConfigErrors};

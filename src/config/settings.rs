@@ -9,6 +9,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use super::{
+    access::{ApiKey, Claim, KeyFile, MASKED},
     addresses::Addresses,
     channels::Channels,
     error::ConfigError,
@@ -47,6 +48,29 @@ settings! {
         /// Names besides localhost and IP addresses by which the control listener may be called;
         /// a request for another Host is refused, since any web page can send one.
         control_host: Names = "" => live;
+    }
+    "Access" {
+        /// The key that tokens (JWT) are signed with: a file with a public key in PEM for RS256, ES256
+        /// or EdDSA, or with a secret of 32 bytes or more for HS256. Read again when it changes.
+        token_key: KeyFile = "";
+        /// The keys that tokens are signed with, as a JWKS file; a token's `kid` names one. Read again
+        /// when it changes, so that keys can be rotated.
+        token_jwks: KeyFile = "";
+        /// What the `iss` of every token must be.
+        token_issuer: Claim = "";
+        /// What the `aud` of every token must be, or have.
+        token_audience: Claim = "";
+        /// A key that may do everything at the control listener, sent as `Authorization: Bearer`; or
+        /// `sha256:` and its hash in hexadecimal. Flags can be seen by others of the machine: better
+        /// use the environment, or a file.
+        api_key: ApiKey = "";
+        /// Keys of the control listener, a line each: `name:scopes:secret`, where scopes are publish,
+        /// read and admin with commas between, and the secret may be `sha256:` and its hash. Read again
+        /// when it changes.
+        api_key_file: KeyFile = "";
+        /// Lets everybody who reaches the control listener publish and stop the server, although
+        /// it listens beyond this machine and has no key. Only for networks that are closed by other means.
+        control_open: bool = "false";
     }
     "Channels" {
         /// What is kept of which channels, and what befalls their slow subscribers, as patterns
@@ -162,7 +186,11 @@ fn read<T: Value>(setting: &Setting, given: &Given) -> Result<T, ConfigError> {
 
 /// The text, or its beginning where it may be long and what is wrong with it is told by its entry.
 pub(super) fn shown(setting: &Setting, text: &str) -> String {
-    let masked = if setting.name == "inputs" { masked_text(text) } else { text.to_owned() };
+    let masked = match setting.name {
+        "inputs" => masked_text(text),
+        "api-key" if !text.is_empty() => MASKED.to_owned(),
+        _ => text.to_owned(),
+    };
     let text = masked.as_str();
     match text.char_indices().nth(SHOWN_MAX) {
         Some((end, _)) if setting.shape == Shape::Entries => format!("{}…", &text[..end]),

@@ -1,6 +1,7 @@
 //! What holds for every setting, by iterating over the table, and what each mistake is answered.
 
 mod channels_text;
+mod clashes;
 mod inputs_text;
 mod inputs_wrong;
 mod reload;
@@ -39,13 +40,16 @@ fn samples(setting: &Setting) -> [&'static str; 3] {
         (_, "ADDRESS") => ["[::1]:1", "[::1]:2", "0.0.0.0:3"],
         (_, "NUMBER") => ["17", "18", "19"],
         (_, "ORIGIN") => ["https://a", "null", "*,https://a"],
-        (_, "FILE") => ["/a.pem", "b", "/c d.pem"],
         (_, "NAME") => ["a", "b.example", "c,d"],
+        (_, "FILE") => ["/etc/a.pem", "b", "/etc/c d"],
+        (_, "TEXT") => ["https://a", "b", "c d"],
+        ("api-key", _) => ["0123456789abcdef", "fedcba9876543210", "with:colons:and more"],
+        ("control-open", _) => ["true", "true", "true"],
         (_, "DIRECTORY") => ["/var/a", "b", "/var/c d"],
         (_, "CHANNELS") => [
             "a history=1 history-bytes=16MiB",
             "a.* mode=latest history=10000 history-bytes=1KiB slow=latest; * presence=true",
-            "b history-bytes=16MiB history-age=1h slow=skip publish=true; *:b",
+            "b history-bytes=16MiB history-age=1h slow=skip publish=public; *:b",
         ],
         (_, "INPUTS") => [
             "nats name=nats url=nats://a subject=ticks.> channel={subject}",
@@ -70,6 +74,7 @@ fn companions(setting: &Setting) -> Vec<(&'static str, &'static str)> {
             "nats name=a url=nats://a subject=a; nats name=b url=nats://a subject=b; \
              nats name=c url=nats://a subject=c",
         )],
+        _ if setting.name == "control" => vec![("control-open", "true")],
         _ => Vec::new(),
     }
 }
@@ -142,12 +147,27 @@ fn the_effective_configuration_can_be_read_back() {
         SETTINGS.iter().map(|setting| (setting.name, samples(setting)[2])).collect();
     let inputs = "nats name=c url=nats://a subject=a; \
         lines name=lines from=\"unix:/a; b\" channel=\"{json:/a\\\\\\\" b}\"";
-    let pairs: Vec<_> = pairs.into_iter().filter(|(name, _)| *name != "inputs").collect();
+    // A secret is not printed.
+    let replaced = ["inputs", "api-key"];
+    let pairs: Vec<_> = pairs.into_iter().filter(|(name, _)| !replaced.contains(name)).collect();
     let pairs = [&pairs[..], &[("inputs", inputs)]].concat();
     for config in [Config::default(), Config::with(&pairs).unwrap()] {
         let printed = config.to_string();
         assert_eq!(file(&printed).unwrap().settings, config.settings, "{printed}");
     }
+}
+
+/// A key of the API is shown nowhere, right or wrong.
+#[test]
+fn a_secret_is_not_shown() {
+    let config = Config::with(&[("api-key", "0123456789abcdef")]).unwrap();
+    let wrong = Config::with(&[("api-key", "sesame")]).unwrap_err().to_string();
+    let shown = [config.to_string(), format!("{config:?}"), wrong.clone()].concat();
+    assert!(!shown.contains("0123456789abcdef") && !shown.contains("sesame"), "{shown}");
+    assert!(config.to_string().contains("api-key = \"***\""), "{config}");
+    let told = "api-key: '***' (from --api-key) is neither; write a secret of 16 bytes or more, or \
+        sha256: and the hash of one, like what `openssl rand -hex 16` writes";
+    assert_eq!(wrong, told);
 }
 
 /// The sources stand in one column, whatever the values.
@@ -294,7 +314,7 @@ fn a_wrong_value_is_told_in_full() {
 fn a_clash_names_both_settings() {
     for (pairs, told) in [
         (
-            &[("control", "0.0.0.0:8080")][..],
+            &[("control", "0.0.0.0:8080"), ("control-open", "true")][..],
             "control: '0.0.0.0:8080' (from --control) is the same \
             port as listen '127.0.0.1:8080' (default); give each listener its own port",
         ),
@@ -320,19 +340,15 @@ fn a_clash_names_both_settings() {
             write addresses like 127.0.0.1:8080 or [::]:8080",
         ),
         (
-            &[("listen-tls", "127.0.0.1:1")],
-            "listen-tls: '127.0.0.1:1' (from --listen-tls) needs tls-cert '' (default); \
-            give a certificate, and its key as tls-key",
+            &[("control", "0.0.0.0:8081")],
+            "control: '0.0.0.0:8081' (from --control) is reached from other machines, and there is \
+            no key for it; set --api-key, --api-key-file, --token-key or --token-jwks, or listen \
+            on 127.0.0.1; --control-open lets everybody publish",
         ),
         (
-            &[("listen-tls", "0.0.0.0:8080"), ("tls-cert", "a"), ("tls-key", "b")],
-            "listen-tls: '0.0.0.0:8080' (from --listen-tls) has a port of \
-            listen '127.0.0.1:8080' (default); give each listener its own port",
-        ),
-        (
-            &[("listen-tls", "127.0.0.1:8081"), ("tls-cert", "a"), ("tls-key", "b")],
-            "control: '127.0.0.1:8081' (default) is the same port as listen-tls \
-            '127.0.0.1:8081' (from --listen-tls); give each listener its own port",
+            &[("channels", "a subscribe=token")],
+            "channels: 'a subscribe=token' (from --channels) wants tokens, and there is no key to \
+            verify them with; set --token-key or --token-jwks",
         ),
         (
             &[("retry-after", "1500ms")],

@@ -1,16 +1,17 @@
 //! What the parts are told of the operator's settings.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 use super::Plan;
 use crate::{
+    access::Access,
     config::{self, Config},
     control,
     session::Rules,
 };
 
-/// What sessions live by.
-pub fn rules(config: &Config) -> Rules {
+/// What sessions live by. Ticks count from `started_ms`, in milliseconds since 1970.
+pub fn rules(config: &Config, access: &Arc<Access>, started_ms: u64) -> Rules {
     Rules {
         head_max: config.head_max.bytes(),
         frame_max: config.frame_max.bytes(),
@@ -26,6 +27,8 @@ pub fn rules(config: &Config) -> Rules {
         subscriptions_max: config.subscriptions_max,
         poll_timeout_max: config.poll_timeout_max,
         publication_max: config.publication_max.bytes(),
+        access: Arc::clone(access),
+        started_ms,
         ..Rules::default()
     }
 }

@@ -18,6 +18,7 @@ use super::{
     settings::{control_settings, limits, rules},
 };
 use crate::{
+    access::Access,
     config::Config,
     control::{Control, Limit, States},
     counters::Counters,
@@ -95,7 +96,9 @@ impl Shared {
         parkings: &[Arc<Parking>],
         answered: &Arc<Notify>,
         inputs: &Inputs,
+        access: &Arc<Access>,
     ) -> Self {
+        let started_ms = since_1970().as_millis() as u64;
         Shared {
             mesh: Mesh::new(config.inbox as usize, parkings),
             ingresses: parkings.iter().map(|parking| ingress(config, parking, answered)).collect(),
@@ -105,11 +108,11 @@ impl Shared {
             counters: (0..plan.shards).map(|_| Counters::default()).collect(),
             admission: Arc::new(Admission::new(plan.connections_max)),
             drain: Arc::new(Drain::new(config.drain)),
-            rules: Live::new(rules(config)),
+            rules: Live::new(rules(config, access, started_ms)),
             limits: Live::new(limits(config, plan)),
             epoch: epoch(),
             start: Instant::now(),
-            started_ms: since_1970().as_millis() as u64,
+            started_ms,
         }
     }
 

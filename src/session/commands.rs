@@ -6,15 +6,21 @@
 //! Bounded: commands that await their answers, called for or not, by [`COMMANDS_UNANSWERED_MAX`] and
 //! what one read may add; publications that do by [`CALLS_IN_FLIGHT_MAX`].
 
-use std::collections::VecDeque;
+mod renewal;
+
+use std::{collections::VecDeque, sync::Arc};
+
+use renewal::barred;
 
 use super::{Call, NotPublished, Refused, Rules, request::is_asked};
 use crate::{
+    access::{Bearer, Grants, may_publish, may_subscribe},
     close::CloseReason,
     frame::{Format, PayloadKind},
-    ids::{ChannelName, Position},
+    ids::{ChannelName, Position, Tick},
     limits::{CALLS_IN_FLIGHT_MAX, COMMANDS_UNANSWERED_MAX},
     mesh::{Accepted, Rejected, Terms},
+    policy::Who,
     resume::{Begun, Gap, Start},
     wire::{
         commands::{Ask, Command, Publishing, Wrong, parse},
@@ -33,6 +39,12 @@ pub(super) struct Conversation {
     asked: VecDeque<Asked>,
     published: Vec<Published>,
     tickets: u32,
+    /// What the connection's token grants.
+    grants: Option<Arc<Grants>>,
+    /// Whether its subject's connections are counted, and this one was.
+    is_seated: bool,
+    /// What the shard has yet to be given.
+    pub(super) bearer: Option<Bearer>,
 }
 
 /// A subscription, or its end, that was asked for.
@@ -42,8 +54,12 @@ struct Asked {
     channel: ChannelName,
     /// Whether the reply is to say if everything missed was recovered.
     recovers: bool,
+    /// Whether it is a subscription, and not the end of one.
+    is_subscription: bool,
     /// Whether it was called for.
     is_called: bool,
+    /// Whether it ends because the connection's token does not grant the channel any more.
+    is_revoked: bool,
 }
 
 /// A publication that was asked for.
@@ -56,9 +72,17 @@ struct Published {
 
 impl Conversation {
     /// Begins with subscriptions that the request asked for.
-    pub(super) fn new(channels: Vec<(ChannelName, Start)>) -> Self {
-        let mut talk = Conversation::default();
-        channels.into_iter().for_each(|(channel, start)| talk.subscribe(None, channel, start));
+    pub(super) fn new(
+        channels: Vec<(ChannelName, Start)>,
+        grants: Option<Arc<Grants>>,
+        rules: &Rules,
+        out: &mut Vec<u8>,
+    ) -> Self {
+        let is_seated = grants.as_ref().is_some_and(|grants| grants.connections.is_some());
+        let mut talk = Conversation { grants, is_seated, ..Conversation::default() };
+        for (channel, start) in channels {
+            talk.subscribe(None, channel, start, rules, out);
+        }
         talk
     }
 
@@ -109,6 +133,7 @@ impl Conversation {
         &mut self,
         kind: PayloadKind,
         message: &[u8],
+        now: Tick,
         rules: &Rules,
         out: &mut Vec<u8>,
     ) -> Option<CloseReason> {
@@ -118,20 +143,26 @@ impl Conversation {
             return Some(reason);
         };
         match parse(text) {
-            Ok(asks) => asks.into_iter().for_each(|ask| self.on_command(ask, rules, out)),
-            Err(ask) => self.on_command(ask, rules, out),
+            Ok(asks) => asks.into_iter().for_each(|ask| self.on_command(ask, now, rules, out)),
+            Err(ask) => self.on_command(ask, now, rules, out),
         }
         None
     }
 
-    fn on_command(&mut self, ask: Ask, rules: &Rules, out: &mut Vec<u8>) {
+    fn on_command(&mut self, ask: Ask, now: Tick, rules: &Rules, out: &mut Vec<u8>) {
         let Ask { id, command } = ask;
         match command {
             Ok(Command::Ping) => write(id, Says::Pong, out),
-            Ok(Command::Subscribe(channel, start)) => self.subscribe(id, channel, start),
+            Ok(Command::Token(token)) => match self.renew(&token, now, rules, out) {
+                Ok(seconds) => write(id, Says::Token { seconds }, out),
+                Err(wrong) => write_wrong(id, &wrong, out),
+            },
+            Ok(Command::Subscribe(channel, start)) => {
+                self.subscribe(id, channel, start, rules, out);
+            }
             Ok(Command::Unsubscribe(channel)) => {
                 self.calls.push_back(Call::Unsubscribe { channel: channel.clone() });
-                self.ask(id, channel, false);
+                self.ask(id, channel, false, false);
             }
             Ok(Command::Publish(publishing)) => match self.refuses(&publishing, rules) {
                 Some(wrong) => write_wrong(id, &wrong, out),
@@ -141,21 +172,42 @@ impl Conversation {
         }
     }
 
-    fn subscribe(&mut self, id: Option<u64>, channel: ChannelName, start: Start) {
+    fn subscribe(
+        &mut self,
+        id: Option<u64>,
+        channel: ChannelName,
+        start: Start,
+        rules: &Rules,
+        out: &mut Vec<u8>,
+    ) {
+        if let Err(why) = may_subscribe(&rules.policies, &channel, self.grants.as_deref()) {
+            return write_wrong(id, &barred(why, rules).about(channel), out);
+        }
         let recovers = is_asked(start);
-        self.ask(id, channel.clone(), recovers);
+        self.ask(id, channel.clone(), true, recovers);
         self.calls.push_back(Call::Subscribe { channel, format: Format::Json, start });
     }
 
-    fn ask(&mut self, id: Option<u64>, channel: ChannelName, recovers: bool) {
-        self.asked.push_back(Asked { id, channel, recovers, is_called: false });
+    fn ask(
+        &mut self,
+        id: Option<u64>,
+        channel: ChannelName,
+        is_subscription: bool,
+        recovers: bool,
+    ) {
+        let (is_called, is_revoked) = (false, false);
+        let asked = Asked { id, channel, recovers, is_subscription, is_called, is_revoked };
+        self.asked.push_back(asked);
     }
 
     /// What of our own speaks against a publication.
     fn refuses(&self, publishing: &Publishing, rules: &Rules) -> Option<Wrong> {
         let Publishing { channel, payload, .. } = publishing;
-        let (code, message) = if !rules.policies.of(channel).publish {
+        let grants = self.grants.as_deref();
+        let (code, message) = if rules.policies.of(channel).publish == Who::Nobody {
             (Code::Forbidden, "subscribers may not publish to this channel".to_owned())
+        } else if let Err(why) = may_publish(&rules.policies, channel, grants) {
+            return Some(barred(why, rules).about(channel.clone()));
         } else if payload.len() > rules.publication_max {
             let max = rules.publication_max;
             (Code::TooLarge, format!("the payload may have {max} bytes at most"))
@@ -194,8 +246,9 @@ impl Conversation {
         position: Position,
         out: &mut Vec<u8>,
     ) {
-        if let Some(Asked { id, .. }) = self.take_asked(channel) {
-            write(id, Says::Unsubscribed { channel, position }, out);
+        if let Some(Asked { id, is_revoked, .. }) = self.take_asked(channel) {
+            let code = is_revoked.then_some(Code::Forbidden);
+            write(id, Says::Unsubscribed { channel, position, code }, out);
         }
     }
 
@@ -205,7 +258,8 @@ impl Conversation {
         refused: Refused,
         out: &mut Vec<u8>,
     ) {
-        if let Some(Asked { id, .. }) = self.take_asked(channel) {
+        // Who has left meanwhile need not be told that it had to.
+        if let Some(Asked { id, is_revoked: false, .. }) = self.take_asked(channel) {
             let (code, message) = explain(refused);
             write(id, Says::Error { code, message, channel: Some(channel) }, out);
         }

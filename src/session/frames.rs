@@ -46,8 +46,9 @@ impl Session {
         talk.pinged = false;
         self.since = now;
         let mut decoder = mem::take(&mut talk.decoder);
-        let carry_out =
-            |kind, message: Vec<u8>, out: &mut Vec<u8>| talk.on_message(kind, &message, rules, out);
+        let carry_out = |kind, message: Vec<u8>, out: &mut Vec<u8>| {
+            talk.on_message(kind, &message, now, rules, out)
+        };
         let ended = converse(&mut decoder, bytes, &rules.command_limits(), out, carry_out);
         talk.decoder = decoder;
         match ended {
@@ -59,7 +60,7 @@ impl Session {
                 }
                 step
             }
-            None if talk.has_calls() => Step::Call,
+            None if talk.has_calls() || talk.bearer.is_some() => Step::Call,
             None => Step::Wait,
         }
     }

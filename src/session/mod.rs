@@ -25,6 +25,7 @@ mod request;
 mod rules;
 mod step;
 mod streams;
+mod tokens;
 
 pub use rules::Rules;
 pub use step::{Call, Delivery, NotPublished, Reads, Refused, Step};
@@ -33,10 +34,11 @@ use std::time::Duration;
 
 use commands::Conversation;
 use poll::Poll;
-use request::{Answer, Grant, grant};
+use request::{Answer, Denied, Grant, grant};
 use streams::Streams;
 
 use crate::{
+    access::{Bearer, Refused as Barred},
     close::CloseReason,
     frame::Format,
     ids::{ChannelName, Tick},
@@ -91,7 +93,12 @@ enum Phase {
     /// The last bytes have been written; input is discarded. One that is patient may take as long
     /// for them as any other may take nothing. Of a conversation that ended behind what it published,
     /// the rest is that.
-    Closing { reason: CloseReason, patient: bool, rest: Option<Box<Conversation>> },
+    Closing {
+        reason: CloseReason,
+        patient: bool,
+        rest: Option<Box<Conversation>>,
+        barred: Option<Barred>,
+    },
 }
 
 /// The start of a request head.
@@ -107,6 +114,8 @@ struct Pending {
     answer: Answer,
     /// What the peer sent right behind its request.
     rest: Vec<u8>,
+    /// What it came with, until the shard takes it.
+    bearer: Option<Bearer>,
 }
 
 impl Session {
@@ -174,7 +183,19 @@ impl Session {
             (Phase::WebSocket { .. } | Phase::Commands(_), _) => {
                 websocket::write_close(reason, out);
             }
-            (phase, _) if phase.is_event_stream() => out.extend_from_slice(sse::END),
+            (Phase::Poll(poll), CloseReason::TokenExpired) if poll.is_live() => {
+                return self.answer_poll(now, out);
+            }
+            (phase, _) if phase.is_event_stream() => {
+                match (phase, reason) {
+                    (Phase::Sse, CloseReason::TokenExpired) => out.extend_from_slice(sse::EXPIRED),
+                    (_, CloseReason::TokenExpired) => {
+                        out.extend_from_slice(sse::EXPIRED_OF_SEVERAL);
+                    }
+                    _ => {}
+                }
+                out.extend_from_slice(sse::END);
+            }
             _ => match http_error(reason, rules) {
                 Some(error) => error.write(out),
                 None => return self.drop_now(reason),
@@ -322,21 +343,31 @@ impl Session {
                 self.phase = Phase::Request(Some(kept));
                 return Step::Wait;
             }
-            Ok(Some((request, len))) => grant(&request, rules).map(|grant| (grant, &head[len..])),
-            Err(error) => Err(error),
+            Ok(Some((request, len))) => {
+                grant(&request, now, rules).map(|granted| (granted, &head[len..]))
+            }
+            Err(error) => Err(error.into()),
         };
         match granted {
-            Ok((grant, rest)) => self.on_granted(grant, rest, now, rules, out),
-            Err(error) => {
+            Ok((granted, rest)) => self.on_granted(granted, rest, now, rules, out),
+            Err(Denied { error, refused: None, .. }) => {
                 error.write(out);
                 self.finish(CloseReason::BadRequest, now)
+            }
+            Err(Denied { error, refused, origin }) => {
+                error.write_for(origin.as_deref(), out);
+                let step = self.finish(CloseReason::AccessRefused, now);
+                if let Phase::Closing { barred, .. } = &mut self.phase {
+                    *barred = refused;
+                }
+                step
             }
         }
     }
 
     fn on_granted(
         &mut self,
-        grant: Grant,
+        (grant, bearer): (Grant, Option<Bearer>),
         rest: &[u8],
         now: Tick,
         rules: &Rules,
@@ -346,21 +377,24 @@ impl Session {
             Grant::Subscribe { channel, start, answer } => {
                 let format = answer.format();
                 let rest = if let Answer::Sse { .. } = answer { Vec::new() } else { rest.to_vec() };
-                let pending = Pending { channel: channel.clone(), answer, rest };
+                let pending = Pending { channel: channel.clone(), answer, rest, bearer };
                 self.phase = Phase::Pending(Box::new(pending));
                 Step::Subscribe { channel, format, start }
             }
-            Grant::Commands { answer, talk } => {
+            Grant::Commands { answer, mut talk } => {
+                talk.bearer = bearer;
                 out.extend_from_slice(&answer);
                 self.phase = Phase::Commands(talk);
                 self.on_commands(rest, now, rules, out)
             }
-            Grant::Streams(streams) => {
+            Grant::Streams(mut streams) => {
+                streams.bearer = bearer;
                 self.phase = Phase::Streams(streams);
                 Step::Call
             }
             Grant::Poll { channel, start, mut poll } => {
                 poll.rest = rest.to_vec();
+                poll.bearer = bearer;
                 self.phase = Phase::Poll(poll);
                 Step::Subscribe { channel, format: Format::Json, start }
             }
@@ -380,13 +414,13 @@ impl Session {
     fn finish(&mut self, reason: CloseReason, now: Tick) -> Step {
         // Slow is what it is, and it is to hear why it ends.
         let patient = reason == CloseReason::PeerTooSlow;
-        self.phase = Phase::Closing { reason, patient, rest: None };
+        self.phase = Phase::Closing { reason, patient, rest: None, barred: None };
         self.since = now;
         Step::Finish(reason)
     }
 
     fn drop_now(&mut self, reason: CloseReason) -> Step {
-        self.phase = Phase::Closing { reason, patient: false, rest: None };
+        self.phase = Phase::Closing { reason, patient: false, rest: None, barred: None };
         Step::Drop(reason)
     }
 }
@@ -430,6 +464,7 @@ fn http_error(reason: CloseReason, rules: &Rules) -> Option<HttpError> {
     let retry_after = rules.retry_after;
     match reason {
         CloseReason::HandshakeTimeout => Some(HttpError::Timeout),
+        CloseReason::TokenExpired => Some(HttpError::Unauthorized),
         CloseReason::Overloaded | CloseReason::Moved => Some(HttpError::Overloaded { retry_after }),
         CloseReason::ServerDraining => Some(HttpError::Draining { retry_after }),
         _ => None,

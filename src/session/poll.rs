@@ -4,6 +4,7 @@ use std::{mem, time::Duration};
 
 use super::Delivery;
 use crate::{
+    access::Bearer,
     ids::Position,
     resume::{Begun, Gap},
     wire::{
@@ -32,6 +33,8 @@ pub(super) struct Poll {
     publications: Vec<u8>,
     /// What the peer sent right behind its request.
     pub(super) rest: Vec<u8>,
+    /// What it came with, until the shard takes it.
+    pub(super) bearer: Option<Bearer>,
 }
 
 impl Poll {
@@ -45,6 +48,7 @@ impl Poll {
             gap: None,
             publications: Vec::new(),
             rest: Vec::new(),
+            bearer: None,
         }
     }
 

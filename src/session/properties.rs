@@ -14,7 +14,7 @@ use super::{
 use crate::{
     frame::PayloadKind,
     mesh::Rejected,
-    policy::{Pattern, Policies, Policy},
+    policy::{Pattern, Policies, Policy, Who},
 };
 
 /// One thing that may happen to a session.
@@ -166,7 +166,7 @@ proptest! {
         happenings in prop::collection::vec(happening(), 0..30),
     ) {
         let mut bench = Bench::new();
-        let open = Policy { publish: true, ..Policy::default() };
+        let open = Policy { publish: Who::Public, ..Policy::default() };
         bench.rules.policies = Policies::new([(Pattern::new("chat"), open)]);
         let (mut received, mut own, mut over) = (0, 0, None);
         let mut per_byte = 1;
@@ -208,7 +208,7 @@ proptest! {
         let bytes = [request.as_bytes(), &frames].concat();
         let talk = |cuts: &[usize]| {
             let mut bench = Bench::new();
-            let open = Policy { publish: true, ..Policy::default() };
+            let open = Policy { publish: Who::Public, ..Policy::default() };
             bench.rules.policies = Policies::new([(Pattern::new("chat"), open)]);
             let (mut start, mut steps, mut published) = (0, Vec::new(), Vec::new());
             for &end in cuts.iter().chain([&bytes.len()]) {

@@ -1,15 +1,19 @@
 //! From a request head to what it asks for and the answer that will grant it.
 
+use std::sync::Arc;
+
 use super::{Rules, commands::Conversation, module, poll::Poll, streams::Streams};
 use crate::{
+    access::{Bearer, Fault, Grants, Refused, may_subscribe},
     frame::Format,
-    ids::ChannelName,
+    ids::{ChannelName, Tick},
     resume::{Begun, Start},
     wire::{
         handshake,
         http::{HttpError, Request, begun_headers},
         route::{Route, route, write_preflight},
         sse,
+        token::token,
     },
 };
 
@@ -70,10 +74,82 @@ impl Answer {
     }
 }
 
-/// Decides about one request.
-pub(super) fn grant(request: &Request<'_>, rules: &Rules) -> Result<Grant, HttpError> {
+/// Why a request is refused.
+pub(super) struct Denied {
+    /// What the peer is told.
+    pub error: HttpError,
+    /// What the operator is told, where it is about a token.
+    pub refused: Option<Refused>,
+    /// The page that may read the answer.
+    pub origin: Option<String>,
+}
+
+impl From<HttpError> for Denied {
+    fn from(error: HttpError) -> Self {
+        Denied { error, refused: None, origin: None }
+    }
+}
+
+/// Decides about one request, and with what token it came.
+pub(super) fn grant(
+    request: &Request<'_>,
+    now: Tick,
+    rules: &Rules,
+) -> Result<(Grant, Option<Bearer>), Denied> {
+    let route = route(request, &rules.allowed_origins, rules.echo)?;
+    let bearer = match admit(request, &route, now, rules)? {
+        Ok(bearer) => bearer,
+        Err(why) => {
+            rules.access.tally().count(why);
+            let origin = request.only("Origin")?.map(str::to_owned);
+            return Err(Denied { error: http_error(why, rules), refused: Some(why), origin });
+        }
+    };
+    let grants = bearer.as_ref().map(|bearer| Arc::clone(&bearer.grants));
+    Ok((grant_route(request, route, grants, rules)?, bearer))
+}
+
+/// Whether a request may have what it asks for, with the token that it shows. What a conversation
+/// begins with is judged channel by channel, and by the conversation.
+fn admit(
+    request: &Request<'_>,
+    route: &Route<'_>,
+    now: Tick,
+    rules: &Rules,
+) -> Result<Result<Option<Bearer>, Refused>, HttpError> {
+    let access = &rules.access;
+    let channels: Vec<&ChannelName> = match route {
+        Route::WebSocket(channel, _) | Route::Sse { channel, .. } => vec![channel],
+        Route::Poll(asked) => vec![&asked.channel],
+        Route::Streams { channels, .. } => channels.iter().map(|(channel, _)| channel).collect(),
+        Route::Commands(_) => Vec::new(),
+        Route::Echo | Route::ClientModule { .. } | Route::Preflight { .. } => return Ok(Ok(None)),
+    };
+    let token = if access.takes_tokens() { token(request)? } else { None };
+    let verified = token.map(|token| access.verify(&token, rules.seconds(now))).transpose();
+    Ok(verified.and_then(|grants| {
+        let may = |channel| may_subscribe(&rules.policies, channel, grants.as_deref());
+        channels.into_iter().try_for_each(may)?;
+        grants.map(|grants| access.enter(grants)).transpose()
+    }))
+}
+
+fn http_error(why: Refused, rules: &Rules) -> HttpError {
+    match why.fault() {
+        Fault::Unauthorized => HttpError::Unauthorized,
+        Fault::Forbidden => HttpError::Forbidden,
+        Fault::TooMany => HttpError::TooManyConnections { retry_after: rules.retry_after },
+    }
+}
+
+fn grant_route(
+    request: &Request<'_>,
+    route: Route<'_>,
+    grants: Option<Arc<Grants>>,
+    rules: &Rules,
+) -> Result<Grant, HttpError> {
     let mut answer = Vec::new();
-    match route(request, &rules.allowed_origins, rules.echo)? {
+    match route {
         Route::WebSocket(channel, start) => {
             let (accept_key, asked) = (handshake::accept_key(request)?, is_asked(start));
             let answer = Answer::WebSocket { accept_key, asked };
@@ -82,7 +158,8 @@ pub(super) fn grant(request: &Request<'_>, rules: &Rules) -> Result<Grant, HttpE
         Route::Commands(channels) => {
             let protocol = format!("Sec-WebSocket-Protocol: {}\r\n", handshake::SUBPROTOCOL);
             handshake::write_accept(&handshake::accept_key(request)?, &protocol, &mut answer);
-            Ok(Grant::Commands { answer, talk: Box::new(Conversation::new(channels)) })
+            let talk = Box::new(Conversation::new(channels, grants, rules, &mut answer));
+            Ok(Grant::Commands { answer, talk })
         }
         Route::Sse { channel, start, origin } => {
             let (origin, asked) = (origin.map(str::to_owned), is_asked(start));

@@ -1,9 +1,11 @@
 //! What all sessions of a server have in common: bounds, time-outs, and who may connect.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use crate::{
-    limits::COMMAND_BYTES,
+    access::Access,
+    ids::Tick,
+    limits::{COMMAND_BYTES, TICK_MS},
     policy::Policies,
     wire::{route::Origins, websocket::Limits},
 };
@@ -42,6 +44,10 @@ pub struct Rules {
     pub poll_timeout_max: Duration,
     /// Bytes of payload in the largest publication.
     pub publication_max: usize,
+    /// What decides about tokens.
+    pub access: Arc<Access>,
+    /// When the clock of ticks was at 0, in milliseconds since 1970.
+    pub started_ms: u64,
 }
 
 impl Default for Rules {
@@ -68,11 +74,24 @@ impl Default for Rules {
             // Common proxies cut what is idle for 60 s.
             poll_timeout_max: Duration::from_secs(60),
             publication_max: 1024 * 1024,
+            access: Arc::default(),
+            started_ms: 0,
         }
     }
 }
 
 impl Rules {
+    /// Seconds since 1970.
+    pub fn seconds(&self, now: Tick) -> u64 {
+        (self.started_ms + u64::from(now.0) * TICK_MS) / 1000
+    }
+
+    /// The tick from which on a token with this end is worth nothing.
+    pub fn tick_of(&self, seconds: u64) -> Tick {
+        let ms = seconds.saturating_mul(1000).saturating_sub(self.started_ms);
+        Tick(u32::try_from(ms.div_ceil(TICK_MS)).unwrap_or(u32::MAX))
+    }
+
     /// What a client on this kind of endpoint may send.
     pub(super) fn limits(&self, messages: bool) -> Limits {
         Limits { messages, frame_max: self.frame_max, message_max: self.message_max }

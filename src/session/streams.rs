@@ -5,6 +5,7 @@ use std::fmt::Write;
 
 use super::{Call, Delivery, Rules};
 use crate::{
+    access::Bearer,
     frame::Format,
     ids::{ChannelName, Position},
     resume::{Begun, Gap, Start},
@@ -20,6 +21,8 @@ pub(super) struct Streams {
     called: usize,
     /// Whether all are live, and the head is written.
     pub(super) is_live: bool,
+    /// What it came with, until the shard takes it.
+    pub(super) bearer: Option<Bearer>,
 }
 
 #[derive(Debug)]
@@ -38,7 +41,7 @@ impl Streams {
         let reads =
             reads.map(|(channel, start)| Read { channel, start, position: None, gap: None });
         let origin = origin.map(str::to_owned);
-        Streams { origin, reads: reads.collect(), called: 0, is_live: false }
+        Streams { origin, reads: reads.collect(), called: 0, is_live: false, bearer: None }
     }
 
     pub(super) fn next_call(&mut self) -> Option<Call> {

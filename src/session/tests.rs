@@ -12,6 +12,7 @@ pub(super) mod polls;
 mod protocol;
 pub(super) mod resuming;
 pub(super) mod streams;
+mod tokens;
 
 /// The example of RFC 6455 §1.3.
 pub(super) const WS: &str = "GET /ws/news HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -260,9 +261,11 @@ fn every_end_is_told_in_the_peers_language() {
         let deaf = matches!(reason, CloseReason::PeerLeft | CloseReason::PeerStalled);
         let end = if deaf { Step::Drop(reason) } else { Step::Finish(reason) };
         let close = closed_with(reason.websocket_code(), reason.label());
-        for (request, farewell) in
-            [(WS, &close[..]), (&echo_request(), &close), (SSE, &b"0\r\n\r\n"[..])]
-        {
+        let stream = match reason {
+            CloseReason::TokenExpired => [sse::EXPIRED, sse::END].concat(),
+            _ => sse::END.to_vec(),
+        };
+        for (request, farewell) in [(WS, &close[..]), (&echo_request(), &close), (SSE, &stream)] {
             let mut bench = Bench::live(request);
             assert_eq!(bench.close(reason), end, "{request}");
             assert_eq!(bench.out, if deaf { b"" } else { farewell });
@@ -279,6 +282,7 @@ fn every_end_is_told_in_the_peers_language() {
                 CloseReason::Overloaded | CloseReason::ServerDraining | CloseReason::Moved => {
                     (Step::Finish(reason), "HTTP/1.1 503 ")
                 }
+                CloseReason::TokenExpired => (Step::Finish(reason), "HTTP/1.1 401 "),
                 _ => (Step::Drop(reason), ""),
             };
             assert_eq!(step, expected, "{begun}");

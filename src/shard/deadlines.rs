@@ -103,6 +103,7 @@ impl<K: Kernel> Shard<K> {
         if self.is_drain_due(slot) {
             self.end(slot, CloseReason::ServerDraining);
         }
+        self.end_if_expired(slot);
         let mut out = std::mem::take(&mut self.scratch.out);
         let step = self.sessions[slot.index()].on_deadline(now, &self.setup.rules, &mut out);
         self.act(slot, step, &out);
@@ -118,6 +119,9 @@ impl<K: Kernel> Shard<K> {
         if let Some(since) = self.draining_since.filter(|_| !session.is_closing()) {
             // Not at once: what was published before the drain may be on its way here.
             due = due.min(self.drain_tick(since, slot).max(Tick(self.now.tick().0 + 1)));
+        }
+        if let Some(end) = self.token_end(slot) {
+            due = due.min(end);
         }
         if self.wheel.deadline(slot).is_none_or(|set| due < set) {
             self.wheel.set(slot, due);

@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 mod admission;
+mod bearers;
 mod calls;
 mod connections;
 mod deadlines;
@@ -53,6 +54,7 @@ use crate::{
     timers::Wheel,
 };
 
+use bearers::Bearers;
 use connections::Birth;
 use holdings::Holdings;
 use outbox::Outboxes;
@@ -71,6 +73,7 @@ pub struct Shard<K> {
     births: Vec<Birth>,
     wheel: Wheel,
     outboxes: Outboxes,
+    bearers: Bearers,
     /// What has come in part of requests and messages.
     received: Holdings,
     /// Connections with private bytes, or the rest of a cut frame, and a socket with room.
@@ -150,6 +153,7 @@ impl<K: Kernel> Shard<K> {
             births: vec![Birth::default(); slots as usize],
             wheel: Wheel::new(slots),
             outboxes: Outboxes::default(),
+            bearers: Bearers::default(),
             received: Holdings::new(INPUT_BYTES_PER_SHARD_MAX),
             ready: VecDeque::new(),
             readable: VecDeque::new(),
@@ -381,6 +385,7 @@ impl<K: Kernel> Shard<K> {
             return;
         }
         self.send_private(slot, out);
+        self.take_bearer(slot);
         match step {
             Step::Wait => self.schedule(slot),
             Step::Call => {
@@ -388,6 +393,7 @@ impl<K: Kernel> Shard<K> {
                 self.carry_out(slot);
             }
             Step::Unsubscribe => {
+                self.bearers.remove(slot);
                 self.schedule(slot);
                 let rest = self.views.leave_all(slot, 0);
                 self.keep_rest(slot, rest);
@@ -403,6 +409,8 @@ impl<K: Kernel> Shard<K> {
                 // Whoever publishes and closes in one breath is published.
                 self.carry_out(slot);
                 self.count_end(slot, reason);
+                self.bearers.remove(slot);
+                self.log_barred(slot);
                 self.states[slot.index()].set(State::FINISH);
                 self.schedule(slot);
                 self.make_ready(slot);
@@ -469,6 +477,7 @@ impl<K: Kernel> Shard<K> {
         self.forget_calls(slot);
         self.views.forget(slot);
         self.outboxes.remove(slot);
+        self.bearers.remove(slot);
         self.received.set(slot, 0);
         self.wheel.cancel(slot);
         self.sessions[slot.index()] = Session::new(Tick(0), 0);

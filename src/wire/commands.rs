@@ -38,6 +38,8 @@ pub enum Command {
     Unsubscribe(ChannelName),
     /// To publish to it.
     Publish(Box<Publishing>),
+    /// To go on with a fresh token.
+    Token(Box<str>),
     /// To hear a pong.
     Ping,
 }
@@ -112,6 +114,7 @@ struct Fields<'a> {
     key: Option<Box<str>>,
     version: Option<u64>,
     idempotency: Option<Box<str>>,
+    token: Option<Box<str>>,
 }
 
 #[derive(Clone, Copy, Deserialize)]
@@ -120,6 +123,7 @@ enum Kind {
     Subscribe,
     Unsubscribe,
     Publish,
+    Token,
     Ping,
 }
 
@@ -153,8 +157,11 @@ impl Fields<'_> {
             Kind::Subscribe => self.channel.is_some() && payloads == 0 && !terms,
             Kind::Unsubscribe => self.channel.is_some() && !begins && payloads == 0 && !terms,
             Kind::Publish => self.channel.is_some() && !begins && payloads == 1,
-            Kind::Ping => self.channel.is_none() && !begins && payloads == 0 && !terms,
+            Kind::Token | Kind::Ping => {
+                self.channel.is_none() && !begins && payloads == 0 && !terms
+            }
         };
+        let fits = fits && self.token.is_some() == matches!(self.kind, Kind::Token);
         match (fits, &self.since, self.last) {
             (true, Some(_), Some(_)) => Err(shape("since and last exclude each other; give one")),
             (true, ..) => Ok(Ask { id, command: self.command() }),
@@ -163,7 +170,9 @@ impl Fields<'_> {
     }
 
     fn command(self) -> Result<Command, Wrong> {
-        let Some(channel) = &self.channel else { return Ok(Command::Ping) };
+        let Some(channel) = &self.channel else {
+            return Ok(self.token.map_or(Command::Ping, Command::Token));
+        };
         let channel = ChannelName::new(channel)
             .map_err(|error| Wrong::new(Code::BadChannel, &error.to_string()))?;
         match self.kind {
@@ -179,7 +188,7 @@ impl Fields<'_> {
                 (None, None) => Ok(Command::Subscribe(channel, Start::Live)),
             },
             Kind::Publish => self.publishing(channel),
-            Kind::Ping => Ok(Command::Ping),
+            Kind::Token | Kind::Ping => Ok(Command::Ping),
         }
     }
 
@@ -220,6 +229,7 @@ impl Kind {
             Kind::Subscribe => "subscribe has a channel, and since or last or neither",
             Kind::Unsubscribe => "unsubscribe has a channel and nothing else",
             Kind::Publish => "publish has a channel and one of data, text and base64",
+            Kind::Token => "token has a token and nothing else",
             Kind::Ping => "ping has an id at most",
         }
     }

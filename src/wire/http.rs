@@ -81,6 +81,13 @@ impl<'a> Request<'a> {
         tokens.any(|found| found.trim_ascii() == token.as_bytes())
     }
 
+    /// What follows this beginning in the first of a comma-separated list that has it.
+    pub fn offered(&self, name: &str, beginning: &str) -> Option<&'a str> {
+        let mut tokens = self.values(name).flat_map(|value| value.split(|&byte| byte == b','));
+        let rest = tokens.find_map(|it| it.trim_ascii().strip_prefix(beginning.as_bytes()))?;
+        str::from_utf8(rest).ok()
+    }
+
     /// Whether bytes of a body may follow the head, or the client will send no other request, so
     /// that the connection cannot be used again.
     pub fn is_last(&self) -> bool {
@@ -146,6 +153,18 @@ pub enum HttpError {
         "pages of this origin may not connect; the server's --allow-origin lists those that may"
     )]
     Origin,
+    /// A token is needed, or the one that was shown is not good.
+    #[error("a valid token is needed; send it in Authorization: Bearer or as ?token=")]
+    Unauthorized,
+    /// The token does not grant this, or nobody may.
+    #[error("this is not granted")]
+    Forbidden,
+    /// The token's subject has as many connections as it may.
+    #[error("there are as many connections with this token as there may be; close one")]
+    TooManyConnections {
+        /// When to come back.
+        retry_after: Duration,
+    },
     /// A WebSocket path was asked for something else.
     #[error("this is a WebSocket endpoint; ask with Connection: Upgrade and Upgrade: websocket")]
     NotAnUpgrade,
@@ -203,7 +222,9 @@ impl HttpError {
             | HttpError::TooManySubscriptions
             | HttpError::NoConnectionUpgrade
             | HttpError::WebSocketKey => (400, "Bad Request"),
-            HttpError::Origin => (403, "Forbidden"),
+            HttpError::Unauthorized => (401, "Unauthorized"),
+            HttpError::TooManyConnections { .. } => (429, "Too Many Requests"),
+            HttpError::Origin | HttpError::Forbidden => (403, "Forbidden"),
             HttpError::NoSuchPath => (404, "Not Found"),
             HttpError::Method(_) => (405, "Method Not Allowed"),
             HttpError::Timeout => (408, "Request Timeout"),
@@ -220,15 +241,21 @@ impl HttpError {
 
     /// Appends the whole answer, after which the connection ends.
     pub fn write(&self, out: &mut Vec<u8>) {
+        self.write_for(None, out);
+    }
+
+    /// The same, for a page of another origin that may read it.
+    pub fn write_for(&self, origin: Option<&str>, out: &mut Vec<u8>) {
         let (code, phrase) = self.status();
         let body = format!("{self}\n");
         let length = body.len();
         write!(
             out,
             "HTTP/1.1 {code} {phrase}\r\nContent-Type: text/plain; charset=utf-8\r\n\
-             Content-Length: {length}\r\nConnection: {}\r\n{}\r\n{body}",
+             Content-Length: {length}\r\nConnection: {}\r\n{}{}\r\n{body}",
             self.connection(),
-            self.extra_headers()
+            self.extra_headers(),
+            cors_headers(origin)
         )
         .expect("a Vec takes every write");
     }
@@ -248,7 +275,10 @@ impl HttpError {
             HttpError::NotAnUpgrade | HttpError::WebSocketVersion => {
                 "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n".into()
             }
-            HttpError::Overloaded { retry_after } | HttpError::Draining { retry_after } => {
+            HttpError::Unauthorized => "WWW-Authenticate: Bearer\r\n".into(),
+            HttpError::Overloaded { retry_after }
+            | HttpError::Draining { retry_after }
+            | HttpError::TooManyConnections { retry_after } => {
                 format!("Retry-After: {}\r\n", retry_after.as_secs())
             }
             _ => String::new(),

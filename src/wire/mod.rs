@@ -16,6 +16,7 @@ pub mod query;
 pub mod replies;
 pub mod route;
 pub mod sse;
+pub mod token;
 pub mod websocket;
 
 use crate::frame::{Format, Publication};

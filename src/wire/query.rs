@@ -21,7 +21,7 @@ pub struct Query {
 }
 
 /// The parameters there are.
-const NAMES: [&str; 4] = [SINCE, "last", "timeout", "channels"];
+const NAMES: [&str; 5] = [SINCE, "last", "timeout", "channels", "token"];
 const SINCE: &str = "since";
 
 /// What is wrong with a query, or a header that stands for one. Its text says what would be right.
@@ -146,6 +146,12 @@ impl Query {
         let seconds = f64::from_str(text).map_err(|_| QueryError::Timeout)?;
         // Longer than a duration can be is longer than anybody may wait.
         Ok(Some(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)))
+    }
+
+    /// The token that it shows, if it shows one.
+    pub fn token(self) -> Option<String> {
+        let [.., token] = self.values;
+        token
     }
 
     fn since(&self) -> Option<&str> {

@@ -48,6 +48,14 @@ pub enum Says<'a> {
         /// What was delivered last.
         #[serde(serialize_with = "text")]
         position: Position,
+        /// Why, where nobody asked for it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        code: Option<Code>,
+    },
+    /// A fresh token is good.
+    Token {
+        /// How long it will be.
+        seconds: u64,
     },
     /// A publication was accepted.
     Published {
@@ -111,7 +119,7 @@ pub enum Code {
     TooManySubscriptions,
     /// The server has as many channels as it may.
     TooManyChannels,
-    /// Subscribers may not publish to the channel.
+    /// Not granted, to this connection or to any.
     Forbidden,
     /// The payload is larger than a publication may be.
     TooLarge,
@@ -129,11 +137,15 @@ pub enum Code {
     TooManyKeys,
     /// The server is going away.
     Draining,
+    /// A token is needed, or this one is not good.
+    Unauthorized,
+    /// The token's subject has as many connections as it may.
+    TooManyConnections,
 }
 
 impl Code {
     /// Every code.
-    pub const ALL: [Code; 16] = [
+    pub const ALL: [Code; 18] = [
         Code::BadCommand,
         Code::BadChannel,
         Code::BadPosition,
@@ -150,6 +162,8 @@ impl Code {
         Code::JournalFailed,
         Code::TooManyKeys,
         Code::Draining,
+        Code::Unauthorized,
+        Code::TooManyConnections,
     ];
 }
 

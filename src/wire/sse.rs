@@ -24,6 +24,12 @@ pub const HEARTBEAT: &[u8] = b"3\r\n:\n\n\r\n";
 /// The last chunk: the stream is complete, and the client will connect again.
 pub const END: &[u8] = b"0\r\n\r\n";
 
+/// An event that says why the stream ends: the token that it was asked for with has run out.
+pub const EXPIRED: &[u8] = b"24\r\nevent: expired\ndata: token expired\n\n\r\n";
+
+/// The same, where events are named by their channels, of which none begins with a semicolon.
+pub const EXPIRED_OF_SEVERAL: &[u8] = b"25\r\nevent: ;expired\ndata: token expired\n\n\r\n";
+
 /// Appends the head of the response, with further headers, each line ended. A page of another origin
 /// may read the stream only if `origin` names it.
 pub fn write_head(origin: Option<&str>, headers: &str, out: &mut Vec<u8>) {

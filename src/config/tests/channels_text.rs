@@ -6,11 +6,11 @@ use super::*;
 use crate::{
     ids::ChannelName,
     limits::{HISTORY_BYTES_UNLESS_TOLD, LATEST_KEYS_MAX, PATTERNS_MAX},
-    policy::{Mode, Policy, Retention, Slow},
+    policy::{Mode, Policy, Retention, Slow, Who},
 };
 
 fn flag(text: &str) -> Result<Config, ConfigErrors> {
-    Config::with(&[("channels", text)])
+    Config::with(&[("channels", text), ("token-key", "a.pem")])
 }
 
 fn policy(config: &Config, channel: &str) -> Policy {
@@ -42,7 +42,11 @@ fn an_entry_means_what_it_says() {
         ("slow=skip", Policy { slow: Slow::Skip, ..Policy::default() }),
         ("slow=latest", Policy { slow: Slow::Latest, ..Policy::default() }),
         ("presence=true", Policy { presence: true, ..Policy::default() }),
-        ("publish=true presence=false", Policy { publish: true, ..Policy::default() }),
+        ("publish=true", Policy { publish: Who::Public, ..Policy::default() }),
+        ("publish=token", Policy { publish: Who::Token, ..Policy::default() }),
+        ("subscribe=nobody", Policy { subscribe: Who::Nobody, ..Policy::default() }),
+        ("subscribe=public publish=false", Policy::default()),
+        ("publish=public presence=false", Policy { publish: Who::Public, ..Policy::default() }),
     ] {
         assert_eq!(policy(&flag(&format!("a.* {words}")).unwrap(), "a.b"), expected, "{words}");
     }
@@ -52,7 +56,7 @@ fn an_entry_means_what_it_says() {
 #[test]
 fn all_sources_mean_the_same() {
     let expected = "ticker.* history=1000 history-bytes=16MiB history-age=1h slow=skip; \
-        user.* mode=latest history=10000 history-bytes=16MiB publish=true";
+        user.* mode=latest history=10000 history-bytes=16MiB publish=public";
     let words =
         ["ticker.* history-age=60m history=1000 slow=skip", "user.* publish=true mode=latest"];
     let repeated = words.map(|text| ("channels", text.to_owned()));
@@ -154,7 +158,7 @@ const WRONG: &[(&str, &str, &str)] = &[
     (
         "a depth=5",
         "has 'depth=5', which is no setting of channels",
-        "there are mode, history, history-bytes, history-age, slow, presence, publish",
+        "there are mode, history, history-bytes, history-age, slow, presence, subscribe, publish",
     ),
     ("a histroy=5", "has 'histroy=5', which is no setting of channels", "did you mean 'history'?"),
     (

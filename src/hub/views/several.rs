@@ -45,6 +45,11 @@ impl Views {
         self.readers_of(slot).len()
     }
 
+    /// What a connection with several channels reads, live or not yet.
+    pub fn channels(&self, slot: Slot) -> impl Iterator<Item = &ChannelName> {
+        self.readers_of(slot).iter().filter_map(|&reader| self.channel_of(reader))
+    }
+
     /// What a reader reads.
     pub fn channel_of(&self, reader: Reader) -> Option<&ChannelName> {
         let view = self.table.get(self.subscribers[reader.index()].view as usize)?;

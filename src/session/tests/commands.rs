@@ -7,7 +7,7 @@ use super::{
 use crate::{
     limits::{CALLS_IN_FLIGHT_MAX, COMMAND_BYTES, COMMANDS_MAX, COMMANDS_UNANSWERED_MAX},
     mesh::{Accepted, Rejected, Terms},
-    policy::{Pattern, Policies, Policy},
+    policy::{Pattern, Policies, Policy, Who},
 };
 
 /// A handshake that offers `stentor.v1`, at this target.
@@ -37,7 +37,7 @@ impl Bench {
     /// A conversation in which anybody may publish to `chat`.
     pub(in crate::session) fn talk() -> Self {
         let mut bench = Bench::new();
-        let open = Policy { publish: true, ..Policy::default() };
+        let open = Policy { publish: Who::Public, ..Policy::default() };
         bench.rules.policies = Policies::new([(Pattern::new("chat"), open)]);
         assert_eq!(bench.bytes(commands_at("/ws")), Step::Wait);
         bench.out.clear();

@@ -6,9 +6,10 @@ use serde_json::Value;
 
 use super::*;
 use crate::{
+    access::forge,
     frame::Publication,
     mesh::{Accepted, Rejected},
-    policy::{Pattern, Policies, Policy},
+    policy::{Pattern, Policies, Policy, Who},
     resume::Gap,
     wire::{
         commands::parse,
@@ -111,11 +112,12 @@ fn bring_about(bench: &mut Bench, calls: &mut VecDeque<Call>, line: &str) {
 #[test]
 fn the_examples_are_true() {
     let examples = examples();
-    assert_eq!(examples.len(), 8, "as many as the page shows");
+    assert_eq!(examples.len(), 9, "as many as the page shows");
     for example in examples {
         let mut bench = Bench::talk();
-        let open = Policy { publish: true, ..Policy::default() };
+        let open = Policy { publish: Who::Public, ..Policy::default() };
         bench.rules.policies = Policies::new([(Pattern::new("chat"), open)]);
+        (bench.rules.access, bench.rules.started_ms) = (forge::access().into(), 1_700_000_000_000);
         let mut calls = VecDeque::new();
         for (who, line) in example {
             let message: Value = serde_json::from_str(line).unwrap();
@@ -193,10 +195,11 @@ fn the_schema_and_the_parser_agree() {
         r#""version":1"#,
         r#""version":-1"#,
         r#""idempotency":"i""#,
+        r#""token":"a.b.c""#,
         r#""other":1"#,
     ];
     let mut good = 0;
-    for kind in ["subscribe", "unsubscribe", "publish", "ping", "other"] {
+    for kind in ["subscribe", "unsubscribe", "publish", "token", "ping", "other"] {
         // Up to four of the fields, each choice.
         for mask in (0u32..1 << fields.len()).filter(|mask| mask.count_ones() <= 4) {
             let chosen = (0..fields.len()).filter(|at| mask >> at & 1 == 1).map(|at| fields[at]);
@@ -229,6 +232,14 @@ fn the_schema_has_every_reply() {
             let message = serde_json::from_slice(websocket::payload(&out)).unwrap();
             assert!(allows(&schema, &schema["$defs"]["server"], &message), "{message}");
         }
+    }
+    let channel = &ChannelName::new("news").unwrap();
+    for code in [None, Some(Code::Forbidden)] {
+        let mut out = Vec::new();
+        let position = Position { epoch: Epoch(1), offset: Offset(2) };
+        write(None, Says::Unsubscribed { channel, position, code }, &mut out);
+        let message = serde_json::from_slice(websocket::payload(&out)).unwrap();
+        assert!(allows(&schema, &schema["$defs"]["server"], &message), "{message}");
     }
     let stray = serde_json::json!({ "type": "error", "code": "other", "message": "m" });
     assert!(!allows(&schema, &schema["$defs"]["server"], &stray));

@@ -162,6 +162,7 @@ impl World {
             assert_eq!((shard.connections, node.net.waiting()), (0, 0));
             assert!(shard.states.iter().all(|state| state.is_free()), "a slot is not free");
             assert!(shard.wheel.next().is_none(), "a deadline of nobody");
+            assert!(shard.bearers.is_empty(), "a token of nobody");
             assert!(!self.admission.is_exhausted());
         }
     }

@@ -27,7 +27,7 @@ fn replies_are_text_frames() {
         ),
         (
             Some(0),
-            Says::Unsubscribed { channel, position: at(3) },
+            Says::Unsubscribed { channel, position: at(3), code: None },
             r#"{"id":0,"type":"unsubscribed","channel":"news","position":"1f-3"}"#,
         ),
         (
@@ -40,6 +40,12 @@ fn replies_are_text_frames() {
             Says::Published { channel, position: at(3), repeated: true },
             r#"{"id":3,"type":"published","channel":"news","position":"1f-3","repeated":true}"#,
         ),
+        (
+            None,
+            Says::Unsubscribed { channel, position: at(3), code: Some(Code::Forbidden) },
+            r#"{"type":"unsubscribed","channel":"news","position":"1f-3","code":"forbidden"}"#,
+        ),
+        (Some(5), Says::Token { seconds: 60 }, r#"{"id":5,"type":"token","seconds":60}"#),
         (Some(4), Says::Pong, r#"{"id":4,"type":"pong"}"#),
         (None, error(None), r#"{"type":"error","code":"too_many_keys","message":"no \"more\""}"#),
         (

@@ -1,0 +1,331 @@
+//! Tokens, against vectors that PyJWT and OpenSSL made, and against everything that must not pass.
+
+use proptest::prelude::*;
+
+use super::{
+    forge::{self, SECRET, signed, token},
+    *,
+};
+use crate::policy::{Pattern, Policy};
+
+/// When the vectors were issued.
+const ISSUED: u64 = 1_700_000_000;
+const HS256: &str = r#"{"alg":"HS256"}"#;
+
+macro_rules! vector {
+    ($name:literal) => {
+        include_str!(concat!("tests/vectors/", $name)).trim()
+    };
+}
+
+const TOKENS: [(&str, &str); 4] = [
+    ("HS256", vector_text(0)),
+    ("RS256", vector_text(1)),
+    ("ES256", vector_text(2)),
+    ("EdDSA", vector_text(3)),
+];
+
+const fn vector_text(at: usize) -> &'static str {
+    let all = [
+        include_str!("tests/vectors/hs.jwt"),
+        include_str!("tests/vectors/rsa.jwt"),
+        include_str!("tests/vectors/ec.jwt"),
+        include_str!("tests/vectors/ed.jwt"),
+    ];
+    all[at].trim_ascii_end()
+}
+
+fn key_files() -> [Keys; 4] {
+    let files = [vector!("secret.txt"), vector!("rsa.pem"), vector!("ec.pem"), vector!("ed.pem")];
+    files.map(|file| Keys::from_key_file(file.as_bytes()).unwrap())
+}
+
+fn with(keys: Keys) -> Access {
+    Access::new(keys, Expected::default(), ApiKeys::default())
+}
+
+fn verify(claims: &str) -> Result<Arc<Grants>, Refused> {
+    forge::access().verify(&token(claims), ISSUED)
+}
+
+/// Each algorithm's token is good with its own key, grants what it says, and is refused with any
+/// other's: no key is taken for one of another kind.
+#[test]
+fn each_algorithm_has_its_own_key() {
+    for (of_token, (name, token)) in TOKENS.into_iter().enumerate() {
+        for (of_key, keys) in key_files().into_iter().enumerate() {
+            let verdict = with(keys).verify(token, ISSUED);
+            if of_token != of_key {
+                assert_eq!(verdict, Err(Refused::Algorithm), "{name} with key {of_key}");
+                continue;
+            }
+            let grants = verdict.expect(name);
+            assert_eq!(grants.subject.as_deref(), Some("anna"));
+            assert_eq!(grants.until, ISSUED + 630);
+            for (channel, expected) in
+                [("news", true), ("chat.x", true), ("chat", false), ("newsx", false)]
+            {
+                assert_eq!(grants.may_subscribe(channel), expected, "{channel}");
+            }
+            assert!(grants.may_publish("chat.anna") && !grants.may_publish("news"));
+        }
+    }
+    let pkcs1 = Keys::from_key_file(vector!("rsa_pkcs1.pem").as_bytes()).unwrap();
+    assert!(with(pkcs1).verify(TOKENS[1].1, ISSUED).is_ok());
+}
+
+/// The keys of a set are found by their `kid`, and without one by their algorithm.
+#[test]
+fn keys_of_a_set_are_found() {
+    let jwks = || Keys::from_jwks(vector!("jwks.json").as_bytes()).unwrap();
+    let access = with(jwks());
+    for token in [vector!("rsa_kid.jwt"), vector!("ec_kid.jwt"), vector!("ed_kid.jwt")] {
+        assert!(access.verify(token, ISSUED).is_ok(), "{token}");
+    }
+    for (name, token) in &TOKENS[1..] {
+        assert!(access.verify(token, ISSUED).is_ok(), "{name} without kid");
+    }
+    assert_eq!(access.verify(TOKENS[0].1, ISSUED), Err(Refused::Algorithm));
+    let others = vector!("jwks.json").replace("\"kid\": \"ec\"", "\"kid\": \"new\"");
+    access.replace(
+        Keys::from_jwks(others.as_bytes()).unwrap(),
+        Expected::default(),
+        ApiKeys::default(),
+    );
+    // Remembered as it was, it is not good any more.
+    assert_eq!(access.verify(vector!("ec_kid.jwt"), ISSUED), Err(Refused::UnknownKey));
+    assert!(access.verify(vector!("ed_kid.jwt"), ISSUED).is_ok());
+}
+
+/// A changed bit anywhere, another's signature, no signature and a forged `alg` are refused.
+#[test]
+fn forgeries_are_refused() {
+    let access = with(key_files().into_iter().fold(Keys::default(), Keys::and));
+    for (name, token) in TOKENS {
+        assert!(access.verify(token, ISSUED).is_ok(), "{name}");
+        let (signed, signature) = token.rsplit_once('.').unwrap();
+        let (header, claims) = signed.split_once('.').unwrap();
+        let longer = format!("{header}.{}A{}.{signature}", &claims[..10], &claims[11..]);
+        let other = TOKENS.iter().find(|other| other.0 != name).unwrap();
+        let borrowed = format!("{signed}.{}", other.1.rsplit_once('.').unwrap().1);
+        for forged in [longer, borrowed, format!("{signed}.")] {
+            assert_eq!(access.verify(&forged, ISSUED), Err(Refused::Signature), "{name}: {forged}");
+        }
+    }
+    let claims = r#"{"exp":1700000600,"subscribe":["*"]}"#;
+    for alg in ["none", "None", "HS512", "hs256", ""] {
+        let header = format!(r#"{{"alg":"{alg}"}}"#);
+        let forged = signed(&header, claims, SECRET.as_bytes());
+        assert_eq!(access.verify(&forged, ISSUED), Err(Refused::Algorithm), "{alg}");
+        let unsigned = format!("{}.", forged.rsplit_once('.').unwrap().0);
+        assert_eq!(access.verify(&unsigned, ISSUED), Err(Refused::Algorithm), "{alg}, unsigned");
+    }
+    // The best known confusion: a public key as the secret.
+    let access = with(Keys::from_key_file(vector!("rsa.pem").as_bytes()).unwrap());
+    for secret in [vector!("rsa.pem"), include_str!("tests/vectors/rsa.pem")] {
+        let forged = signed(HS256, claims, secret.as_bytes());
+        assert_eq!(access.verify(&forged, ISSUED), Err(Refused::Algorithm));
+    }
+}
+
+/// What is no token is told apart from what is one and not good, and nothing panics.
+#[test]
+fn what_is_no_token_is_malformed() {
+    let access = forge::access();
+    let good = token(r#"{"exp":1700000600}"#);
+    assert!(access.verify(&good, ISSUED).is_ok());
+    for (text, why) in [
+        ("", Refused::Malformed),
+        ("a", Refused::Malformed),
+        ("a.b", Refused::Malformed),
+        ("..", Refused::Malformed),
+        ("é.b.c", Refused::Malformed),
+        (&*format!("{good}.x"), Refused::Malformed),
+        (&format!("{good}="), Refused::Malformed),
+        (&good.replace('.', ". "), Refused::Malformed),
+        (&"x".repeat(9000), Refused::Malformed),
+    ] {
+        assert_eq!(access.verify(text, ISSUED), Err(why), "{text}");
+    }
+    let crit = r#"{"alg":"HS256","crit":["exp"]}"#;
+    let critical = signed(crit, r#"{"exp":1700000600}"#, SECRET.as_bytes());
+    assert_eq!(access.verify(&critical, ISSUED), Err(Refused::Malformed));
+}
+
+/// Dates hold with a leeway of 30 s to either side, to the second; without an end there is no token.
+#[test]
+fn dates_are_kept_with_their_leeway() {
+    let access = forge::access();
+    let at = |claims: &str, now: i64| {
+        access.verify(&token(claims), (ISSUED as i64 + now) as u64).map(|_| ())
+    };
+    assert_eq!(at(r#"{"exp":1700000600}"#, 629), Ok(()));
+    assert_eq!(at(r#"{"exp":1700000600}"#, 630), Err(Refused::Expired));
+    assert_eq!(at(r#"{"exp":1700000600.5}"#, 629), Ok(()));
+    assert_eq!(at(r#"{"exp":1700000600,"nbf":1700000100}"#, 69), Err(Refused::NotYet));
+    assert_eq!(at(r#"{"exp":1700000600,"nbf":1700000100}"#, 70), Ok(()));
+    assert_eq!(at(r#"{"exp":1700000600,"iat":1700000100}"#, 69), Err(Refused::NotYet));
+    assert_eq!(at(r#"{"exp":1700000600,"iat":1700000100}"#, 70), Ok(()));
+    assert_eq!(at(r#"{"sub":"anna"}"#, 0), Err(Refused::NoExpiry));
+    assert_eq!(at(r#"{"exp":-5}"#, 0), Err(Refused::Expired));
+    assert_eq!(at(r#"{"exp":1e300}"#, 0), Ok(()));
+}
+
+/// Issuer and audience are demanded where they are set, and not looked at where they are not.
+#[test]
+fn issuer_and_audience_are_demanded() {
+    let keys = || Keys::from_key_file(SECRET.as_bytes()).unwrap();
+    let expected =
+        Expected { issuer: Some("https://login".into()), audience: Some("stentor".into()) };
+    let strict = Access::new(keys(), expected, ApiKeys::default());
+    for (claims, verdict) in [
+        (r#""iss":"https://login","aud":"stentor""#, Ok(())),
+        (r#""iss":"https://login","aud":["a","stentor"]"#, Ok(())),
+        (r#""iss":"https://other","aud":"stentor""#, Err(Refused::Issuer)),
+        (r#""aud":"stentor""#, Err(Refused::Issuer)),
+        (r#""iss":"https://login","aud":["a"]"#, Err(Refused::Audience)),
+        (r#""iss":"https://login""#, Err(Refused::Audience)),
+    ] {
+        let token = token(&format!(r#"{{"exp":1700000600,{claims}}}"#));
+        assert_eq!(strict.verify(&token, ISSUED).map(|_| ()), verdict, "{claims}");
+        assert!(forge::access().verify(&token, ISSUED).is_ok(), "{claims}");
+    }
+}
+
+/// A claim of ours of another shape refuses the whole token: what was meant is not known.
+#[test]
+fn malformed_claims_are_refused() {
+    for claims in [
+        r#""subscribe":"news""#,
+        r#""subscribe":["a*b"]"#,
+        r#""subscribe":["*.log"]"#,
+        r#""subscribe":["**"]"#,
+        r#""subscribe":[""]"#,
+        r#""subscribe":["a b"]"#,
+        r#""publish":[1]"#,
+        r#""connections":-1"#,
+        r#""connections":1"#,
+        r#""sub":"""#,
+        r#""sub":7"#,
+        r#""control":["root"]"#,
+        r#""exp":"1700000600","x":0"#,
+        r#""subscribe":[],"subscribe":["*"]"#,
+    ] {
+        let claims = match claims.starts_with("\"exp\"") {
+            true => format!("{{{claims}}}"),
+            false => format!("{{\"exp\":1700000600,{claims}}}"),
+        };
+        assert_eq!(verify(&claims), Err(Refused::Claims), "{claims}");
+    }
+    let many = |count: usize| {
+        let names: Vec<String> = (0..count).map(|n| format!("\"c{n}\"")).collect();
+        format!(r#"{{"exp":1700000600,"subscribe":[{}]}}"#, names.join(","))
+    };
+    assert!(verify(&many(128)).is_ok());
+    assert_eq!(verify(&many(129)), Err(Refused::Claims));
+    assert!(verify(&format!(r#"{{"exp":1700000600,"sub":"{}"}}"#, "s".repeat(255))).is_ok());
+    let long = format!(r#"{{"exp":1700000600,"sub":"{}"}}"#, "s".repeat(256));
+    assert_eq!(verify(&long), Err(Refused::Claims));
+    let all = verify(r#"{"exp":1700000600,"subscribe":["*"],"control":["admin"]}"#).unwrap();
+    assert!(all.may_subscribe("anything") && !all.may_publish("anything"));
+    assert!(all.control.has(Scope::Read) && all.control.has(Scope::Admin));
+}
+
+/// A token that is remembered is the same object again, until it ends, and then it is refused.
+#[test]
+fn a_remembered_token_is_not_verified_again() {
+    let access = forge::access();
+    let token = token(r#"{"exp":1700000600,"sub":"anna"}"#);
+    let first = access.verify(&token, ISSUED).unwrap();
+    assert!(Arc::ptr_eq(&first, &access.verify(&token, ISSUED + 629).unwrap()));
+    assert_eq!(access.verify(&token, ISSUED + 630), Err(Refused::Expired));
+    let (start, end) = token.split_at(token.len() - 3);
+    let changed = format!("{start}{}", end.chars().rev().collect::<String>());
+    assert!(matches!(
+        access.verify(&changed, ISSUED),
+        Err(Refused::Signature | Refused::Malformed)
+    ));
+}
+
+/// Files that hold no key say what would be right.
+#[test]
+fn a_file_without_a_key_is_refused() {
+    let key = |text: &str| Keys::from_key_file(text.as_bytes()).unwrap_err();
+    assert_eq!(key(&format!("{}\n", "x".repeat(31))), NotAKey::ShortSecret(31));
+    assert_eq!(key(""), NotAKey::ShortSecret(0));
+    let rsa = vector!("rsa.pem");
+    for pem in [
+        vector!("rsa_1024.pem"),
+        vector!("p384.pem"),
+        "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----",
+        &rsa[..rsa.len() - 40],
+        &rsa.replace("MII", "MIJ"),
+        "-----BEGIN PUBLIC KEY-----\n-----END PUBLIC KEY-----",
+    ] {
+        assert_eq!(key(pem), NotAKey::Pem, "{pem}");
+    }
+    let jwks = |text: &str| Keys::from_jwks(text.as_bytes()).unwrap_err();
+    assert!(matches!(jwks("{}"), NotAKey::Jwks(_)));
+    assert_eq!(jwks(r#"{"keys":[]}"#), NotAKey::NoKeys);
+    let other = r#"{"keys":[{"kty":"EC","crv":"P-521","x":"","y":""},{"kty":"RSA","use":"enc"}]}"#;
+    assert_eq!(jwks(other), NotAKey::NoKeys);
+    for (key, why) in [
+        (r#"{"kty":"OKP","crv":"Ed25519","x":"AAAA"}"#, "a key of Ed25519 has 32 bytes"),
+        (r#"{"kty":"RSA","e":"AQAB"}"#, "a part of it is missing"),
+        (r#"{"kty":"RSA","n":"=","e":"AQAB"}"#, "a part of it is not base64url"),
+        (r#"{"kty":"RSA","n":"AQAB","e":"AQAB"}"#, "an RSA key has 2048 to 8192 bits"),
+        (
+            r#"{"kty":"EC","crv":"P-256","x":"AAAA","y":"AAAA"}"#,
+            "a key of P-256 has x and y of 32 bytes each",
+        ),
+        (r#"{"kty":"oct","k":"AAAA"}"#, "a secret for HS256 has 32 bytes or more"),
+    ] {
+        assert_eq!(jwks(&format!(r#"{{"keys":[{key}]}}"#)), NotAKey::Broken(1, why));
+    }
+    let many = vec![r#"{"kty":"x"}"#; 33].join(",");
+    assert_eq!(jwks(&format!(r#"{{"keys":[{many}]}}"#)), NotAKey::TooMany(33));
+    let shown = format!("{:?}", forge::access());
+    assert!(!shown.contains("thirty-two"), "{shown}");
+}
+
+/// Who may is decided by the channel's policy first, and then by what the token grants.
+#[test]
+fn the_policy_asks_for_the_token() {
+    let of = |subscribe, publish| Policy { subscribe, publish, ..Policy::default() };
+    let policies = Policies::new([
+        (Pattern::new("open"), of(Who::Public, Who::Public)),
+        (Pattern::new("shut"), of(Who::Nobody, Who::Nobody)),
+        (Pattern::new("*"), of(Who::Token, Who::Token)),
+    ]);
+    let grants = Grants {
+        subscribe: [Pattern::new("shut"), Pattern::new("news")].into(),
+        publish: [Pattern::new("shut"), Pattern::new("chat.*")].into(),
+        ..Grants::default()
+    };
+    for (channel, token, subscribe, publish) in [
+        ("open", false, Ok(()), Ok(())),
+        ("open", true, Ok(()), Ok(())),
+        ("shut", true, Err(Refused::Nobody), Err(Refused::Nobody)),
+        ("news", true, Ok(()), Err(Refused::NotGranted)),
+        ("chat.a", true, Err(Refused::NotGranted), Ok(())),
+        ("news", false, Err(Refused::NoToken), Err(Refused::NoToken)),
+    ] {
+        let (channel, grants) = (ChannelName::new(channel).unwrap(), token.then_some(&grants));
+        assert_eq!(may_subscribe(&policies, &channel, grants), subscribe, "{channel:?}");
+        assert_eq!(may_publish(&policies, &channel, grants), publish, "{channel:?}");
+    }
+}
+
+proptest! {
+    /// Whatever is shown, nothing panics, and what was not signed is not good.
+    #[test]
+    fn anything_is_survived(text in ".{0,200}", parts in prop::collection::vec("[A-Za-z0-9_-]{0,60}", 0..5)) {
+        let access = with(key_files().into_iter().fold(Keys::default(), Keys::and));
+        prop_assert!(access.verify(&text, ISSUED).is_err());
+        prop_assert!(access.verify(&parts.join("."), ISSUED).is_err());
+        let claims = signed(HS256, &text, SECRET.as_bytes());
+        prop_assert!(access.verify(&claims, ISSUED).is_err());
+        let _ = Keys::from_key_file(text.as_bytes());
+        let _ = Keys::from_jwks(text.as_bytes());
+    }
+}
