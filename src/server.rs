@@ -185,7 +185,7 @@ impl Server {
         let control_listener = listen::control(config)?;
         let listeners = listen::subscribers(config, plan.shards)?;
         let secure = Secure::new(config, &listeners)?;
-        let subscribers: Vec<_> = listeners.iter().map(|it| (it.kind, it.address)).collect();
+        let subscribers = listen::addresses(&listeners);
         let bells: Vec<Arc<EventBell>> =
             (0..plan.shards).map(|_| EventBell::new().map(Arc::new)).collect::<io::Result<_>>()?;
         let parkings: Vec<Arc<Parking>> =
@@ -211,8 +211,7 @@ impl Server {
         for (index, (((listeners, bell), parking), (end, heritages))) in doors.enumerate() {
             let mut setup = shared.setup(ShardId(index as u16), config, &plan, parking);
             setup.journal = end;
-            let counters = &shared.counters[index].tls;
-            let tls = secure.as_ref().map(|secure| secure.of_shard(counters));
+            let tls = secure.as_ref().map(|secure| secure.of_shard(&setup));
             let entrance = Entrance { listeners, tls, bell };
             let (plan, start, tell) = (plan.clone(), shared.start, tell.clone());
             let spawned = thread::Builder::new()
@@ -227,12 +226,8 @@ impl Server {
         let bus = (inputs.states(), inputs.forwards(config)?);
         let control = shared.control(config, subscribers[0].1, bus, answered, is_draining);
         let control_address = control_listener.local_addr()?;
-        let control_thread = Some(spawn_control(
-            control,
-            control_listener,
-            Arc::clone(&stop_control),
-            tell.clone(),
-        )?);
+        let (stop, parting) = (Arc::clone(&stop_control), tell.clone());
+        let control_thread = Some(spawn_control(control, control_listener, stop, parting)?);
         Ok(Server {
             config: config.clone(),
             key_files,

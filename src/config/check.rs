@@ -20,10 +20,6 @@ pub(super) struct Clash {
 pub(super) fn clashes(settings: &Settings) -> Vec<Clash> {
     let rules = [
         (
-            settings.listen.overlaps(settings.control).is_some(),
-            clash("control", "is the same port as", "listen", "give each listener its own port"),
-        ),
-        (
             is_exposed(settings),
             alone(
                 "control",
@@ -39,6 +35,46 @@ pub(super) fn clashes(settings: &Settings) -> Vec<Clash> {
                 "wants tokens, and there is no key to verify them with",
                 "set --token-key or --token-jwks",
             ),
+        ),
+        (
+            settings.message_max < settings.frame_max,
+            clash("message-max", "is below", "frame-max", "raise message-max or lower frame-max"),
+        ),
+        (
+            settings.lag_max < settings.publication_max,
+            clash("lag-max", "is below", "publication-max", "let it hold one publication at least"),
+        ),
+        (
+            settings.address_memory.bytes() > 0 && settings.address_memory < settings.message_max,
+            clash("address-memory", "is below", "message-max", "let it hold one message at least"),
+        ),
+        (
+            settings.pong_timeout > settings.ping_interval,
+            clash("pong-timeout", "is above", "ping-interval", "let it end before the next ping"),
+        ),
+        (
+            settings.retry_after.subsec_nanos() != 0,
+            alone(
+                "retry-after",
+                "is not in whole seconds, as HTTP wants it",
+                "write a duration like 5s or 2m",
+            ),
+        ),
+    ];
+    let rules = addresses(settings).into_iter().chain(rules);
+    rules.filter(|(broken, _)| *broken).map(|(_, clash)| clash).collect()
+}
+
+fn alone(name: &'static str, relation: &'static str, right: &'static str) -> Clash {
+    Clash { name, relation, other: None, right }
+}
+
+/// Where it is listened, and what that takes.
+fn addresses(settings: &Settings) -> Vec<(bool, Clash)> {
+    vec![
+        (
+            settings.listen.overlaps(settings.control).is_some(),
+            clash("control", "is the same port as", "listen", "give each listener its own port"),
         ),
         (
             settings.listen.0.is_empty() && settings.listen_tls.0.is_empty(),
@@ -65,32 +101,7 @@ pub(super) fn clashes(settings: &Settings) -> Vec<Clash> {
             !settings.listen_tls.0.is_empty() && settings.tls_cert.0.is_empty(),
             clash("listen-tls", "needs", "tls-cert", "give a certificate, and its key as tls-key"),
         ),
-        (
-            settings.message_max < settings.frame_max,
-            clash("message-max", "is below", "frame-max", "raise message-max or lower frame-max"),
-        ),
-        (
-            settings.lag_max < settings.publication_max,
-            clash("lag-max", "is below", "publication-max", "let it hold one publication at least"),
-        ),
-        (
-            settings.pong_timeout > settings.ping_interval,
-            clash("pong-timeout", "is above", "ping-interval", "let it end before the next ping"),
-        ),
-        (
-            settings.retry_after.subsec_nanos() != 0,
-            alone(
-                "retry-after",
-                "is not in whole seconds, as HTTP wants it",
-                "write a duration like 5s or 2m",
-            ),
-        ),
-    ];
-    rules.into_iter().filter(|(broken, _)| *broken).map(|(_, clash)| clash).collect()
-}
-
-fn alone(name: &'static str, relation: &'static str, right: &'static str) -> Clash {
-    Clash { name, relation, other: None, right }
+    ]
 }
 
 fn clash(

@@ -69,6 +69,11 @@ pub fn subscribers(config: &Config, shards: u16) -> Result<Vec<Listening>, Serve
     plain.chain(tls).map(|(kind, address)| listening(kind, address, config, shards)).collect()
 }
 
+/// Where they are, and what is spoken there.
+pub fn addresses(listening: &[Listening]) -> Vec<(Kind, SocketAddr)> {
+    listening.iter().map(|it| (it.kind, it.address)).collect()
+}
+
 /// What each shard listens on, in the order of the addresses.
 pub fn by_shard(listening: Vec<Listening>, shards: u16) -> Vec<Vec<OwnedFd>> {
     let mut listeners: Vec<Vec<OwnedFd>> = (0..shards).map(|_| Vec::new()).collect();

@@ -80,7 +80,7 @@ pub(super) struct Shared {
     policies: Policies,
     /// What operators are told of the limits; whoever changes settings replaces it.
     pub limits: Arc<Live<Vec<Limit>>>,
-    pub counters: Arc<[Counters]>,
+    counters: Arc<[Counters]>,
     admission: Arc<Admission>,
     pub drain: Arc<Drain>,
     pub rules: Arc<Live<Rules>>,

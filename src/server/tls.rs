@@ -7,9 +7,9 @@ use rustls::ServerConfig;
 use super::{ServerError, listen::Kind, listen::Listening};
 use crate::{
     config::Config,
-    counters::DoorCounters,
     door::{Certificates, Files, Side, Tls, server_config},
     io::Listener,
+    shard::Setup,
 };
 
 /// What all shards share of TLS.
@@ -43,7 +43,8 @@ impl Secure {
     }
 
     /// What a shard's door needs.
-    pub fn of_shard(&self, counters: &Arc<DoorCounters>) -> Tls {
+    pub fn of_shard(&self, setup: &Setup) -> Tls {
+        let counters = &setup.counters[usize::from(setup.id.0)].tls;
         Tls {
             side: Side::Server(Arc::clone(&self.config)),
             listeners: self.listeners.clone(),
