@@ -5,6 +5,7 @@
 
 mod endpoint;
 mod failure;
+mod health;
 mod journal;
 mod publish;
 mod settings;
@@ -20,6 +21,7 @@ use stentor::{
 };
 
 use failure::{Failure, print};
+use health::Health;
 use publish::Publish;
 use subscribe::Subscribe;
 
@@ -47,6 +49,7 @@ fn dispatch(matches: &ArgMatches) -> Result<(), Failure> {
         Some(("doctor", matches)) => doctor(matches),
         Some(("journal", matches)) => journal::run(matches),
         Some(("subscribe", matches)) => subscribe::run(&parsed::<Subscribe>(matches)),
+        Some(("health", matches)) => health::run(&parsed::<Health>(matches)),
         Some(("publish", matches)) => publish::run(&parsed::<Publish>(matches)),
         Some((other, _)) => unreachable!("{other} is no subcommand of ours"),
     }
@@ -106,6 +109,9 @@ fn command() -> Command {
     let publish = Publish::augment_args(Command::new("publish"))
         .about("Publishes a message, or every line of the standard input, to a channel")
         .after_help(PUBLISH_EXAMPLES);
+    let health = Health::augment_args(Command::new("health"))
+        .about("Asks a running server whether it lives, or is ready")
+        .after_help(HEALTH_EXAMPLES);
     Command::new("stentor")
         .version(env!("CARGO_PKG_VERSION"))
         .about("An edge broadcaster: one publication in, millions of WebSocket and SSE subscribers out")
@@ -117,6 +123,7 @@ fn command() -> Command {
         .subcommand(journal::command())
         .subcommand(subscribe)
         .subcommand(publish)
+        .subcommand(health)
         .after_help(EXAMPLES)
 }
 
@@ -213,6 +220,14 @@ Examples:
   stentor publish pictures < cat.jpg
   tail -f events.log | stentor publish events --lines
   stentor publish prices 1.09 --json --key EUR/USD --version 17";
+
+const HEALTH_EXAMPLES: &str = "\
+Exits with 0 if the server says so, with 1 if it does not, or says nothing for 2.5 s. For the probes of
+containers and supervisors.
+
+Examples:
+  stentor health
+  stentor health --ready --url http://edge.example:8081";
 
 #[cfg(test)]
 mod tests {

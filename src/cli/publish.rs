@@ -127,7 +127,8 @@ fn answer(endpoint: &Endpoint, mut answer: Response<Body>) -> Result<(), Failure
     print(format!("{}\n", body.trim_end()))
 }
 
-fn unanswered(endpoint: &Endpoint, why: &ureq::Error) -> Failure {
+/// What to say when no answer came.
+pub fn unanswered(endpoint: &Endpoint, why: &ureq::Error) -> Failure {
     match why {
         ureq::Error::Io(io) if io.kind() == io::ErrorKind::ConnectionRefused => endpoint.nobody(),
         ureq::Error::BadUri(_) | ureq::Error::Http(_) => Failure::usage(format!("url: {why}")),
@@ -171,7 +172,8 @@ impl<R: Read> Read for Watched<R> {
     }
 }
 
-const DEFAULT_URL: &str = "http://127.0.0.1:8081";
+/// Where the control listener is unless told otherwise.
+pub const DEFAULT_URL: &str = "http://127.0.0.1:8081";
 const BAR: &str = "{bar:40} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} to go";
 const SPINNER: &str = "{spinner} {human_pos} publications, {per_sec}";
 

@@ -31,6 +31,7 @@ mod journal;
 mod limits;
 mod listeners;
 mod many;
+mod packaging;
 mod polling;
 mod recovery;
 mod several;
