@@ -10,6 +10,7 @@ mod doors;
 mod inputs;
 mod journal;
 mod listen;
+mod operate;
 mod plan;
 mod settings;
 mod shards;
@@ -23,28 +24,34 @@ use std::{
 };
 
 use signal_hook::{
-    consts::{SIGINT, SIGTERM},
+    consts::{SIGHUP, SIGINT, SIGTERM},
     iterator::Signals,
 };
 use tokio::sync::{Notify, watch};
 
 use crate::{
     config::Config,
-    control::Control,
-    door::{CertificateError, Certificates},
+    control::{self, Control},
+    door::CertificateError,
     ids::ShardId,
     io::bell::EventBell,
     journal::JournalError,
+    live::Live,
     mesh::Parking,
+    orders::Orders,
+    watch::Files,
 };
 
 use inputs::Inputs;
 use journal::Opened;
+use operate::Drained;
+use settings::control_settings;
 use shards::{Entrance, Shards, Shared, run_shard, wait_for_shards};
 use tls::Secure;
 
 pub use access::{AccessError, KeyFiles};
 pub use listen::Kind;
+pub use operate::Operator;
 pub use plan::{Engine, Plan, PlanError};
 
 /// Why the server could not start, or ended by itself.
@@ -115,7 +122,6 @@ pub struct Server {
     plan: Plan,
     subscribers: Vec<(Kind, SocketAddr)>,
     control: SocketAddr,
-    certificates: Option<Arc<Certificates>>,
     // Ends before the shards, which would wait for all that it feeds.
     inputs: Inputs,
     shards: Shards,
@@ -125,6 +131,14 @@ pub struct Server {
     stop_control: Arc<Notify>,
     news: mpsc::Receiver<News>,
     tell: mpsc::Sender<News>,
+    shared: Shared,
+    control_settings: Arc<Live<control::Settings>>,
+    files: Arc<Files>,
+    orders: Arc<Orders>,
+    operator: Option<Operator>,
+    /// What the log lets through now.
+    log_filter: String,
+    drained: Option<Drained>,
 }
 
 /// What the main thread waits for.
@@ -134,7 +148,11 @@ enum News {
     /// A shard has ended, which it does by itself only if it fails.
     Ended(u16, Result<(), String>),
     /// The process was told to stop.
-    Signal,
+    Stop,
+    /// The process was told to read its settings again.
+    Reload,
+    /// An order waits.
+    Order,
     /// The control plane has ended, which it does by itself only if it fails.
     ControlEnded,
     /// The journal's thread has failed.
@@ -152,13 +170,14 @@ impl Drop for Parting<'_> {
     }
 }
 
-/// Starts a server, says what it listens on, and serves until SIGTERM or SIGINT. A second signal
-/// ends the process at once.
-pub fn run(config: &Config) -> Result<(), ServerError> {
+/// Starts a server, says what it listens on, and serves until SIGTERM or SIGINT. A second of these
+/// ends the process at once; SIGHUP has the settings read again.
+pub fn run(config: &Config, operator: Operator) -> Result<(), ServerError> {
     // First of all: a signal that comes before would end the process without a word, or, where it
     // is the first process of a container, never be heard.
-    let signals = Signals::new([SIGTERM, SIGINT])?;
-    let server = Server::start(config)?;
+    let signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
+    let mut server = Server::start(config)?;
+    server.operator = Some(operator);
     let tell = server.tell.clone();
     thread::Builder::new().name("signals".into()).spawn(move || hear(signals, &tell))?;
     // Whoever started us may have stopped reading. That is no reason not to serve.
@@ -166,13 +185,18 @@ pub fn run(config: &Config) -> Result<(), ServerError> {
     server.serve_until_told()
 }
 
-/// Tells of the first signal; the second ends the process at once.
+/// Tells of signals. The second that says to stop ends the process at once.
 fn hear(mut signals: Signals, tell: &mpsc::Sender<News>) {
-    for (count, _signal) in signals.forever().enumerate() {
-        if count > 0 {
+    let mut is_stopping = false;
+    for signal in signals.forever() {
+        if signal == SIGHUP {
+            let _ = tell.send(News::Reload);
+            continue;
+        }
+        if std::mem::replace(&mut is_stopping, true) {
             std::process::exit(1);
         }
-        let _ = tell.send(News::Signal);
+        let _ = tell.send(News::Stop);
     }
 }
 
@@ -186,55 +210,49 @@ impl Server {
         let listeners = listen::subscribers(config, plan.shards)?;
         let secure = Secure::new(config, &listeners)?;
         let subscribers = listen::addresses(&listeners);
-        let bells: Vec<Arc<EventBell>> =
-            (0..plan.shards).map(|_| EventBell::new().map(Arc::new)).collect::<io::Result<_>>()?;
-        let parkings: Vec<Arc<Parking>> =
-            bells.iter().map(|bell| Parking::new(Arc::clone(bell) as _)).collect();
+        let (bells, parkings) = beds(plan.shards)?;
         let answered = Arc::new(Notify::new());
         let (tell, news) = mpsc::channel();
         let inputs = Inputs::new(config, &parkings);
         let shared = Shared::new(config, &plan, &parkings, &answered, &inputs, key_files.access());
         // A journal's thread ends once no shard is left that could append.
-        let (ends, journal_thread) = match journal {
-            Some(journal) => {
-                let places = config.publish_queue as usize;
-                let (ends, thread) = journal.start(places, &parkings, &tell)?;
-                (ends, Some(thread))
-            }
-            None => (journal::none(parkings.len()), None),
-        };
+        let places = config.publish_queue as usize;
+        let (ends, journal_thread) = journal::begin(journal, places, &parkings, &tell)?;
         let mut shards = Shards::new(&shared.drain, &parkings);
         // Declared behind the shards, so that it ends before them if starting fails half way.
         let mut inputs = inputs;
         let listeners = listen::by_shard(listeners, plan.shards);
         let doors = listeners.into_iter().zip(bells).zip(&parkings).zip(ends);
         for (index, (((listeners, bell), parking), (end, heritages))) in doors.enumerate() {
-            let mut setup = shared.setup(ShardId(index as u16), config, &plan, parking);
+            let mut setup = shared.setup(ShardId(index as u16), config, parking);
             setup.journal = end;
             let tls = secure.as_ref().map(|secure| secure.of_shard(&setup));
             let entrance = Entrance { listeners, tls, bell };
             let (plan, start, tell) = (plan.clone(), shared.start, tell.clone());
-            let spawned = thread::Builder::new()
-                .name(format!("shard-{index}"))
-                .spawn(move || run_shard(setup, heritages, &plan, entrance, start, &tell))?;
-            shards.threads.push(spawned);
+            let run = move || run_shard(setup, heritages, &plan, entrance, start, &tell);
+            shards.spawn(index, run)?;
         }
         wait_for_shards(plan.shards, &news)?;
         inputs.start(config)?;
         let (draining, is_draining) = watch::channel(false);
         let stop_control = Arc::new(Notify::new());
         let bus = (inputs.states(), inputs.forwards(config)?);
-        let control = shared.control(config, subscribers[0].1, bus, answered, is_draining);
+        let files = Arc::new(Files::default());
+        key_files.watch_by(&files);
+        secure.inspect(|secure| secure.watch_by(&files));
+        let bell = tell.clone();
+        let orders = Arc::new(Orders::new(move || drop(bell.send(News::Order))));
+        let control_settings = Live::new(control_settings(config, subscribers[0].1));
+        let signals = (Arc::clone(&orders), answered, is_draining);
+        let control = shared.control(Arc::clone(&control_settings), bus, signals);
         let control_address = control_listener.local_addr()?;
-        let (stop, parting) = (Arc::clone(&stop_control), tell.clone());
-        let control_thread = Some(spawn_control(control, control_listener, stop, parting)?);
+        let control_thread = Some(spawn_control(control, control_listener, &stop_control, &tell)?);
         Ok(Server {
             config: config.clone(),
             key_files,
             plan,
             subscribers,
             control: control_address,
-            certificates: secure.map(|secure| secure.certificates),
             shards,
             inputs,
             control_thread,
@@ -243,17 +261,19 @@ impl Server {
             stop_control,
             news,
             tell,
+            shared,
+            control_settings,
+            files,
+            orders,
+            operator: None,
+            log_filter: config.log.as_str().to_owned(),
+            drained: None,
         })
     }
 
     /// Where subscribers connect, and what they speak there: one address at least.
     pub fn subscribers(&self) -> &[(Kind, SocketAddr)] {
         &self.subscribers
-    }
-
-    /// The certificates that subscribers are shown, to be read again.
-    pub fn certificates(&self) -> Option<&Arc<Certificates>> {
-        self.certificates.as_ref()
     }
 
     /// Where publishers connect.
@@ -275,25 +295,6 @@ impl Server {
     pub fn stop(mut self) -> Result<(), ServerError> {
         self.begin_drain();
         self.end()
-    }
-
-    fn serve_until_told(mut self) -> Result<(), ServerError> {
-        loop {
-            match self.news.recv() {
-                Ok(News::Signal) => {
-                    tracing::info!("told to stop: draining for {:?}", self.shards.drain.window());
-                    self.begin_drain();
-                    return self.end();
-                }
-                Ok(News::Ended(shard, outcome)) => {
-                    let problem = outcome.err().unwrap_or_else(|| "it was not told to".into());
-                    return Err(ServerError::Shard { shard, problem });
-                }
-                Ok(News::ControlEnded) => return Err(ServerError::Control),
-                Ok(News::JournalEnded(why)) => return Err(ServerError::JournalEnded(why)),
-                Ok(News::Ready) | Err(mpsc::RecvError) => continue,
-            }
-        }
     }
 
     fn begin_drain(&mut self) {
@@ -320,14 +321,23 @@ impl Server {
     }
 }
 
+/// What each shard sleeps on, and how others know that it does.
+fn beds(shards: u16) -> io::Result<(Vec<Arc<EventBell>>, Vec<Arc<Parking>>)> {
+    let bells = (0..shards).map(|_| EventBell::new().map(Arc::new));
+    let bells: Vec<Arc<EventBell>> = bells.collect::<io::Result<_>>()?;
+    let parkings = bells.iter().map(|bell| Parking::new(Arc::clone(bell) as _)).collect();
+    Ok((bells, parkings))
+}
+
 fn spawn_control(
     control: Control,
     listener: std::net::TcpListener,
-    stop: Arc<Notify>,
-    tell: mpsc::Sender<News>,
+    stop: &Arc<Notify>,
+    tell: &mpsc::Sender<News>,
 ) -> Result<JoinHandle<()>, ServerError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     listener.set_nonblocking(true)?;
+    let (stop, tell) = (Arc::clone(stop), tell.clone());
     let serve = move || {
         let _parting = Parting(&tell, Some(News::ControlEnded));
         runtime.block_on(async move {

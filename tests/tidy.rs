@@ -31,7 +31,7 @@ const SERVER: Package = Package {
             "control",
             &[
                 "close", "counters", "frame", "ids", "inputs", "limits", "live", "logs", "mesh",
-                "policy", "report", "shield",
+                "orders", "policy", "report", "shield",
             ],
         ),
         ("counters", &["close", "frame", "report", "shield"]),
@@ -64,8 +64,8 @@ const SERVER: Package = Package {
             "server",
             &[
                 "access", "bus", "config", "control", "counters", "door", "hub", "ids", "inputs",
-                "io", "journal", "limits", "live", "mesh", "policy", "report", "session", "shard",
-                "shield",
+                "io", "journal", "limits", "live", "logs", "mesh", "orders", "policy", "report",
+                "session", "shard", "shield", "watch",
             ],
         ),
         (

@@ -7,9 +7,9 @@ use stentor::config::CONTROL_URL_VARIABLE;
 use ureq::Agent;
 
 use super::{
+    api::{DEFAULT_URL, unanswered},
     endpoint::{Endpoint, refusal},
     failure::{Failure, print},
-    publish::{DEFAULT_URL, unanswered},
 };
 
 /// The arguments.

@@ -3,13 +3,18 @@
 //! The flags of the settings are made from the table in `stentor::config`. Exit codes: 0 all went
 //! well, 1 it did not, 2 it was asked for wrongly.
 
+mod api;
 mod endpoint;
 mod failure;
 mod health;
 mod journal;
+mod operate;
 mod publish;
 mod settings;
+mod shell;
 mod subscribe;
+mod table;
+mod top;
 
 use std::{ffi::OsString, process::ExitCode};
 
@@ -18,6 +23,7 @@ use stentor::{
     config::{self, Auto, Config, LogFormat},
     doctor::{Machine, Report, Wish, judge},
     logs::Log,
+    server::{self, Operator},
 };
 
 use failure::{Failure, print};
@@ -43,14 +49,21 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
 
 fn dispatch(matches: &ArgMatches) -> Result<(), Failure> {
     match matches.subcommand() {
-        None => serve(configuration(matches)?),
-        Some(("serve", matches)) => serve(configuration(matches)?),
+        None => serve(matches),
+        Some(("serve", matches)) => serve(matches),
         Some(("config", matches)) => show_config(matches),
         Some(("doctor", matches)) => doctor(matches),
         Some(("journal", matches)) => journal::run(matches),
         Some(("subscribe", matches)) => subscribe::run(&parsed::<Subscribe>(matches)),
         Some(("health", matches)) => health::run(&parsed::<Health>(matches)),
         Some(("publish", matches)) => publish::run(&parsed::<Publish>(matches)),
+        Some(("channels", matches)) => operate::channels(&parsed(matches)),
+        Some(("connections", matches)) => operate::connections(&parsed(matches)),
+        Some(("top", matches)) => top::run(&parsed(matches)),
+        Some(("completions", matches)) => shell::completions(matches, command()),
+        Some(("man", matches)) => shell::man(matches, command()),
+        Some(("inputs", matches)) => operate::inputs(&parsed(matches)),
+        Some(("limits", matches)) => operate::limits(&parsed(matches)),
         Some((other, _)) => unreachable!("{other} is no subcommand of ours"),
     }
 }
@@ -69,9 +82,11 @@ fn configuration(matches: &ArgMatches) -> Result<Config, Failure> {
 }
 
 /// Serves until the process is told to stop.
-fn serve(config: Config) -> Result<(), Failure> {
-    let _log = Log::begin(config.log.as_str(), config.log_format == LogFormat::Json);
-    stentor::server::run(&config).map_err(Failure::failed)
+fn serve(matches: &ArgMatches) -> Result<(), Failure> {
+    let config = configuration(matches)?;
+    let log = Log::begin(config.log.as_str(), config.log_format == LogFormat::Json);
+    let operator = Operator { sources: settings::inputs(matches), log };
+    server::run(&config, operator).map_err(Failure::failed)
 }
 
 fn show_config(matches: &ArgMatches) -> Result<(), Failure> {
@@ -124,6 +139,9 @@ fn command() -> Command {
         .subcommand(subscribe)
         .subcommand(publish)
         .subcommand(health)
+        .subcommands(operate::commands())
+        .subcommand(top::command())
+        .subcommands(shell::commands())
         .after_help(EXAMPLES)
 }
 
@@ -203,7 +221,7 @@ Examples:
 
 const SUBSCRIBE_EXAMPLES: &str = "\
 Exits with 0 after --count publications, or, without it, when the server ends the connection
-with 1000 or 1001; otherwise with 1. Publications are printed as they are, but for a JSON string,
+with 1000, 1001 or because it drains; otherwise with 1. Publications are printed as they are, but for a JSON string,
 which is printed as its text. Gaps, and where to go on after an end, are told on the standard error.
 
 Examples:

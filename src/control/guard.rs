@@ -29,7 +29,7 @@ pub(super) async fn check(
     next: Next,
 ) -> Response {
     let (head, body) = request.into_parts();
-    let mut response = match check_head(&head, &plane.settings.hosts) {
+    let mut response = match check_head(&head, &plane.settings().hosts) {
         Ok(()) => next.run(Request::from_parts(head, body)).await,
         Err(refusal) => {
             body::discard(&plane, &head, body);

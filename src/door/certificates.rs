@@ -79,11 +79,12 @@ impl Certificates {
     }
 
     /// Reads the files again: handshakes show the new certificates from now on, and connections stay
-    /// as they are. Where one of the files is wrong, all stay.
-    pub fn reload(&self) -> Result<(), CertificateError> {
+    /// as they are. Where one of the files is wrong, all stay. Says how many there are.
+    pub fn reload(&self) -> Result<usize, CertificateError> {
         let fresh = read_all(&self.files)?;
+        let count = fresh.len();
         *self.shown.write().unwrap_or_else(PoisonError::into_inner) = fresh;
-        Ok(())
+        Ok(count)
     }
 
     /// The files that they come from.

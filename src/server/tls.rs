@@ -1,6 +1,6 @@
 //! TLS as the settings want it.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use rustls::ServerConfig;
 
@@ -10,11 +10,12 @@ use crate::{
     door::{Certificates, Files, Side, Tls, server_config},
     io::Listener,
     shard::Setup,
+    watch::Files as WatchedFiles,
 };
 
 /// What all shards share of TLS.
 pub(super) struct Secure {
-    pub certificates: Arc<Certificates>,
+    certificates: Arc<Certificates>,
     config: Arc<ServerConfig>,
     listeners: Vec<Listener>,
 }
@@ -40,6 +41,17 @@ impl Secure {
         let certificates = Arc::new(Certificates::read(files.collect())?);
         let config = Arc::new(server_config(Arc::clone(&certificates), None)?);
         Ok(Some(Secure { certificates, config, listeners }))
+    }
+
+    /// Has the certificates read again when their files change.
+    pub fn watch_by(&self, files: &WatchedFiles) {
+        let paths = self.certificates.files().map(Path::to_path_buf).collect();
+        let certificates = Arc::clone(&self.certificates);
+        let read = move || match certificates.reload() {
+            Ok(count) => Ok(format!("{count} certificates")),
+            Err(error) => Err(error.to_string()),
+        };
+        files.watch("tls-cert", paths, Box::new(read));
     }
 
     /// What a shard's door needs.

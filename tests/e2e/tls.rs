@@ -1,13 +1,16 @@
 //! TLS to subscribers: the clients of the world, both versions, tickets, and who speaks something
 //! else.
 
-use std::{path::PathBuf, process::Command};
+use std::{
+    path::PathBuf,
+    process::{Command, Stdio},
+};
 
 use serde_json::{Value, json};
 
 use crate::support::{
-    Folder, Io, Kind, Publisher, Received, Running, Server, Subscriber, ask, browser, python,
-    refused_start, run, stentor,
+    Folder, Io, Kind, Publisher, Received, Running, Server, Subscriber, ask, browser, eventually,
+    python, refused_start, run, stentor,
 };
 
 on_both_kernels!(every_client_speaks_tls, sessions_are_taken_up_again);
@@ -154,4 +157,40 @@ fn wrong_certificates_are_told() {
     assert!(told.contains("is not that of the certificate in"), "{told}");
     let told = refused_start(&mut stentor(&one.flags()[..4]));
     assert!(told.contains("tls-cert has 1 files and tls-key 0; give each"), "{told}");
+}
+
+/// A new certificate in the place of the old one is shown to whoever comes then, without a word from
+/// anybody, and whoever is connected stays and is served. A wrong one changes nothing.
+#[test]
+fn certificates_are_swapped_while_connections_go_on() {
+    let secure = Secure::new("tls-swap");
+    let server = Server::start(Io::Uring, &secure.flags());
+    let port = server.addresses("https")[0].port();
+    let url = format!("https://localhost:{port}");
+    let stays = format!("wss://localhost:{port}/ws/news");
+    let mut stays = Running::start(
+        python("subscribe.py").args([&stays, "1"]).env("SSL_CERT_FILE", &secure.certificate),
+    );
+    server.await_stat("/connections/websocket", 1);
+    let other = Secure::new("tls-swapped");
+    let shows = |certificate: &str| {
+        let get = ["-sS", "-o", "/dev/null", "--cacert", certificate, &format!("{url}/stentor.js")];
+        Command::new("curl").args(get).stderr(Stdio::null()).status().expect("curl").success()
+    };
+    assert!(shows(secure.certificate()) && !shows(other.certificate()));
+    // The key first: until the certificate follows the pair is wrong, and nothing changes.
+    let old = secure.folder.path().join("old.pem");
+    std::fs::copy(&secure.certificate, &old).expect("a file");
+    std::fs::copy(&other.key, &secure.key).expect("a file");
+    eventually("the wrong pair is told", || {
+        server.stderr().contains("is not that of the certificate in").then_some(())
+    });
+    assert!(shows(old.to_str().expect("text")));
+    std::fs::copy(&other.certificate, &secure.certificate).expect("a file");
+    eventually("the new certificate is shown", || shows(other.certificate()).then_some(()));
+    assert!(!shows(old.to_str().expect("text")));
+    Publisher::of(&server).publish("news", b"still here");
+    let told: Value = serde_json::from_slice(&stays.end().stdout).expect("JSON");
+    assert_eq!(told, json!(["still here"]));
+    server.stop();
 }
