@@ -30,8 +30,8 @@ const SERVER: Package = Package {
         (
             "control",
             &[
-                "close", "counters", "frame", "ids", "inputs", "limits", "live", "logs", "mesh",
-                "policy", "report",
+                "access", "close", "counters", "frame", "ids", "inputs", "limits", "live", "logs",
+                "mesh", "policy", "report", "wire",
             ],
         ),
         ("counters", &["close", "frame", "report"]),

@@ -152,7 +152,7 @@ impl Shared {
         draining: watch::Receiver<bool>,
     ) -> Control {
         Control {
-            settings: control_settings(config, subscribers),
+            settings: control_settings(config, subscribers, &self.rules.get().access),
             ingresses: Arc::clone(&self.ingresses),
             questions: Arc::clone(&self.questions),
             policies: self.policies.clone(),

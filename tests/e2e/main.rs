@@ -38,3 +38,4 @@ mod stopping;
 mod stories;
 mod streams;
 mod terms;
+mod tokens;
