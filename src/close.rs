@@ -1,7 +1,7 @@
 //! Why the server ended a connection: whose fault it was, and so what the client should do next.
 //!
-//! Vocabulary: imports nothing of ours. The WebSocket codes are those of RFC 6455 §7.4.1, or of
-//! ours from 4000 on.
+//! Vocabulary: imports nothing of ours. The WebSocket codes are those of RFC 6455 §7.4.1,
+//! and, of those that applications may choose, 4000 and the HTTP status that says the same.
 #![forbid(unsafe_code)]
 
 /// Why a connection that had been accepted came to its end.
@@ -44,11 +44,17 @@ pub enum CloseReason {
     TokenExpired,
     /// The peer showed no token that grants what it asked for.
     AccessRefused,
+    /// The peer said more than a connection may. It may come back, and say less.
+    Flooded,
+    /// The peer's address has, or asks for, more than one address may.
+    AddressLimited,
+    /// A message that the peer had begun did not end in time.
+    MessageTimeout,
 }
 
 impl CloseReason {
     /// Every reason, in the order of their numbers.
-    pub const ALL: [CloseReason; 18] = [
+    pub const ALL: [CloseReason; 21] = [
         CloseReason::PeerLeft,
         CloseReason::ProtocolError,
         CloseReason::BadUtf8,
@@ -67,6 +73,9 @@ impl CloseReason {
         CloseReason::Moved,
         CloseReason::TokenExpired,
         CloseReason::AccessRefused,
+        CloseReason::Flooded,
+        CloseReason::AddressLimited,
+        CloseReason::MessageTimeout,
     ];
 
     /// The reason's number, for tables with an entry per reason.
@@ -89,6 +98,8 @@ impl CloseReason {
             CloseReason::Renumbered | CloseReason::Moved => 1012,
             CloseReason::TokenExpired => 4401,
             CloseReason::AccessRefused => 4403,
+            CloseReason::MessageTimeout => 4408,
+            CloseReason::Flooded | CloseReason::AddressLimited => 4429,
         }
     }
 
@@ -113,6 +124,9 @@ impl CloseReason {
             CloseReason::Moved => "asked to reconnect",
             CloseReason::TokenExpired => "token expired",
             CloseReason::AccessRefused => "access refused",
+            CloseReason::Flooded => "too many messages",
+            CloseReason::AddressLimited => "too much from this address",
+            CloseReason::MessageTimeout => "message time-out",
         }
     }
 }

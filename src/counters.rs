@@ -6,7 +6,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::{close::CloseReason, frame::Format, report::Transport};
+use crate::{close::CloseReason, frame::Format, report::Transport, shield::Excess};
 
 /// A number that only one thread changes.
 #[derive(Debug, Default)]
@@ -56,6 +56,10 @@ pub struct Counters {
     pub refused: Counter,
     /// Connections ended, by reason (see [`CloseReason::index`]).
     pub closed: [Counter; CloseReason::ALL.len()],
+    /// What there was too much of, by kind (see [`Excess::index`]).
+    pub excess: [Counter; Excess::ALL.len()],
+    /// Connections now that count for their addresses.
+    pub counted: Counter,
     /// Publications that this shard, as their home, gave a position.
     pub publications: Counter,
     /// Payload bytes of those.

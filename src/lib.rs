@@ -29,6 +29,7 @@ pub mod segment;
 pub mod server;
 pub mod session;
 pub mod shard;
+pub mod shield;
 pub mod timers;
 pub mod watch;
 pub mod wire;

@@ -270,6 +270,16 @@ pub const TOKENS_REMEMBERED_BYTES_MAX: usize = 128 * 1024 * 1024;
 /// Keys of the API.
 pub const API_KEYS_MAX: usize = 1024;
 
+/// Networks that a setting may list. Each new connection is compared with all of them.
+pub const NETWORKS_MAX: usize = 256;
+
+/// Addresses without connections of which the server remembers how fast they came: 64 bytes each.
+pub const IDLE_ADDRESSES_MAX: usize = 65_536;
+
+/// Connections of a shard that may at one time be told that their address has too many, or comes too
+/// fast; the next ones are closed without a word.
+pub const REFUSALS_MAX: u32 = 256;
+
 /// Orders of operators that may wait for the server's own thread.
 pub const ORDERS_WAITING_MAX: usize = 16;
 

@@ -26,15 +26,15 @@ const SERVER: Package = Package {
         ("access", &["ids", "limits", "policy"]),
         ("bus", &["frame", "ids", "inputs", "limits", "mapping", "mesh", "policy"]),
         ("close", &[]),
-        ("config", &["access", "ids", "inputs", "limits", "mapping", "policy", "wire"]),
+        ("config", &["access", "ids", "inputs", "limits", "mapping", "policy", "shield", "wire"]),
         (
             "control",
             &[
                 "access", "close", "counters", "frame", "ids", "inputs", "limits", "live", "logs",
-                "mesh", "policy", "report", "wire",
+                "mesh", "policy", "report", "shield", "wire",
             ],
         ),
-        ("counters", &["close", "frame", "report"]),
+        ("counters", &["close", "frame", "report", "shield"]),
         ("doctor", &["config", "io", "limits"]),
         ("frame", &["ids"]),
         (
@@ -64,22 +64,25 @@ const SERVER: Package = Package {
             &[
                 "access", "bus", "config", "control", "counters", "hub", "ids", "inputs", "io",
                 "journal", "limits", "live", "mesh", "policy", "report", "session", "shard",
+                "shield",
             ],
         ),
         (
             "session",
             &[
                 "access", "close", "frame", "ids", "limits", "mesh", "policy", "report", "resume",
-                "wire",
+                "shield", "wire",
             ],
         ),
         (
             "shard",
             &[
                 "access", "close", "counters", "frame", "hub", "ids", "io", "journal", "limits",
-                "live", "logs", "mesh", "policy", "report", "resume", "session", "timers",
+                "live", "logs", "mesh", "policy", "report", "resume", "session", "shield",
+                "timers",
             ],
         ),
+        ("shield", &["ids", "limits"]),
         ("timers", &["ids"]),
         ("watch", &["limits", "orders"]),
         ("wire", &["close", "frame", "ids", "limits", "resume"]),

@@ -126,6 +126,7 @@ fn begun(amount: u8) -> Begun {
 fn answer(session: &mut Session, amount: u8, now: Tick, rules: &Rules, out: &mut Vec<u8>) -> Step {
     let well = amount % 4 != 0;
     match session.next_call() {
+        Some(Call::Report(_)) => Step::Wait,
         Some(Call::Subscribe { channel, .. }) if well => {
             session.on_subscribed(&channel, &begun(amount), now, rules, out)
         }

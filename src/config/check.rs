@@ -57,6 +57,10 @@ pub(super) fn clashes(settings: &Settings) -> Vec<Clash> {
             clash("lag-max", "is below", "publication-max", "let it hold one publication at least"),
         ),
         (
+            settings.address_memory.bytes() > 0 && settings.address_memory < settings.message_max,
+            clash("address-memory", "is below", "message-max", "let it hold one message at least"),
+        ),
+        (
             settings.pong_timeout > settings.ping_interval,
             clash("pong-timeout", "is above", "ping-interval", "let it end before the next ping"),
         ),

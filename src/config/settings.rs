@@ -21,7 +21,7 @@ use super::{
         TOO_MUCH, Value,
     },
 };
-use crate::wire::route::Origins;
+use crate::{shield::Networks, wire::route::Origins};
 
 settings! {
     "Listening" {
@@ -116,6 +116,40 @@ settings! {
         /// decides. They are kept once per channel, not per subscriber.
         lag_max: Size = "16MiB", "1KiB" to "64GiB" => live;
     }
+    "Under attack" {
+        /// Networks that none of these limits holds for.
+        exempt: Networks = "127.0.0.0/8,::1" => live;
+        /// Proxies: networks whose word is taken for whom they speak. No limit by address holds for
+        /// themselves.
+        trusted: Networks = "" => live;
+        /// Connections of one address at one time; one more is answered 429. An address is an IPv4
+        /// address or an IPv6 /64. 0 is no limit, here and below.
+        address_connections: u32 = "10000", "0" to "16777216" => live;
+        /// New connections of one address per second, and ten times as many at once; one more is
+        /// answered 429, or closed without a word where there are many.
+        address_connection_rate: u32 = "500", "0" to "1000000" => live;
+        /// Requests of one address per second, and ten times as many at once; one more is answered
+        /// 429.
+        address_request_rate: u32 = "1000", "0" to "1000000" => live;
+        /// Channels that nobody reads yet and that one address asks for, per second, and ten times as
+        /// many at once; one more closes its connection with 4429.
+        address_channel_rate: u32 = "1000", "0" to "1000000" => live;
+        /// Bytes that are kept for one address: what came in part of its requests and messages, and
+        /// answers that it does not take. More closes the connection that brought them.
+        address_memory: Size = "64MiB", "0" to "64GiB" => live;
+        /// New connections per second and shard; the next ones wait in the backlog, so that a storm
+        /// leaves time for who is connected.
+        accept_rate: u32 = "5000", "0" to "1000000" => live;
+        /// Frames and commands of one connection per second, and ten times as many at once; one more
+        /// closes it with 4429.
+        message_rate: u32 = "100", "0" to "1000000" => live;
+        /// Publications of one connection per second, and ten times as many at once; one more is
+        /// answered with the error too_fast.
+        publish_rate: u32 = "50", "0" to "1000000" => live;
+        /// How long a message may take from its first byte to its last; a slower one closes with
+        /// 4408. 0s is no limit.
+        message_timeout: Duration = "1m", "0s" to "1h" => live;
+    }
     "Time-outs" {
         /// How long a new connection may take to send its whole request head.
         handshake_timeout: Duration = "10s", "100ms" to "5m" => live;
@@ -133,7 +167,8 @@ settings! {
         /// Over how long subscribers are closed when the server stops, so that they do not all
         /// come back at once. 0s closes all of them at once.
         drain: Duration = "5s", "0s" to "1h" => live;
-        /// What Retry-After says to whoever is answered 503. Whole seconds.
+        /// What Retry-After says to whoever is answered 503 or 429, and up to as long again, so that
+        /// they do not come back together. Whole seconds.
         retry_after: Duration = "5s", "1s" to "1h" => live;
     }
     "Diagnostics" {

@@ -9,6 +9,7 @@ use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 use super::table::Shape;
+use crate::shield::{Networks, NotNetworks};
 
 /// What is wrong with a number below the range, whether or not the type has room for it.
 pub(super) const TOO_LITTLE: &str = "is too little";
@@ -244,6 +245,21 @@ impl Value for Size {
 
     fn parse(text: &str) -> Result<Self, String> {
         with_unit(split_unit(text), SIZE_UNITS, "a size").map(Size)
+    }
+
+    fn text(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Value for Networks {
+    const NOUN: &'static str = "NETWORKS";
+    const KIND: &'static str = "networks";
+    const LIKE: &'static str = "like 10.0.0.0/8,2001:db8::/32";
+    const SHAPE: Shape = Shape::List;
+
+    fn parse(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|error: NotNetworks| error.to_string())
     }
 
     fn text(&self) -> String {

@@ -34,6 +34,7 @@ use crate::{
     close::CloseReason,
     counters::{Counter, Counters, SWEEP_BUCKETS_US},
     mesh::Ingress,
+    shield::Excess,
 };
 
 /// Answers a scrape.
@@ -132,7 +133,7 @@ static TOTALS: LazyLock<[Summed; 14]> = LazyLock::new(|| {
 });
 
 /// What rises and falls.
-static LEVELS: LazyLock<[Summed; 4]> = LazyLock::new(|| {
+static LEVELS: LazyLock<[Summed; 5]> = LazyLock::new(|| {
     let plain = |name, help, of| Summed { name, help, unit: None, of };
     [
         plain("subscribers_blocked", "Subscribers whose socket is full.", |shard| &shard.blocked),
@@ -144,6 +145,9 @@ static LEVELS: LazyLock<[Summed; 4]> = LazyLock::new(|| {
         },
         plain("channels", "Channels that a shard orders the publications of.", |shard| {
             &shard.channels
+        }),
+        plain("shield_connections", "Connections that count for their addresses.", |shard| {
+            &shard.counted
         }),
         plain("views", "Channels with a subscriber, once per shard and format.", |shard| {
             &shard.views
@@ -180,6 +184,7 @@ impl Collector for ShardsCollector {
         }
         self.encode_connections(&mut encoder)?;
         self.encode_closed(&mut encoder)?;
+        self.encode_excess(&mut encoder)?;
         self.encode_coalescing(&mut encoder)?;
         let sweeps = ("sweep_duration", "How long rounds over all subscribers of a channel took.");
         self.encode_durations(&mut encoder, sweeps, |it| &it.sweep_us, |it| &it.sweep_buckets)?;
@@ -224,6 +229,19 @@ impl ShardsCollector {
             let count = total(&self.counters, |shard| &shard.closed[reason.index()]);
             metric
                 .encode_family(&[("reason", snake_case(reason.label()).as_str())])?
+                .encode_counter::<NoLabelSet, _, u64>(&count, None)?;
+        }
+        Ok(())
+    }
+
+    fn encode_excess(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {
+        let help = "How often there was too much of something, by the setting that is the limit.";
+        let mut metric =
+            encoder.encode_descriptor("shield_excess", help, None, MetricType::Counter)?;
+        for excess in Excess::ALL {
+            let count = total(&self.counters, |shard| &shard.excess[excess.index()]);
+            metric
+                .encode_family(&[("limit", excess.label())])?
                 .encode_counter::<NoLabelSet, _, u64>(&count, None)?;
         }
         Ok(())

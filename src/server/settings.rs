@@ -8,6 +8,7 @@ use crate::{
     config::{self, Config},
     control,
     session::Rules,
+    shield::Limits,
 };
 
 /// What sessions live by. Ticks count from `started_ms`, in milliseconds since 1970.
@@ -27,9 +28,27 @@ pub fn rules(config: &Config, access: &Arc<Access>, started_ms: u64) -> Rules {
         subscriptions_max: config.subscriptions_max,
         poll_timeout_max: config.poll_timeout_max,
         publication_max: config.publication_max.bytes(),
+        shield: shield(config),
         access: Arc::clone(access),
         started_ms,
         ..Rules::default()
+    }
+}
+
+/// How much an address, and a connection, may ask for.
+fn shield(config: &Config) -> Limits {
+    Limits {
+        exempt: config.exempt.clone(),
+        trusted: config.trusted.clone(),
+        connections: config.address_connections,
+        connects: config.address_connection_rate,
+        requests: config.address_request_rate,
+        channels: config.address_channel_rate,
+        bytes: config.address_memory.bytes(),
+        accepts: config.accept_rate,
+        messages: config.message_rate,
+        publications: config.publish_rate,
+        message_timeout: Some(config.message_timeout).filter(|timeout| !timeout.is_zero()),
     }
 }
 

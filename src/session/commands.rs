@@ -12,7 +12,12 @@ use std::{collections::VecDeque, sync::Arc};
 
 use renewal::barred;
 
-use super::{Call, NotPublished, Refused, Rules, request::is_asked};
+use super::{
+    Call, NotPublished, Refused, Rules,
+    bounds::{Meter, Unfinished},
+    frames::end_flood,
+    request::is_asked,
+};
 use crate::{
     access::{Bearer, Grants, may_publish, may_subscribe},
     close::CloseReason,
@@ -22,6 +27,7 @@ use crate::{
     mesh::{Accepted, Rejected, Terms},
     policy::Who,
     resume::{Begun, Gap, Start},
+    shield::{Bucket, Excess},
     wire::{
         commands::{Ask, Command, Publishing, Wrong, parse},
         replies::{Code, Says, subscribed, write},
@@ -34,6 +40,10 @@ use crate::{
 pub(super) struct Conversation {
     pub(super) decoder: Decoder,
     pub(super) pinged: bool,
+    /// Whether no limit of what it may say holds.
+    pub(super) is_exempt: bool,
+    pub(super) unfinished: Unfinished,
+    publishes: Bucket,
     calls: VecDeque<Call>,
     /// Unanswered, in order.
     asked: VecDeque<Asked>,
@@ -45,6 +55,13 @@ pub(super) struct Conversation {
     is_seated: bool,
     /// What the shard has yet to be given.
     pub(super) bearer: Option<Bearer>,
+}
+
+/// Where and when a message came.
+pub(super) struct Circumstances<'a, 'b> {
+    pub(super) now: Tick,
+    pub(super) rules: &'a Rules,
+    pub(super) meter: &'a mut Meter<'b>,
 }
 
 /// A subscription, or its end, that was asked for.
@@ -89,7 +106,7 @@ impl Conversation {
     pub(super) fn next_call(&mut self) -> Option<Call> {
         let mut must_wait = false;
         let at = self.calls.iter().position(|call| match call {
-            Call::Publish { .. } => true,
+            Call::Publish { .. } | Call::Report(_) => true,
             Call::Subscribe { channel, .. } | Call::Unsubscribe { channel } => {
                 must_wait = must_wait || self.awaits(channel);
                 !must_wait
@@ -133,18 +150,21 @@ impl Conversation {
         &mut self,
         kind: PayloadKind,
         message: &[u8],
-        now: Tick,
-        rules: &Rules,
+        by: Circumstances<'_, '_>,
         out: &mut Vec<u8>,
     ) -> Option<CloseReason> {
+        let Circumstances { now, rules, meter } = by;
         let (PayloadKind::Text, Ok(text)) = (kind, str::from_utf8(message)) else {
             let reason = CloseReason::Unsupported;
             websocket::write_close_text(reason, "commands are text; send binary as base64", out);
             return Some(reason);
         };
-        match parse(text) {
-            Ok(asks) => asks.into_iter().for_each(|ask| self.on_command(ask, now, rules, out)),
-            Err(ask) => self.on_command(ask, now, rules, out),
+        let asks = parse(text).unwrap_or_else(|wrong| vec![wrong]);
+        for ask in asks {
+            if !meter.take() {
+                return Some(end_flood(out));
+            }
+            self.on_command(ask, now, rules, out);
         }
         None
     }
@@ -164,7 +184,7 @@ impl Conversation {
                 self.calls.push_back(Call::Unsubscribe { channel: channel.clone() });
                 self.ask(id, channel, false, false);
             }
-            Ok(Command::Publish(publishing)) => match self.refuses(&publishing, rules) {
+            Ok(Command::Publish(publishing)) => match self.refuses(&publishing, now, rules) {
                 Some(wrong) => write_wrong(id, &wrong, out),
                 None => self.publish(id, *publishing),
             },
@@ -201,7 +221,7 @@ impl Conversation {
     }
 
     /// What of our own speaks against a publication.
-    fn refuses(&self, publishing: &Publishing, rules: &Rules) -> Option<Wrong> {
+    fn refuses(&mut self, publishing: &Publishing, now: Tick, rules: &Rules) -> Option<Wrong> {
         let Publishing { channel, payload, .. } = publishing;
         let grants = self.grants.as_deref();
         let (code, message) = if rules.policies.of(channel).publish == Who::Nobody {
@@ -213,6 +233,13 @@ impl Conversation {
             (Code::TooLarge, format!("the payload may have {max} bytes at most"))
         } else if self.published.len() >= CALLS_IN_FLIGHT_MAX {
             (Code::Busy, format!("{CALLS_IN_FLIGHT_MAX} publications await replies; wait for one"))
+        } else if !self.is_exempt && !self.publishes.take(rules.shield.publications, now) {
+            let rate = rules.shield.publications;
+            self.calls.push_back(Call::Report(Excess::Publications));
+            (
+                Code::TooFast,
+                format!("a connection may publish {rate} times a second; wait a little"),
+            )
         } else {
             return None;
         };

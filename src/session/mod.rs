@@ -16,6 +16,7 @@
 //! has yet to leave.
 #![forbid(unsafe_code)]
 
+mod bounds;
 mod commands;
 mod frames;
 mod module;
@@ -32,6 +33,7 @@ pub use step::{Call, Delivery, NotPublished, Reads, Refused, Step};
 
 use std::time::Duration;
 
+use bounds::{Unfinished, jitter};
 use commands::Conversation;
 use poll::Poll;
 use request::{Answer, Denied, Grant, grant};
@@ -43,9 +45,9 @@ use crate::{
     frame::Format,
     ids::{ChannelName, Tick},
     limits::{CLOSING_SECONDS_MAX, RECEIVE_BYTES, TICK_MS},
+    shield::Spent,
     wire::{
-        http::{self, HttpError},
-        sse,
+        http, sse,
         websocket::{self, Decoder},
     },
 };
@@ -68,6 +70,8 @@ pub struct Session {
     blocked_since: Option<Tick>,
     /// Which part of a tenth of the ping interval this session is early: 65536ths.
     jitter: u16,
+    /// What it has said of what it may.
+    spent: Spent,
 }
 
 const _: () = assert!(size_of::<Session>() <= 32, "an idle connection has 200 bytes in all");
@@ -79,7 +83,7 @@ enum Phase {
     /// Accepted; the subscription is not yet live.
     Pending(Box<Pending>),
     /// Established: a subscriber of one channel, or an echo.
-    WebSocket { decoder: Decoder, pinged: bool, echo: bool },
+    WebSocket { decoder: Decoder, pinged: bool, echo: bool, unfinished: Unfinished },
     /// Established: an event stream of one channel.
     Sse,
     /// Established: `stentor.v1`.
@@ -120,11 +124,10 @@ struct Pending {
 
 impl Session {
     /// A connection was accepted. `seed` spreads the pings of many such connections: those that
-    /// have the same one and came together are pinged together.
+    /// are neighbours and came together are pinged together.
     pub fn new(now: Tick, seed: u32) -> Self {
-        // Fibonacci hashing: neighbours come out far from each other.
-        let jitter = (seed.wrapping_mul(0x9e37_79b9) >> 16) as u16;
-        Session { phase: Phase::Request(None), since: now, blocked_since: None, jitter }
+        let (phase, spent) = (Phase::Request(None), Spent::default());
+        Session { phase, since: now, blocked_since: None, jitter: jitter(seed), spent }
     }
 
     /// The connection was accepted only to be told that the server is full.
@@ -153,7 +156,8 @@ impl Session {
             },
             Phase::WebSocket { .. } => self.on_frames(bytes, now, rules, out),
             Phase::Commands(_) => self.on_commands(bytes, now, rules, out),
-            Phase::Sse | Phase::Streams(_) | Phase::Closing { .. } => Step::Wait,
+            Phase::Sse | Phase::Streams(_) => self.on_noise(now, rules, out),
+            Phase::Closing { .. } => Step::Wait,
         }
     }
 
@@ -179,7 +183,8 @@ impl Session {
             (Phase::Closing { .. }, _) => return Step::Wait,
             // One cannot hear an answer, the other's socket has no room for it.
             (_, CloseReason::PeerLeft | CloseReason::PeerStalled) => return self.drop_now(reason),
-            (Phase::Idle, _) => {}
+            // Who asks for nothing is told nothing; who is not to ask, does.
+            (Phase::Idle, reason) if reason != CloseReason::AddressLimited => {}
             (Phase::WebSocket { .. } | Phase::Commands(_), _) => {
                 websocket::write_close(reason, out);
             }
@@ -196,7 +201,7 @@ impl Session {
                 }
                 out.extend_from_slice(sse::END);
             }
-            _ => match http_error(reason, rules) {
+            _ => match self.http_error(reason, rules) {
                 Some(error) => error.write(out),
                 None => return self.drop_now(reason),
             },
@@ -223,6 +228,7 @@ impl Session {
         let is_pending = matches!(self.phase, Phase::Pending(_) | Phase::Poll(_));
         if self.blocked_since.take().is_some() && !is_closing && !is_pending {
             self.since = now;
+            self.go_on(now);
         }
     }
 
@@ -231,6 +237,11 @@ impl Session {
     /// A socket that is full is judged by what it takes alone: a ping could not reach its peer, and
     /// the pong that it owes may stand behind what the peer has not read.
     pub fn deadline(&self, rules: &Rules) -> Tick {
+        let due = self.usual_deadline(rules);
+        self.message_deadline(rules).map_or(due, |message| message.min(due))
+    }
+
+    fn usual_deadline(&self, rules: &Rules) -> Tick {
         let handshake = self.since.after(rules.handshake_timeout);
         match (&self.phase, self.blocked_since) {
             (Phase::Pending(_), _) => handshake,
@@ -259,6 +270,7 @@ impl Session {
             return Step::Wait;
         }
         let is_stalled = self.blocked_since.is_some();
+        let is_late = self.message_deadline(rules).is_some_and(|due| now >= due);
         match &mut self.phase {
             Phase::Closing { reason, .. } => Step::Drop(*reason),
             Phase::Poll(poll) if poll.is_live() => self.answer_poll(now, out),
@@ -269,19 +281,20 @@ impl Session {
                 self.on_close(CloseReason::Overloaded, now, rules, out)
             }
             _ if is_stalled => self.drop_now(CloseReason::PeerStalled),
+            _ if is_late => self.on_close(CloseReason::MessageTimeout, now, rules, out),
             Phase::Request(_) => self.on_close(CloseReason::HandshakeTimeout, now, rules, out),
             // It was not asked for anything, so it did nothing wrong.
             Phase::Idle => self.on_close(CloseReason::PeerSilent, now, rules, out),
             phase if phase.is_pinged() => self.on_close(CloseReason::PeerSilent, now, rules, out),
             Phase::WebSocket { pinged, .. } => {
                 *pinged = true;
-                self.beat(websocket::PING, now, out)
+                self.beat(websocket::PING, now, rules, out)
             }
             Phase::Commands(talk) => {
                 talk.pinged = true;
-                self.beat(websocket::PING, now, out)
+                self.beat(websocket::PING, now, rules, out)
             }
-            Phase::Sse | Phase::Streams(_) => self.beat(sse::HEARTBEAT, now, out),
+            Phase::Sse | Phase::Streams(_) => self.beat(sse::HEARTBEAT, now, rules, out),
         }
     }
 
@@ -314,8 +327,8 @@ impl Session {
         matches!(self.phase, Phase::Closing { .. })
     }
 
-    fn beat(&mut self, sign: &[u8], now: Tick, out: &mut Vec<u8>) -> Step {
-        self.since = now;
+    fn beat(&mut self, sign: &[u8], now: Tick, rules: &Rules, out: &mut Vec<u8>) -> Step {
+        self.rest_until(now, rules);
         out.extend_from_slice(sign);
         Step::Wait
     }
@@ -401,7 +414,8 @@ impl Session {
             Grant::Echo { answer } => {
                 out.extend_from_slice(&answer);
                 let decoder = Decoder::default();
-                self.phase = Phase::WebSocket { decoder, pinged: false, echo: true };
+                let unfinished = Unfinished::default();
+                self.phase = Phase::WebSocket { decoder, pinged: false, echo: true, unfinished };
                 self.on_frames(rest, now, rules, out)
             }
             Grant::Whole { answer } => {
@@ -457,18 +471,6 @@ fn keep(kept: &mut Vec<u8>, bytes: &[u8]) -> bool {
 fn together(due: Tick, interval: Duration) -> Tick {
     const TICKS: u32 = (1000 / TICK_MS) as u32;
     if interval < Duration::from_secs(10) { due } else { Tick(due.0 / TICKS * TICKS) }
-}
-
-/// What a peer whose request has not been answered is told, if there is anything to tell.
-fn http_error(reason: CloseReason, rules: &Rules) -> Option<HttpError> {
-    let retry_after = rules.retry_after;
-    match reason {
-        CloseReason::HandshakeTimeout => Some(HttpError::Timeout),
-        CloseReason::TokenExpired => Some(HttpError::Unauthorized),
-        CloseReason::Overloaded | CloseReason::Moved => Some(HttpError::Overloaded { retry_after }),
-        CloseReason::ServerDraining => Some(HttpError::Draining { retry_after }),
-        _ => None,
-    }
 }
 
 #[cfg(test)]

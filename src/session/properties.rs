@@ -127,6 +127,7 @@ impl Bench {
     fn answer_calls(&mut self, well: bool) -> Step {
         while let Some(call) = self.session.next_call() {
             let step = match call {
+                Call::Report(_) => Step::Wait,
                 Call::Publish { ticket, .. } if well => self.answer(ticket, Ok(accepted(3, true))),
                 Call::Publish { ticket, .. } => {
                     self.answer(ticket, Err(NotPublished::Rejected(Rejected::JournalFailed)))

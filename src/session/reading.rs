@@ -1,7 +1,8 @@
 //! What a session does about subscriptions and publications: calls, replies, gaps, deliveries.
 
 use super::{
-    Call, Delivery, NotPublished, Phase, Reads, Refused, Rules, Session, Step, request::Answer,
+    Call, Delivery, NotPublished, Phase, Reads, Refused, Rules, Session, Step, bounds::Unfinished,
+    request::Answer,
 };
 use crate::{
     close::CloseReason,
@@ -21,17 +22,18 @@ impl Session {
     /// The subscription to one channel is live: writes the answer, then handles what was kept
     /// meanwhile.
     pub fn on_live(&mut self, begun: &Begun, now: Tick, rules: &Rules, out: &mut Vec<u8>) -> Step {
+        let retry = self.spread(rules.sse_retry);
         match &mut self.phase {
             Phase::Pending(pending) => {
-                pending.answer.write(&pending.channel, begun, rules, out);
+                pending.answer.write(&pending.channel, begun, retry, out);
                 let rest = std::mem::take(&mut pending.rest);
                 if let Answer::Sse { .. } = pending.answer {
                     self.phase = Phase::Sse;
                     self.since = now;
                     return Step::Wait;
                 }
-                self.phase =
-                    Phase::WebSocket { decoder: Decoder::default(), pinged: false, echo: false };
+                let (decoder, unfinished) = (Decoder::default(), Unfinished::default());
+                self.phase = Phase::WebSocket { decoder, pinged: false, echo: false, unfinished };
                 self.on_frames(&rest, now, rules, out)
             }
             Phase::Poll(poll) if !poll.is_live() => {
@@ -63,10 +65,11 @@ impl Session {
         rules: &Rules,
         out: &mut Vec<u8>,
     ) -> Step {
+        let retry = self.spread(rules.sse_retry);
         match &mut self.phase {
             Phase::Commands(talk) => talk.on_subscribed(channel, begun, out),
             Phase::Streams(streams) => {
-                streams.on_subscribed(channel, begun, rules, out);
+                streams.on_subscribed(channel, begun, retry, out);
                 if streams.is_live {
                     self.since = now;
                 }

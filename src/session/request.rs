@@ -1,6 +1,6 @@
 //! From a request head to what it asks for and the answer that will grant it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use super::{Rules, commands::Conversation, module, poll::Poll, streams::Streams};
 use crate::{
@@ -54,7 +54,7 @@ impl Answer {
         &self,
         channel: &ChannelName,
         begun: &Begun,
-        rules: &Rules,
+        retry: Duration,
         out: &mut Vec<u8>,
     ) {
         match self {
@@ -65,7 +65,7 @@ impl Answer {
                 sse::write_head(origin.as_deref(), &begun_headers(begun, *asked), out);
                 let id = begun.position.to_string();
                 let gap = begun.gap.as_ref();
-                sse::write_first(rules.sse_retry, Some(&*id).filter(|_| gap.is_none()), out);
+                sse::write_first(retry, Some(&*id).filter(|_| gap.is_none()), out);
                 if let Some(gap) = gap {
                     sse::write_gap("gap", Some(&id), channel, gap, out);
                 }

@@ -7,6 +7,7 @@ use crate::{
     ids::Tick,
     limits::{COMMAND_BYTES, TICK_MS},
     policy::Policies,
+    shield,
     wire::{route::Origins, websocket::Limits},
 };
 
@@ -32,9 +33,9 @@ pub struct Rules {
     pub echo: bool,
     /// The pages that may connect, besides those of the server's own host.
     pub allowed_origins: Origins,
-    /// When those who find the server full should come back.
+    /// When those who find the server full should come back, and up to as long again.
     pub retry_after: Duration,
-    /// How long an event source waits before it connects again.
+    /// How long an event source waits before it connects again, and up to as long again.
     pub sse_retry: Duration,
     /// How channels live; sessions ask who may publish.
     pub policies: Policies,
@@ -44,6 +45,8 @@ pub struct Rules {
     pub poll_timeout_max: Duration,
     /// Bytes of payload in the largest publication.
     pub publication_max: usize,
+    /// How much an address, and a connection, may ask for.
+    pub shield: shield::Limits,
     /// What decides about tokens.
     pub access: Arc<Access>,
     /// When the clock of ticks was at 0, in milliseconds since 1970.
@@ -74,6 +77,7 @@ impl Default for Rules {
             // Common proxies cut what is idle for 60 s.
             poll_timeout_max: Duration::from_secs(60),
             publication_max: 1024 * 1024,
+            shield: shield::Limits::default(),
             access: Arc::default(),
             started_ms: 0,
         }

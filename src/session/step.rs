@@ -8,6 +8,7 @@ use crate::{
     ids::{ChannelName, Position},
     mesh::{Rejected, Terms},
     resume::{Gap, Start},
+    shield::Excess,
     wire::json,
 };
 
@@ -74,6 +75,8 @@ pub enum Call {
         /// What else its publisher asks for, if anything.
         terms: Option<Box<Terms>>,
     },
+    /// To be counted: the peer was refused what was too much. Is not answered.
+    Report(Excess),
 }
 
 /// How a session's publications are sent, once it subscribes.

@@ -1,9 +1,9 @@
 //! Several channels as one event stream: each event names its channel, and its id says where the
 //! client stands in all of them.
 
-use std::fmt::Write;
+use std::{fmt::Write, time::Duration};
 
-use super::{Call, Delivery, Rules};
+use super::{Call, Delivery};
 use crate::{
     access::Bearer,
     frame::Format,
@@ -55,7 +55,7 @@ impl Streams {
         &mut self,
         channel: &ChannelName,
         begun: &Begun,
-        rules: &Rules,
+        retry: Duration,
         out: &mut Vec<u8>,
     ) {
         let Some(read) = self.reads.iter_mut().find(|read| read.channel == *channel) else {
@@ -70,7 +70,7 @@ impl Streams {
         let id = self.id();
         let gaps = self.reads.iter_mut().filter_map(|read| Some((&read.channel, read.gap.take()?)));
         let gaps: Vec<(&ChannelName, Gap)> = gaps.collect();
-        sse::write_first(rules.sse_retry, Some(&*id).filter(|_| gaps.is_empty()), out);
+        sse::write_first(retry, Some(&*id).filter(|_| gaps.is_empty()), out);
         for (at, (channel, gap)) in gaps.iter().enumerate() {
             let id = Some(&*id).filter(|_| at + 1 == gaps.len());
             sse::write_gap(&format!("{channel};gap"), id, channel, gap, out);

@@ -4,9 +4,11 @@ use super::*;
 use crate::{
     frame::PayloadKind,
     ids::{Epoch, Offset, Position},
+    limits::PINGED_TOGETHER,
     resume::{Begun, Start},
 };
 
+mod bounds;
 pub(super) mod commands;
 pub(super) mod polls;
 mod protocol;
@@ -279,6 +281,7 @@ fn every_end_is_told_in_the_peers_language() {
             let answer = bench.text();
             let (expected, status) = match reason {
                 CloseReason::HandshakeTimeout => (Step::Finish(reason), "HTTP/1.1 408 "),
+                CloseReason::AddressLimited => (Step::Finish(reason), "HTTP/1.1 429 "),
                 CloseReason::Overloaded | CloseReason::ServerDraining | CloseReason::Moved => {
                     (Step::Finish(reason), "HTTP/1.1 503 ")
                 }
@@ -389,7 +392,7 @@ fn pings_are_spread() {
     let rules = Rules { ping_interval: Duration::from_secs(50), ..Rules::default() };
     let mut counts = [0; 51];
     for seed in 0..50_000 {
-        let mut session = Session::new(Tick(0), seed);
+        let mut session = Session::new(Tick(0), seed * PINGED_TOGETHER);
         session.phase = Phase::Sse;
         counts[500 - session.deadline(&rules).0 as usize] += 1;
     }

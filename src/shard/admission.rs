@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use crate::ids::ShardId;
+use crate::{ids::ShardId, shield::Addresses};
 
 /// The limit of connections over all shards.
 ///
@@ -17,13 +17,16 @@ pub struct Admission {
     /// A bit per shard whose table is nearly full. With SO_REUSEPORT a listener that alone stops
     /// accepting would leave its share of the clients hanging, so all stop together.
     exhausted: [AtomicU64; 4],
+    /// What each address has of them.
+    pub addresses: Addresses,
 }
 
 impl Admission {
     /// Admits at most `connections_max` connections at one time.
     pub fn new(connections_max: u32) -> Self {
         let connections = AtomicU32::new(0);
-        Admission { connections_max, connections, exhausted: Default::default() }
+        let (exhausted, addresses) = Default::default();
+        Admission { connections_max, connections, exhausted, addresses }
     }
 
     /// Admits one more connection, unless there are as many as there may be.

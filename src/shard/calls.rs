@@ -22,6 +22,10 @@ impl<K: Kernel> Shard<K> {
                     self.subscribe_several(slot, &channel, format, start);
                 }
                 Call::Unsubscribe { channel } => self.unsubscribe(slot, &channel),
+                Call::Report(excess) => {
+                    let address = self.kernel.peer(slot).map(|peer| peer.ip());
+                    self.report(address, excess);
+                }
                 Call::Publish { ticket, .. } if draining => {
                     self.not_published(slot, ticket, NotPublished::Draining);
                 }

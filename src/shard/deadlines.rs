@@ -34,6 +34,7 @@ impl<K: Kernel> Shard<K> {
     /// drain is accepted all the same, to be told so: the backlog would keep it waiting in silence.
     pub(super) fn follow_signals(&mut self) {
         self.setup.rules.refresh();
+        self.keep_pace();
         let exhausted = self.connections + 1 + self.kernel.slots() / 100 >= self.kernel.slots();
         if self.setup.admission.tell_exhausted(self.setup.id, exhausted) {
             let mesh = &self.setup.mesh;
@@ -50,7 +51,7 @@ impl<K: Kernel> Shard<K> {
     }
 
     pub(super) fn may_accept(&self) -> bool {
-        !self.setup.admission.is_exhausted()
+        !self.setup.admission.is_exhausted() && !self.is_pacing
     }
 
     /// Spreads the ends of all connections over the drain's window.

@@ -41,6 +41,11 @@ impl Holdings {
         }
     }
 
+    /// What a connection makes us keep.
+    pub fn of(&self, slot: Slot) -> usize {
+        self.by_slot.get(&slot).copied().unwrap_or(0)
+    }
+
     /// Who is to go first, while all together hold too much: who holds most.
     pub fn surplus(&self) -> Option<Slot> {
         let &(_, slot) = self.order.last().filter(|_| self.bytes > self.bytes_max)?;

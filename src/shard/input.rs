@@ -7,6 +7,7 @@ use crate::{
     io::{Interest, Kernel, Received},
     limits::{RECEIVE_BATCH, RECEIVE_BYTES, RECEIVES_PER_TURN_MAX},
     session::Step,
+    shield::Excess,
 };
 
 /// What is to be done with a connection that was read.
@@ -43,10 +44,23 @@ impl<K: Kernel> Shard<K> {
         slots.extend(self.readable.drain(..count).filter(take));
         let mut heard = Vec::with_capacity(slots.len());
         let (now, rules, sessions) = (self.now.tick(), &self.setup.rules, &mut self.sessions);
+        let (places, addresses) = (&self.places, &self.setup.admission.addresses);
+        let mut refused = Vec::new();
         self.kernel.receive_batch(&slots, &mut |slot, received| {
             let session = &mut sessions[slot.index()];
             let step = match received {
-                Received::Bytes(bytes) => session.on_bytes(bytes, now, rules, &mut out),
+                Received::Bytes(bytes) => {
+                    let place = places[slot.index()];
+                    match session.awaits_request()
+                        && addresses.request(place, &rules.shield, now).is_err()
+                    {
+                        true => {
+                            refused.push(slot);
+                            session.on_close(CloseReason::AddressLimited, now, rules, &mut out)
+                        }
+                        false => session.on_bytes(bytes, now, rules, &mut out),
+                    }
+                }
                 Received::Nothing => Step::Wait,
                 Received::End => session.on_end(),
                 Received::Broken => Step::Drop(CloseReason::PeerLeft),
@@ -54,6 +68,10 @@ impl<K: Kernel> Shard<K> {
             let more = matches!(received, Received::Bytes(bytes) if bytes.len() == RECEIVE_BYTES);
             heard.push(Heard { slot, step, out_end: out.len(), more });
         });
+        for slot in refused {
+            let address = self.kernel.peer(slot).map(|peer| peer.ip());
+            self.report(address, Excess::Requests);
+        }
         let mut start = 0;
         for Heard { slot, step, out_end, more } in heard {
             self.act(slot, step, &out[start..out_end]);

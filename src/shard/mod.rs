@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 mod admission;
+mod arrivals;
 mod bearers;
 mod calls;
 mod connections;
@@ -25,6 +26,7 @@ mod park;
 mod publications;
 mod questions;
 mod setup;
+mod shield;
 mod state;
 mod subscriptions;
 
@@ -43,14 +45,12 @@ use crate::{
     frame::Format,
     hub::{Batch, Home, HomeSetup, Message, Notice, Views, ViewsSetup},
     ids::{ShardId, Slot, Tick},
-    io::{Event, Exception, Interest, Kernel},
-    limits::{
-        CUT_FRAME_BYTES_MAX, INPUT_BYTES_PER_SHARD_MAX, MESSAGES_PER_TURN_MAX, PINGED_TOGETHER,
-        TICK_MS,
-    },
+    io::{Event, Exception, Kernel},
+    limits::{CUT_FRAME_BYTES_MAX, INPUT_BYTES_PER_SHARD_MAX, MESSAGES_PER_TURN_MAX, TICK_MS},
     mesh::Ingress,
     report::Transport,
     session::{Session, Step},
+    shield::{Pace, Place},
     timers::Wheel,
 };
 
@@ -93,6 +93,15 @@ pub struct Shard<K> {
     last_call: u64,
     /// Answers to subscribers elsewhere that have yet to be told.
     answers: VecDeque<(ShardId, Message)>,
+    /// Where connections count for their addresses.
+    places: Vec<Place>,
+    /// Bytes that addresses were told are kept for their connections, where there are any.
+    settled: HashMap<Slot, usize>,
+    /// Connections that are being told that their addresses have too many.
+    refusals: u32,
+    pace: Pace,
+    /// Whether who comes waits until those before have been served.
+    is_pacing: bool,
     connections: u32,
     draining_since: Option<Tick>,
     accepting: bool,
@@ -164,6 +173,11 @@ impl<K: Kernel> Shard<K> {
             calls: HashMap::new(),
             last_call: 0,
             answers: VecDeque::new(),
+            places: vec![Place::NONE; slots as usize],
+            settled: HashMap::new(),
+            refusals: 0,
+            pace: Pace::default(),
+            is_pacing: false,
             connections: 0,
             draining_since: None,
             accepting: false,
@@ -254,42 +268,6 @@ impl<K: Kernel> Shard<K> {
         }
         self.scratch.events = events;
         worked
-    }
-
-    fn on_accepted(&mut self, slot: Slot) {
-        let now = self.now.tick();
-        self.connections += 1;
-        self.counters().accepted.add(1);
-        // Neighbours are pinged together if they came together; others are spread by slot.
-        self.sessions[slot.index()] = Session::new(now, slot.0 / PINGED_TOGETHER);
-        self.states[slot.index()].set(State::OPEN);
-        self.births[slot.index()].next(now);
-        self.count_transport(slot, Some(Transport::Handshake));
-        let reserve = self.kernel.slots() / 50;
-        if self.connections + reserve <= self.kernel.slots()
-            && self.draining_since.is_none()
-            && self.setup.admission.enter()
-        {
-            self.states[slot.index()].set(State::ADMITTED);
-            self.kernel.poll(slot, Interest::Read);
-            self.schedule(slot);
-            return;
-        }
-        self.counters().refused.add(1);
-        let draining = self.draining_since.is_some();
-        self.end(
-            slot,
-            if draining { CloseReason::ServerDraining } else { CloseReason::Overloaded },
-        );
-    }
-
-    fn on_closed(&mut self, slot: Slot) {
-        if self.states[slot.index()].has(State::ADMITTED) {
-            self.setup.admission.leave();
-        }
-        self.count_transport(slot, None);
-        self.states[slot.index()].clear(!State::QUEUED);
-        self.connections -= 1;
     }
 
     fn take_messages(&mut self) -> bool {
@@ -427,6 +405,7 @@ impl<K: Kernel> Shard<K> {
             let transport = session.transport();
             self.count_format(slot, session.format());
             self.count_transport(slot, Some(transport));
+            self.settle(slot);
         }
     }
 
@@ -463,6 +442,7 @@ impl<K: Kernel> Shard<K> {
         }
         state.set(State::ENDED);
         self.counters().on_closed(reason);
+        self.report_end(slot, reason);
     }
 
     /// Closes a connection at once and forgets everything about it but that its slot is taken.
@@ -479,6 +459,7 @@ impl<K: Kernel> Shard<K> {
         self.outboxes.remove(slot);
         self.bearers.remove(slot);
         self.received.set(slot, 0);
+        self.settle(slot);
         self.wheel.cancel(slot);
         self.sessions[slot.index()] = Session::new(Tick(0), 0);
         self.kernel.close(slot);

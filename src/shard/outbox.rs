@@ -67,6 +67,11 @@ impl Outboxes {
         self.large.surplus().or_else(|| self.by_slot.keys().next().copied())
     }
 
+    /// Bytes that a connection has yet to take, if they are more than a little.
+    pub fn large(&self, slot: Slot) -> usize {
+        self.large.of(slot)
+    }
+
     /// Bytes of publications that may be written for one connection alone: a part of what all of them
     /// may have waiting, so that many that do not read get little each.
     pub fn room_to_compose(&self) -> usize {

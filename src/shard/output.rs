@@ -115,6 +115,7 @@ impl<K: Kernel> Shard<K> {
         }
         if bytes > 0 {
             self.on_moved(slot);
+            self.settle(slot);
         }
         match outcome {
             None => self.on_flushed(slot),

@@ -39,6 +39,7 @@ impl<K: Kernel> Shard<K> {
         }
         let deadline_us = self.wheel.next().map(|next| u64::from(next.0) * TICK_MS * 1000);
         let others_us = self.views.rest_ends().into_iter().chain(self.home.next_due_us());
+        let others_us = others_us.chain(self.pace_ends_us());
         let due_us = deadline_us.into_iter().chain(others_us).min()?;
         Some(Duration::from_micros(due_us.saturating_sub(now.us)))
     }

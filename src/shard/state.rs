@@ -22,6 +22,8 @@ impl State {
     pub const FINISH: u16 = 16;
     /// Given back to the kernel; waits for [`Event::Closed`].
     pub const CLOSING: u16 = 32;
+    /// Being told that its address has too much.
+    pub const REFUSED: u16 = 64;
     /// Counted as a subscriber of a format: two bits, none for none, else its number and one.
     const FORMAT_SHIFT: u16 = 9;
     const FORMAT: u16 = 3 << State::FORMAT_SHIFT;

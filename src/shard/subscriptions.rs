@@ -34,10 +34,11 @@ impl<K: Kernel> Shard<K> {
         start: Start,
     ) {
         self.count_resume(start);
-        let composed = self.is_composed(slot);
+        let (composed, views) = (self.is_composed(slot), self.views.len());
         if let Joined::Live(_, begun) = self.views.join(slot, channel, format, start, composed) {
             self.go_live(slot, &begun);
         }
+        self.count_channel(slot, views);
     }
 
     /// Lets a connection that may read several channels read one more.
@@ -54,9 +55,10 @@ impl<K: Kernel> Shard<K> {
             // Until the head of the answer is written and sent.
             self.views.hold(slot);
         }
+        let views = self.views.len();
         let refused = match self.views.join_several(slot, channel, format, start, composed) {
             Ok(Joined::Live(_, begun)) => return self.go_live_in(slot, channel, &begun),
-            Ok(Joined::Waiting(_)) => return,
+            Ok(Joined::Waiting(_)) => return self.count_channel(slot, views),
             Err(NotJoined::Already) => Refused::AlreadySubscribed,
             Err(NotJoined::TooMany) => Refused::TooManySubscriptions,
         };

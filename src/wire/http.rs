@@ -186,6 +186,12 @@ pub enum HttpError {
         /// When to come back.
         retry_after: Duration,
     },
+    /// The client's address has, or asks for, more than one address may.
+    #[error("too much from your address; try again in {} s", .retry_after.as_secs())]
+    AddressLimited {
+        /// When to come back.
+        retry_after: Duration,
+    },
     /// The server is going away.
     #[error("the server is going away; connect again in {} s, or elsewhere", .retry_after.as_secs())]
     Draining {
@@ -229,6 +235,7 @@ impl HttpError {
             HttpError::Method(_) => (405, "Method Not Allowed"),
             HttpError::Timeout => (408, "Request Timeout"),
             HttpError::NotAnUpgrade | HttpError::WebSocketVersion => (426, "Upgrade Required"),
+            HttpError::AddressLimited { .. } => (429, "Too Many Requests"),
             HttpError::HeadTooLarge(_) | HttpError::TooManyHeaders => {
                 (431, "Request Header Fields Too Large")
             }
@@ -278,7 +285,8 @@ impl HttpError {
             HttpError::Unauthorized => "WWW-Authenticate: Bearer\r\n".into(),
             HttpError::Overloaded { retry_after }
             | HttpError::Draining { retry_after }
-            | HttpError::TooManyConnections { retry_after } => {
+            | HttpError::TooManyConnections { retry_after }
+            | HttpError::AddressLimited { retry_after } => {
                 format!("Retry-After: {}\r\n", retry_after.as_secs())
             }
             _ => String::new(),

@@ -141,11 +141,13 @@ pub enum Code {
     Unauthorized,
     /// The token's subject has as many connections as it may.
     TooManyConnections,
+    /// The connection publishes faster than it may; try later.
+    TooFast,
 }
 
 impl Code {
     /// Every code.
-    pub const ALL: [Code; 18] = [
+    pub const ALL: [Code; 19] = [
         Code::BadCommand,
         Code::BadChannel,
         Code::BadPosition,
@@ -164,6 +166,7 @@ impl Code {
         Code::Draining,
         Code::Unauthorized,
         Code::TooManyConnections,
+        Code::TooFast,
     ];
 }
 

@@ -19,6 +19,7 @@ macro_rules! on_both_kernels {
     };
 }
 
+mod attack;
 mod autobahn;
 mod bad_input;
 mod client;

@@ -119,6 +119,7 @@ fn commands_are_judged_channel_by_channel() {
             Call::Subscribe { channel, .. } => channel.as_str().to_owned(),
             Call::Publish { channel, .. } => format!("publish {}", channel.as_str()),
             Call::Unsubscribe { channel } => format!("leave {}", channel.as_str()),
+            Call::Report(excess) => panic!("{excess:?}, and nothing is limited"),
         };
         calls.into_iter().map(name).collect()
     };

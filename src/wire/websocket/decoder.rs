@@ -41,6 +41,8 @@ pub enum Event {
     Pong(ControlPayload),
     /// The client ends the conversation, perhaps with a code (§5.5.1). Nothing follows.
     Close(Option<u16>),
+    /// A frame that is part of a message, and not its last (§5.4).
+    Fragment,
     /// A whole message, reassembled from its frames (§5.6).
     Message(PayloadKind, Vec<u8>),
 }
@@ -124,6 +126,11 @@ impl Decoder {
         message.map_or(0, |message| message.bytes.len())
     }
 
+    /// Whether a message has begun, of which other frames will follow.
+    pub fn is_within_message(&self) -> bool {
+        self.partial.as_ref().is_some_and(|partial| partial.message.is_some())
+    }
+
     /// Whether nothing is pending, and so no memory is owned.
     pub fn is_between_frames(&self) -> bool {
         self.partial.is_none()
@@ -156,24 +163,20 @@ impl Partial {
     }
 
     fn advance(&mut self, input: &mut &[u8], limits: &Limits) -> Result<Option<Event>, Fault> {
-        loop {
-            let frame = match self.frame {
-                Some(frame) => frame,
-                None => match self.read_head(input)? {
-                    Some((header, payload_len)) => self.begin(&header, payload_len, limits)?,
-                    None => return Ok(None),
-                },
-            };
-            let frame = self.read_payload(frame, input)?;
-            if frame.payload_left > 0 {
-                self.frame = Some(frame);
-                return Ok(None);
-            }
-            self.frame = None;
-            if let Some(event) = self.end(frame)? {
-                return Ok(Some(event));
-            }
+        let frame = match self.frame {
+            Some(frame) => frame,
+            None => match self.read_head(input)? {
+                Some((header, payload_len)) => self.begin(&header, payload_len, limits)?,
+                None => return Ok(None),
+            },
+        };
+        let frame = self.read_payload(frame, input)?;
+        if frame.payload_left > 0 {
+            self.frame = Some(frame);
+            return Ok(None);
         }
+        self.frame = None;
+        self.end(frame).map(Some)
     }
 
     /// Collects a header and checks its form. `None` while it is incomplete.
@@ -259,14 +262,17 @@ impl Partial {
         Ok(frame)
     }
 
-    /// What a complete frame says. `None` for a fragment that others will follow.
-    fn end(&mut self, frame: Frame) -> Result<Option<Event>, Fault> {
-        match frame.opcode {
-            OpCode::Control(Control::Ping) => Ok(Some(Event::Ping(self.control))),
-            OpCode::Control(Control::Close) => Ok(Some(Event::Close(self.control.close_code()?))),
-            OpCode::Control(_) => Ok(Some(Event::Pong(self.control))),
-            OpCode::Data(_) if !frame.is_final => Ok(None),
-            OpCode::Data(_) => self.message.take().map(Message::finish).transpose(),
+    /// What a complete frame says.
+    fn end(&mut self, frame: Frame) -> Result<Event, Fault> {
+        match (frame.opcode, frame.is_final) {
+            (OpCode::Control(Control::Ping), _) => Ok(Event::Ping(self.control)),
+            (OpCode::Control(Control::Close), _) => Ok(Event::Close(self.control.close_code()?)),
+            (OpCode::Control(_), _) => Ok(Event::Pong(self.control)),
+            (OpCode::Data(_), false) => Ok(Event::Fragment),
+            // A data frame without a message was refused at its head.
+            (OpCode::Data(_), true) => {
+                self.message.take().map_or(Ok(Event::Fragment), Message::finish)
+            }
         }
     }
 }

@@ -39,6 +39,8 @@ fn decode_at(bytes: &[u8], cuts: &[usize], limits: &Limits) -> (Vec<Event>, Opti
         start = end;
         loop {
             match decoder.next(&mut input, limits) {
+                // What comes of it is told with its message.
+                Ok(Some(Event::Fragment)) => {}
                 Ok(Some(event)) => events.push(event),
                 Ok(None) => break,
                 Err(fault) => return (events, Some(fault)),
@@ -68,6 +70,22 @@ fn control(bytes: &[u8]) -> ControlPayload {
         },
         (_, fault) => panic!("{fault:?}"),
     }
+}
+
+/// Every fragment is told when it ends, although nothing comes of it yet.
+#[test]
+fn fragments_are_told() {
+    let bytes = [frame(0x01, b"a"), frame(0x00, b""), frame(0x80, b"b")].concat();
+    let (mut decoder, mut input) = (Decoder::default(), &bytes[..]);
+    let mut next = |decoder: &mut Decoder| decoder.next(&mut input, &OPEN).unwrap();
+    for _ in 0..2 {
+        assert_eq!(
+            (next(&mut decoder), decoder.is_within_message()),
+            (Some(Event::Fragment), true)
+        );
+    }
+    let message = Event::Message(PayloadKind::Text, b"ab".to_vec());
+    assert_eq!((next(&mut decoder), decoder.is_within_message()), (Some(message), false));
 }
 
 /// Each rule of §5.2 to §5.5, broken alone.

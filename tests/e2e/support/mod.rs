@@ -24,7 +24,7 @@ pub use stubborn::{Follows, Seen, Stubborn, Whereabouts, follow};
 pub use subscriber::{Event, Gap, Kind, Received, Subscriber, masked};
 pub use talk::Talk;
 pub use tools::{Running, browser, kosoku, python, run, seccomp_launcher};
-pub use wire::{Answer, Wire, ask, upgrade};
+pub use wire::{Answer, Head, Wire, ask, upgrade};
 
 use std::time::{Duration, Instant};
 
@@ -43,6 +43,23 @@ pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
         assert!(Instant::now() < deadline, "it never happened that {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// What follows the hint in an event stream's first block of when to come back.
+#[track_caller]
+pub fn behind_hint(block: &str) -> &str {
+    let (hint, rest) = block.split_once('\n').expect("lines");
+    let hint = hint.strip_prefix("retry: ").and_then(|hint| hint.parse().ok());
+    assert!(hint.is_some_and(|ms: u32| (3000..6000).contains(&ms)), "{block}");
+    rest
+}
+
+/// Those who are turned away are told to come back after so many seconds, or up to as many more.
+#[track_caller]
+pub fn check_retry_after(head: &Head, seconds: u64) -> u64 {
+    let told = head.get("Retry-After").and_then(|told| told.parse().ok()).expect("seconds");
+    assert!((seconds..2 * seconds).contains(&told), "{told} {seconds}");
+    told
 }
 
 /// Seeded dice: a failure names the seed, and the seed repeats the throws.

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::{subscriber::Event, wire::Wire};
+use super::{behind_hint, subscriber::Event, wire::Wire};
 
 /// One stream.
 pub struct Streams {
@@ -21,7 +21,7 @@ impl Streams {
         let head = wire.head();
         assert_eq!(head.status, 200, "{head:?} {query}");
         let first = String::from_utf8(wire.chunk().expect("a chunk")).expect("text");
-        let id = first.strip_prefix("retry: 3000\n").and_then(|rest| rest.strip_suffix('\n'));
+        let id = behind_hint(&first).strip_suffix('\n');
         let id = id.expect("a hint and perhaps an id").trim_end_matches('\n');
         Streams { first: id.strip_prefix("id: ").unwrap_or(id).to_owned(), wire }
     }

@@ -4,7 +4,10 @@ use std::net::SocketAddr;
 
 use data_encoding::BASE64;
 
-use super::wire::{Head, Wire, upgrade};
+use super::{
+    behind_hint,
+    wire::{Head, Wire, upgrade},
+};
 
 /// The transport.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,8 +124,8 @@ impl Subscriber {
                     Some(_) => String::new(),
                     None => format!("id: {}\n", self.begun.position),
                 };
-                let first = format!("retry: 3000\n{id}\n");
-                assert_eq!(self.wire.chunk(), Some(first.into_bytes()));
+                let first = String::from_utf8(self.wire.chunk().expect("a chunk")).expect("text");
+                assert_eq!(behind_hint(&first), format!("{id}\n"));
                 // The stream itself says so again, since pages see no headers.
                 if let Some(gap) = self.begun.gap.clone() {
                     assert_eq!(self.next(), Received::Gap(gap));

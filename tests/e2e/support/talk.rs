@@ -18,8 +18,14 @@ impl Talk {
     /// Connects to `/ws`, with whatever is to follow that.
     #[track_caller]
     pub fn open(address: SocketAddr, rest: &str) -> Talk {
-        let head = upgrade(&format!("/ws{rest}")) + "Sec-WebSocket-Protocol: stentor.v1\r\n";
-        let mut wire = Wire::request(address, &head);
+        Talk::over(Wire::connect(address), rest)
+    }
+
+    /// The same over a connection that there is.
+    #[track_caller]
+    pub fn over(mut wire: Wire, rest: &str) -> Talk {
+        let head = upgrade(&format!("/ws{rest}")) + "Sec-WebSocket-Protocol: stentor.v1\r\n\r\n";
+        wire.send(head.as_bytes());
         let head = wire.head();
         assert_eq!(head.status, 101, "{head:?}");
         assert_eq!(head.get("Sec-WebSocket-Protocol").as_deref(), Some("stentor.v1"));
@@ -39,6 +45,16 @@ impl Talk {
     /// Sends a frame.
     pub fn say_frame(&mut self, first_byte: u8, payload: &[u8]) {
         self.subscriber.send_frame(first_byte, payload);
+    }
+
+    /// Sends bytes, whatever they are.
+    pub fn say_bytes(&mut self, bytes: &[u8]) {
+        self.subscriber.wire.send(bytes);
+    }
+
+    /// Whether there is something to hear, or the conversation has ended.
+    pub fn is_told(&self) -> bool {
+        self.subscriber.wire.is_readable()
     }
 
     /// The next message.

@@ -2,8 +2,10 @@
 
 use std::{
     io::{ErrorKind, Read, Write},
-    net::{SocketAddr, TcpStream},
+    net::{Ipv4Addr, SocketAddr, TcpStream},
 };
+
+use socket2::{Domain, Socket, Type};
 
 use super::DEADLINE;
 
@@ -44,10 +46,22 @@ impl Wire {
     /// Connects.
     pub fn connect(address: SocketAddr) -> Wire {
         let stream = TcpStream::connect_timeout(&address, DEADLINE).expect("the server listens");
+        Wire::over(stream)
+    }
+
+    fn over(stream: TcpStream) -> Wire {
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
         stream.set_write_timeout(Some(DEADLINE)).unwrap();
         stream.set_nodelay(true).unwrap();
         Wire { stream, buffer: Vec::new(), at: 0 }
+    }
+
+    /// Connects from an address of this machine.
+    pub fn from(source: Ipv4Addr, address: SocketAddr) -> Wire {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::from((source, 0)).into()).expect("an address of this machine");
+        socket.connect(&address.into()).expect("the server listens");
+        Wire::over(socket.into())
     }
 
     /// Connects and sends a request: its lines, without the empty one at the end.
@@ -72,6 +86,27 @@ impl Wire {
                 Err(error) => panic!("the connection broke: {error}"),
             }
         }
+    }
+
+    /// The same, where the server may have closed without a word; `None` if it has.
+    pub fn try_peek(&self, next: &mut [u8]) -> Option<()> {
+        loop {
+            match self.stream.peek(next) {
+                Ok(seen) if seen == next.len() => return Some(()),
+                Ok(0) => return None,
+                Ok(_) => std::thread::yield_now(),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => return None,
+            }
+        }
+    }
+
+    /// Whether something came, or the end.
+    pub fn is_readable(&self) -> bool {
+        self.stream.set_nonblocking(true).unwrap();
+        let seen = self.stream.peek(&mut [0]);
+        self.stream.set_nonblocking(false).unwrap();
+        seen.is_ok()
     }
 
     /// Sends bytes.
