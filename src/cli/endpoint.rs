@@ -37,6 +37,11 @@ impl Endpoint {
         Ok(Endpoint { base: url.trim_end_matches('/').to_owned() })
     }
 
+    /// The URL of a path.
+    pub fn path(&self, path: &str) -> String {
+        format!("{}{path}", self.base)
+    }
+
     /// The URL of a channel under a path like `/ws/`. A slash in its name is not one of the path.
     pub fn channel(&self, path: &str, channel: &ChannelName) -> String {
         format!("{}{path}{}", self.base, utf8_percent_encode(channel.as_str(), ENCODED))

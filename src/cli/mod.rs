@@ -3,12 +3,18 @@
 //! The flags of the settings are made from the table in `stentor::config`. Exit codes: 0 all went
 //! well, 1 it did not, 2 it was asked for wrongly.
 
+mod api;
 mod endpoint;
 mod failure;
+mod health;
 mod journal;
+mod operate;
 mod publish;
 mod settings;
+mod shell;
 mod subscribe;
+mod table;
+mod top;
 
 use std::{ffi::OsString, process::ExitCode};
 
@@ -20,6 +26,7 @@ use stentor::{
 };
 
 use failure::{Failure, print};
+use health::Health;
 use publish::Publish;
 use subscribe::Subscribe;
 
@@ -47,7 +54,15 @@ fn dispatch(matches: &ArgMatches) -> Result<(), Failure> {
         Some(("doctor", matches)) => doctor(matches),
         Some(("journal", matches)) => journal::run(matches),
         Some(("subscribe", matches)) => subscribe::run(&parsed::<Subscribe>(matches)),
+        Some(("health", matches)) => health::run(&parsed::<Health>(matches)),
         Some(("publish", matches)) => publish::run(&parsed::<Publish>(matches)),
+        Some(("channels", matches)) => operate::channels(&parsed(matches)),
+        Some(("connections", matches)) => operate::connections(&parsed(matches)),
+        Some(("top", matches)) => top::run(&parsed(matches)),
+        Some(("completions", matches)) => shell::completions(matches, command()),
+        Some(("man", matches)) => shell::man(matches, command()),
+        Some(("inputs", matches)) => operate::inputs(&parsed(matches)),
+        Some(("limits", matches)) => operate::limits(&parsed(matches)),
         Some((other, _)) => unreachable!("{other} is no subcommand of ours"),
     }
 }
@@ -106,6 +121,9 @@ fn command() -> Command {
     let publish = Publish::augment_args(Command::new("publish"))
         .about("Publishes a message, or every line of the standard input, to a channel")
         .after_help(PUBLISH_EXAMPLES);
+    let health = Health::augment_args(Command::new("health"))
+        .about("Asks a running server whether it lives, or is ready")
+        .after_help(HEALTH_EXAMPLES);
     Command::new("stentor")
         .version(env!("CARGO_PKG_VERSION"))
         .about("An edge broadcaster: one publication in, millions of WebSocket and SSE subscribers out")
@@ -117,6 +135,10 @@ fn command() -> Command {
         .subcommand(journal::command())
         .subcommand(subscribe)
         .subcommand(publish)
+        .subcommand(health)
+        .subcommands(operate::commands())
+        .subcommand(top::command())
+        .subcommands(shell::commands())
         .after_help(EXAMPLES)
 }
 
@@ -213,6 +235,14 @@ Examples:
   stentor publish pictures < cat.jpg
   tail -f events.log | stentor publish events --lines
   stentor publish prices 1.09 --json --key EUR/USD --version 17";
+
+const HEALTH_EXAMPLES: &str = "\
+Exits with 0 if the server says so, with 1 if it does not, or says nothing for 2.5 s. For the probes of
+containers and supervisors.
+
+Examples:
+  stentor health
+  stentor health --ready --url http://edge.example:8081";
 
 #[cfg(test)]
 mod tests {

@@ -10,9 +10,10 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use stentor::config::{API_KEY_VARIABLE, CONTROL_URL_VARIABLE};
-use ureq::{Agent, Body, RequestBuilder, SendBody, http::Response, typestate::WithBody};
+use ureq::{Body, RequestBuilder, SendBody, http::Response, typestate::WithBody};
 
 use super::{
+    api::{DEFAULT_URL, agent, unanswered},
     endpoint::{Endpoint, authorization, channel, refusal},
     failure::{Failure, print},
 };
@@ -123,12 +124,6 @@ fn post(
     answer(endpoint, answered.map_err(|why| unanswered(endpoint, &why))?)
 }
 
-/// A client that tells us of refusals, and goes to the server itself, never through a proxy.
-fn agent() -> Agent {
-    let config = Agent::config_builder().http_status_as_error(false).proxy(None).max_redirects(0);
-    config.build().new_agent()
-}
-
 fn answer(endpoint: &Endpoint, mut answer: Response<Body>) -> Result<(), Failure> {
     let status = answer.status();
     let body = answer.body_mut().read_to_string().map_err(|why| endpoint.broken(why))?;
@@ -136,14 +131,6 @@ fn answer(endpoint: &Endpoint, mut answer: Response<Body>) -> Result<(), Failure
         return Err(refusal(status, &body));
     }
     print(format!("{}\n", body.trim_end()))
-}
-
-fn unanswered(endpoint: &Endpoint, why: &ureq::Error) -> Failure {
-    match why {
-        ureq::Error::Io(io) if io.kind() == io::ErrorKind::ConnectionRefused => endpoint.nobody(),
-        ureq::Error::BadUri(_) | ureq::Error::Http(_) => Failure::usage(format!("url: {why}")),
-        _ => endpoint.broken(why),
-    }
 }
 
 /// What is left of the standard input, if it is a file.
@@ -182,7 +169,6 @@ impl<R: Read> Read for Watched<R> {
     }
 }
 
-const DEFAULT_URL: &str = "http://127.0.0.1:8081";
 const BAR: &str = "{bar:40} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} to go";
 const SPINNER: &str = "{spinner} {human_pos} publications, {per_sec}";
 

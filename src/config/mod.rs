@@ -96,7 +96,7 @@ pub struct Loaded {
 }
 
 /// The headings that limits stand under.
-const LIMIT_GROUPS: [&str; 1] = ["Limits"];
+const LIMIT_GROUPS: [&str; 2] = ["Limits", "Under attack"];
 
 /// A setting that bounds how much there may be of something.
 #[derive(Clone, Debug)]

@@ -19,6 +19,7 @@ macro_rules! on_both_kernels {
     };
 }
 
+mod api;
 mod attack;
 mod autobahn;
 mod bad_input;
@@ -31,9 +32,11 @@ mod journal;
 mod limits;
 mod listeners;
 mod many;
+mod packaging;
 mod polling;
 mod recovery;
 mod several;
+mod shell;
 mod slow;
 mod stopping;
 mod stories;
