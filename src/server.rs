@@ -10,6 +10,7 @@ mod doors;
 mod inputs;
 mod journal;
 mod listen;
+mod operate;
 mod plan;
 mod settings;
 mod shards;
@@ -22,21 +23,31 @@ use std::{
 };
 
 use signal_hook::{
-    consts::{SIGINT, SIGTERM},
+    consts::{SIGHUP, SIGINT, SIGTERM},
     iterator::Signals,
 };
 use tokio::sync::{Notify, watch};
 
 use crate::{
-    config::Config, control::Control, ids::ShardId, io::bell::EventBell, journal::JournalError,
+    config::Config,
+    control::{self, Control},
+    ids::ShardId,
+    io::bell::EventBell,
+    journal::JournalError,
+    live::Live,
     mesh::Parking,
+    orders::Orders,
+    watch::Files,
 };
 
 use inputs::Inputs;
 use journal::Opened;
+use operate::Drained;
+use settings::control_settings;
 use shards::{Shards, Shared, run_shard, wait_for_shards};
 
 pub use access::{AccessError, KeyFiles};
+pub use operate::Operator;
 pub use plan::{Engine, Plan, PlanError};
 
 /// Why the server could not start, or ended by itself.
@@ -99,6 +110,14 @@ pub struct Server {
     stop_control: Arc<Notify>,
     news: mpsc::Receiver<News>,
     tell: mpsc::Sender<News>,
+    shared: Shared,
+    control_settings: Arc<Live<control::Settings>>,
+    files: Arc<Files>,
+    orders: Arc<Orders>,
+    operator: Option<Operator>,
+    /// What the log lets through now.
+    log_filter: String,
+    drained: Option<Drained>,
 }
 
 /// What the main thread waits for.
@@ -108,7 +127,11 @@ enum News {
     /// A shard has ended, which it does by itself only if it fails.
     Ended(u16, Result<(), String>),
     /// The process was told to stop.
-    Signal,
+    Stop,
+    /// The process was told to read its settings again.
+    Reload,
+    /// An order waits.
+    Order,
     /// The control plane has ended, which it does by itself only if it fails.
     ControlEnded,
     /// The journal's thread has failed.
@@ -126,13 +149,14 @@ impl Drop for Parting<'_> {
     }
 }
 
-/// Starts a server, says what it listens on, and serves until SIGTERM or SIGINT. A second signal
-/// ends the process at once.
-pub fn run(config: &Config) -> Result<(), ServerError> {
+/// Starts a server, says what it listens on, and serves until SIGTERM or SIGINT. A second of these
+/// ends the process at once; SIGHUP has the settings read again.
+pub fn run(config: &Config, operator: Operator) -> Result<(), ServerError> {
     // First of all: a signal that comes before would end the process without a word, or, where it
     // is the first process of a container, never be heard.
-    let signals = Signals::new([SIGTERM, SIGINT])?;
-    let server = Server::start(config)?;
+    let signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
+    let mut server = Server::start(config)?;
+    server.operator = Some(operator);
     let tell = server.tell.clone();
     thread::Builder::new().name("signals".into()).spawn(move || hear(signals, &tell))?;
     // Whoever started us may have stopped reading. That is no reason not to serve.
@@ -140,13 +164,18 @@ pub fn run(config: &Config) -> Result<(), ServerError> {
     server.serve_until_told()
 }
 
-/// Tells of the first signal; the second ends the process at once.
+/// Tells of signals. The second that says to stop ends the process at once.
 fn hear(mut signals: Signals, tell: &mpsc::Sender<News>) {
-    for (count, _signal) in signals.forever().enumerate() {
-        if count > 0 {
+    let mut is_stopping = false;
+    for signal in signals.forever() {
+        if signal == SIGHUP {
+            let _ = tell.send(News::Reload);
+            continue;
+        }
+        if std::mem::replace(&mut is_stopping, true) {
             std::process::exit(1);
         }
-        let _ = tell.send(News::Signal);
+        let _ = tell.send(News::Stop);
     }
 }
 
@@ -159,50 +188,41 @@ impl Server {
         let control_listener = listen::control(config)?;
         let listeners = listen::subscribers(config, plan.shards)?;
         let subscribers: Vec<_> = listeners.iter().map(|it| it.address).collect();
-        let bells: Vec<Arc<EventBell>> =
-            (0..plan.shards).map(|_| EventBell::new().map(Arc::new)).collect::<io::Result<_>>()?;
-        let parkings: Vec<Arc<Parking>> =
-            bells.iter().map(|bell| Parking::new(Arc::clone(bell) as _)).collect();
+        let (bells, parkings) = beds(plan.shards)?;
         let answered = Arc::new(Notify::new());
         let (tell, news) = mpsc::channel();
         let inputs = Inputs::new(config, &parkings);
         let shared = Shared::new(config, &plan, &parkings, &answered, &inputs, key_files.access());
         // A journal's thread ends once no shard is left that could append.
-        let (ends, journal_thread) = match journal {
-            Some(journal) => {
-                let places = config.publish_queue as usize;
-                let (ends, thread) = journal.start(places, &parkings, &tell)?;
-                (ends, Some(thread))
-            }
-            None => (journal::none(parkings.len()), None),
-        };
+        let places = config.publish_queue as usize;
+        let (ends, journal_thread) = journal::begin(journal, places, &parkings, &tell)?;
         let mut shards = Shards::new(&shared.drain, &parkings);
         // Declared behind the shards, so that it ends before them if starting fails half way.
         let mut inputs = inputs;
         let listeners = listen::by_shard(listeners, plan.shards);
         let doors = listeners.into_iter().zip(bells).zip(&parkings).zip(ends);
         for (index, (((listeners, bell), parking), (end, heritages))) in doors.enumerate() {
-            let mut setup = shared.setup(ShardId(index as u16), config, &plan, parking);
+            let mut setup = shared.setup(ShardId(index as u16), config, parking);
             setup.journal = end;
             let (plan, start, tell) = (plan.clone(), shared.start, tell.clone());
-            let spawned = thread::Builder::new()
-                .name(format!("shard-{index}"))
-                .spawn(move || run_shard(setup, heritages, &plan, listeners, bell, start, &tell))?;
-            shards.threads.push(spawned);
+            let run = move || run_shard(setup, heritages, &plan, listeners, bell, start, &tell);
+            shards.spawn(index, run)?;
         }
         wait_for_shards(plan.shards, &news)?;
         inputs.start(config)?;
         let (draining, is_draining) = watch::channel(false);
         let stop_control = Arc::new(Notify::new());
         let bus = (inputs.states(), inputs.forwards(config)?);
-        let control = shared.control(config, subscribers[0], bus, answered, is_draining);
+        let files = Arc::new(Files::default());
+        key_files.watch_by(&files);
+        let bell = tell.clone();
+        let orders = Arc::new(Orders::new(move || drop(bell.send(News::Order))));
+        let control_settings =
+            Live::new(control_settings(config, subscribers[0], key_files.access()));
+        let signals = (Arc::clone(&orders), answered, is_draining);
+        let control = shared.control(Arc::clone(&control_settings), bus, signals);
         let control_address = control_listener.local_addr()?;
-        let control_thread = Some(spawn_control(
-            control,
-            control_listener,
-            Arc::clone(&stop_control),
-            tell.clone(),
-        )?);
+        let control_thread = Some(spawn_control(control, control_listener, &stop_control, &tell)?);
         Ok(Server {
             config: config.clone(),
             key_files,
@@ -217,6 +237,13 @@ impl Server {
             stop_control,
             news,
             tell,
+            shared,
+            control_settings,
+            files,
+            orders,
+            operator: None,
+            log_filter: config.log.as_str().to_owned(),
+            drained: None,
         })
     }
 
@@ -246,25 +273,6 @@ impl Server {
         self.end()
     }
 
-    fn serve_until_told(mut self) -> Result<(), ServerError> {
-        loop {
-            match self.news.recv() {
-                Ok(News::Signal) => {
-                    tracing::info!("told to stop: draining for {:?}", self.shards.drain.window());
-                    self.begin_drain();
-                    return self.end();
-                }
-                Ok(News::Ended(shard, outcome)) => {
-                    let problem = outcome.err().unwrap_or_else(|| "it was not told to".into());
-                    return Err(ServerError::Shard { shard, problem });
-                }
-                Ok(News::ControlEnded) => return Err(ServerError::Control),
-                Ok(News::JournalEnded(why)) => return Err(ServerError::JournalEnded(why)),
-                Ok(News::Ready) | Err(mpsc::RecvError) => continue,
-            }
-        }
-    }
-
     fn begin_drain(&mut self) {
         let _ = self.draining.send(true);
         // They would go on publishing to whoever is left.
@@ -289,14 +297,23 @@ impl Server {
     }
 }
 
+/// What each shard sleeps on, and how others know that it does.
+fn beds(shards: u16) -> io::Result<(Vec<Arc<EventBell>>, Vec<Arc<Parking>>)> {
+    let bells = (0..shards).map(|_| EventBell::new().map(Arc::new));
+    let bells: Vec<Arc<EventBell>> = bells.collect::<io::Result<_>>()?;
+    let parkings = bells.iter().map(|bell| Parking::new(Arc::clone(bell) as _)).collect();
+    Ok((bells, parkings))
+}
+
 fn spawn_control(
     control: Control,
     listener: std::net::TcpListener,
-    stop: Arc<Notify>,
-    tell: mpsc::Sender<News>,
+    stop: &Arc<Notify>,
+    tell: &mpsc::Sender<News>,
 ) -> Result<JoinHandle<()>, ServerError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     listener.set_nonblocking(true)?;
+    let (stop, tell) = (Arc::clone(stop), tell.clone());
     let serve = move || {
         let _parting = Parting(&tell, Some(News::ControlEnded));
         runtime.block_on(async move {

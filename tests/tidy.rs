@@ -31,7 +31,7 @@ const SERVER: Package = Package {
             "control",
             &[
                 "access", "close", "counters", "frame", "ids", "inputs", "limits", "live", "logs",
-                "mesh", "policy", "report", "shield", "wire",
+                "mesh", "orders", "policy", "report", "shield", "wire",
             ],
         ),
         ("counters", &["close", "frame", "report", "shield"]),
@@ -63,8 +63,8 @@ const SERVER: Package = Package {
             "server",
             &[
                 "access", "bus", "config", "control", "counters", "hub", "ids", "inputs", "io",
-                "journal", "limits", "live", "mesh", "policy", "report", "session", "shard",
-                "shield",
+                "journal", "limits", "live", "logs", "mesh", "orders", "policy", "report",
+                "session", "shard", "shield", "watch",
             ],
         ),
         (

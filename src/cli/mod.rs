@@ -23,6 +23,7 @@ use stentor::{
     config::{self, Auto, Config, LogFormat},
     doctor::{Machine, Report, Wish, judge},
     logs::Log,
+    server::{self, Operator},
 };
 
 use failure::{Failure, print};
@@ -48,8 +49,8 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
 
 fn dispatch(matches: &ArgMatches) -> Result<(), Failure> {
     match matches.subcommand() {
-        None => serve(configuration(matches)?),
-        Some(("serve", matches)) => serve(configuration(matches)?),
+        None => serve(matches),
+        Some(("serve", matches)) => serve(matches),
         Some(("config", matches)) => show_config(matches),
         Some(("doctor", matches)) => doctor(matches),
         Some(("journal", matches)) => journal::run(matches),
@@ -81,9 +82,11 @@ fn configuration(matches: &ArgMatches) -> Result<Config, Failure> {
 }
 
 /// Serves until the process is told to stop.
-fn serve(config: Config) -> Result<(), Failure> {
-    let _log = Log::begin(config.log.as_str(), config.log_format == LogFormat::Json);
-    stentor::server::run(&config).map_err(Failure::failed)
+fn serve(matches: &ArgMatches) -> Result<(), Failure> {
+    let config = configuration(matches)?;
+    let log = Log::begin(config.log.as_str(), config.log_format == LogFormat::Json);
+    let operator = Operator { sources: settings::inputs(matches), log };
+    server::run(&config, operator).map_err(Failure::failed)
 }
 
 fn show_config(matches: &ArgMatches) -> Result<(), Failure> {
@@ -218,7 +221,7 @@ Examples:
 
 const SUBSCRIBE_EXAMPLES: &str = "\
 Exits with 0 after --count publications, or, without it, when the server ends the connection
-with 1000 or 1001; otherwise with 1. Publications are printed as they are, but for a JSON string,
+with 1000, 1001 or because it drains; otherwise with 1. Publications are printed as they are, but for a JSON string,
 which is printed as its text. Gaps, and where to go on after an end, are told on the standard error.
 
 Examples:

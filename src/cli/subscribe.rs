@@ -14,6 +14,7 @@ use data_encoding::BASE64;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use stentor::{
+    close::CloseReason,
     config::{TOKEN_VARIABLE, URL_VARIABLE},
     ids::Position,
 };
@@ -236,7 +237,9 @@ fn ended(frame: Option<&CloseFrame>, may_end: bool, position: Option<&str>) -> R
     };
     let told = format!("the server closed the connection: {} {reason}", u16::from(*code));
     let told = go_on(&told, position);
-    if may_end && matches!(code, CloseCode::Normal | CloseCode::Away) {
+    let is_drain =
+        *code == CloseCode::Restart && reason.as_str() == CloseReason::ServerDraining.label();
+    if may_end && (is_drain || matches!(code, CloseCode::Normal | CloseCode::Away)) {
         eprintln!("stentor: {told}");
         return Ok(());
     }
@@ -273,9 +276,13 @@ mod tests {
     /// Only a polite end of an open-ended subscription is a clean one.
     #[test]
     fn clean_ends_are_told_from_others() {
-        let frame = |code: u16| CloseFrame { code: code.into(), reason: "x".into() };
+        let frame = |code: u16| {
+            let reason = if code == 1012 { "server draining" } else { "x" };
+            CloseFrame { code: code.into(), reason: reason.into() }
+        };
         for (code, may_end, clean) in [
             (1000, true, true),
+            (1012, true, true),
             (1001, true, true),
             (1013, true, false),
             (1002, true, false),

@@ -15,7 +15,7 @@ use prometheus_client::{
     metrics::MetricType,
 };
 
-use super::{Plane, reply::Refusal};
+use super::{Plane, Settings, reply::Refusal};
 use crate::{
     access::{Access, Grants, Refused, Scope},
     ids::ChannelName,
@@ -28,8 +28,7 @@ use crate::{
 pub(super) struct Caller(Option<Arc<Grants>>);
 
 /// Whether the request may have what it asks for. A page of another origin must show a token.
-pub(super) fn admit(plane: &Plane, head: &Parts, is_page: bool) -> Result<Caller, Refusal> {
-    let settings = &plane.settings;
+pub(super) fn admit(settings: &Settings, head: &Parts, is_page: bool) -> Result<Caller, Refusal> {
     let is_guarded = settings.wants_keys || settings.access.has_api_keys() || is_page;
     let Some(scope) = scope_of(&head.method, head.uri.path()).filter(|_| is_guarded) else {
         return Ok(Caller(None));
@@ -76,20 +75,20 @@ pub(super) fn may_publish(
     if caller.is_none_or(|grants| grants.may_publish(channel.as_str())) {
         return Ok(());
     }
-    plane.settings.access.tally().count(Refused::NotGranted);
+    plane.settings().access.tally().count(Refused::NotGranted);
     let reason = format!("the token does not grant publishing to {}", channel.as_str());
     Err(Refusal::new(StatusCode::FORBIDDEN, reason))
 }
 
 /// The page of another origin that publishes, if it may with a token: it is listed, and says with
 /// which. Of a browser that asks first, the token is yet to come.
-pub(super) fn page(plane: &Plane, head: &Parts) -> Option<HeaderValue> {
+pub(super) fn page(settings: &Settings, head: &Parts) -> Option<HeaderValue> {
     let is_publish = head.uri.path().starts_with("/publish/");
     let mut origins = head.headers.get_all(header::ORIGIN).iter();
     let origin = origins.next().filter(|_| is_publish && origins.next().is_none())?;
     let asks = head.method == Method::OPTIONS || bearer(&head.headers).is_some();
-    let is_listed = origin.to_str().is_ok_and(|origin| plane.settings.pages.lists(origin));
-    (asks && is_listed && plane.settings.access.takes_tokens()).then(|| origin.clone())
+    let is_listed = origin.to_str().is_ok_and(|origin| settings.pages.lists(origin));
+    (asks && is_listed && settings.access.takes_tokens()).then(|| origin.clone())
 }
 
 /// The answer to a browser that asks whether such a page may publish (Fetch standard, §3.2.3).

@@ -29,7 +29,8 @@ pub(super) async fn check(
     next: Next,
 ) -> Response {
     let (mut head, body) = request.into_parts();
-    let (page, hosts) = (entitle::page(&plane, &head), &plane.settings.hosts);
+    let settings = plane.settings();
+    let (page, hosts) = (entitle::page(&settings, &head), &settings.hosts);
     let is_preflight = page.is_some() && head.method == Method::OPTIONS;
     let checked = match &page {
         Some(_) => check_host(&head, hosts).map(drop),
@@ -37,7 +38,7 @@ pub(super) async fn check(
     };
     let admitted = checked.and_then(|()| match is_preflight {
         true => Ok(None),
-        false => entitle::admit(&plane, &head, page.is_some()).map(Some),
+        false => entitle::admit(&settings, &head, page.is_some()).map(Some),
     });
     let mut response = match admitted {
         Ok(Some(caller)) => {

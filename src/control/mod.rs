@@ -59,6 +59,7 @@ use crate::{
     inputs::{Forwards, Input, InputState},
     live::Live,
     mesh::{Ingress, Questions},
+    orders::Orders,
     policy::Policies,
     report::Question,
     wire::route::Origins,
@@ -146,8 +147,8 @@ impl Default for Settings {
 
 /// The control plane of one server.
 pub struct Control {
-    /// What the operator chose.
-    pub settings: Settings,
+    /// What the operator chose, as it is now.
+    pub settings: Arc<Live<Settings>>,
     /// The way into each shard, in the order of their numbers. The control plane takes all their
     /// answers: nobody else may publish through these.
     pub ingresses: Arc<[Ingress]>,
@@ -165,6 +166,8 @@ pub struct Control {
     pub forwards: Option<(usize, Forwards)>,
     /// Told (`notify_one`) by the `answered` of every ingress.
     pub answered: Arc<Notify>,
+    /// Where operators' orders to the server go.
+    pub orders: Arc<Orders>,
     /// Whether the server is draining: no publication is taken then, and it is not ready.
     pub draining: watch::Receiver<bool>,
 }
@@ -182,7 +185,8 @@ impl Control {
         assert_eq!(self.ingresses.len(), self.questions.len(), "every shard can be asked");
         let answered = Arc::clone(&self.answered);
         let plane = Arc::new(Plane::of(self));
-        let serving = listen::serve(listener, router(&plane), &plane.settings, stop);
+        let settings = plane.settings();
+        let serving = listen::serve(listener, router(&plane), &settings, stop);
         tokio::select! {
             () = serving => {}
             () = hear_answers(&answered, &plane.publisher) => {}
@@ -200,7 +204,7 @@ async fn hear_answers(answered: &Notify, publisher: &Publisher) {
 
 /// What all endpoints share.
 struct Plane {
-    settings: Settings,
+    settings: Arc<Live<Settings>>,
     publisher: Publisher,
     ingresses: Arc<[Ingress]>,
     questions: Arc<[Questions<Question>]>,
@@ -227,12 +231,12 @@ impl Plane {
             Arc::clone(&ingresses),
             Arc::clone(&counters),
             Arc::clone(&inputs),
-            Arc::clone(&settings.access),
+            Arc::clone(&settings.get().access),
         );
         Plane {
             publisher: Publisher::new(Arc::clone(&ingresses)),
-            payload_memory: Arc::new(Semaphore::new(settings.payload_memory_max)),
-            line_streams: Semaphore::new(settings.line_streams_max),
+            payload_memory: Arc::new(Semaphore::new(settings.get().payload_memory_max)),
+            line_streams: Semaphore::new(settings.get().line_streams_max),
             started: Instant::now(),
             metrics,
             forwarder: Forwarder::new(&inputs, control.forwards),
@@ -245,6 +249,11 @@ impl Plane {
             counters,
             draining,
         }
+    }
+
+    /// What the operator chose, as it is now.
+    fn settings(&self) -> Arc<Settings> {
+        self.settings.get()
     }
 
     fn is_draining(&self) -> bool {

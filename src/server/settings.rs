@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// What sessions live by. Ticks count from `started_ms`, in milliseconds since 1970.
-pub fn rules(config: &Config, access: &Arc<Access>, started_ms: u64) -> Rules {
+pub fn rules(config: &Config, shards: u16, access: &Arc<Access>, started_ms: u64) -> Rules {
     Rules {
         head_max: config.head_max.bytes(),
         frame_max: config.frame_max.bytes(),
@@ -28,6 +28,8 @@ pub fn rules(config: &Config, access: &Arc<Access>, started_ms: u64) -> Rules {
         subscriptions_max: config.subscriptions_max,
         poll_timeout_max: config.poll_timeout_max,
         publication_max: config.publication_max.bytes(),
+        channels_max: (config.channels_max as usize).div_ceil(usize::from(shards)),
+        lag_bytes_max: config.lag_max.bytes(),
         shield: shield(config),
         access: Arc::clone(access),
         started_ms,

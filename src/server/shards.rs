@@ -1,10 +1,10 @@
 //! The shards' threads: what all of them are given, how they begin, and how they are told to stop.
 
 use std::{
-    net::SocketAddr,
+    io,
     os::fd::OwnedFd,
     sync::{Arc, mpsc},
-    thread::JoinHandle,
+    thread::{self, JoinHandle},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -15,12 +15,12 @@ use super::{
     doors::{ingress, questions},
     inputs::{self, Inputs},
     journal::Heritages,
-    settings::{control_settings, limits, rules},
+    settings::{limits, rules},
 };
 use crate::{
     access::Access,
     config::Config,
-    control::{Control, Limit, States},
+    control::{self, Control, Limit, States},
     counters::Counters,
     hub::Message,
     ids::{Epoch, ShardId},
@@ -34,6 +34,7 @@ use crate::{
     },
     live::Live,
     mesh::{Ingress, Mesh, Parking, Questions},
+    orders::Orders,
     policy::Policies,
     report::Question,
     session::Rules,
@@ -44,7 +45,7 @@ use crate::{
 pub(super) struct Shards {
     pub drain: Arc<Drain>,
     parkings: Vec<Arc<Parking>>,
-    pub threads: Vec<JoinHandle<()>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl Shards {
@@ -52,8 +53,20 @@ impl Shards {
         Shards { drain: Arc::clone(drain), parkings: parkings.to_vec(), threads: Vec::new() }
     }
 
+    /// Begins a shard's thread.
+    pub fn spawn(&mut self, index: usize, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
+        let thread = thread::Builder::new().name(format!("shard-{index}"));
+        self.threads.push(thread.spawn(run)?);
+        Ok(())
+    }
+
     pub fn begin_drain(&self) {
         self.drain.begin();
+        self.wake();
+    }
+
+    /// Wakes those that sleep.
+    pub fn wake(&self) {
         self.parkings.iter().for_each(|parking| parking.wake());
     }
 
@@ -77,9 +90,9 @@ pub(super) struct Shared {
     inputs: Arc<[Arc<[Ingress]>]>,
     questions: Arc<[Questions<Question>]>,
     policies: Policies,
+    pub counters: Arc<[Counters]>,
     /// What operators are told of the limits; whoever changes settings replaces it.
     pub limits: Arc<Live<Vec<Limit>>>,
-    counters: Arc<[Counters]>,
     admission: Arc<Admission>,
     pub drain: Arc<Drain>,
     pub rules: Arc<Live<Rules>>,
@@ -107,7 +120,7 @@ impl Shared {
             counters: (0..plan.shards).map(|_| Counters::default()).collect(),
             admission: Arc::new(Admission::new(plan.connections_max)),
             drain: Arc::new(Drain::new(config.drain)),
-            rules: Live::new(rules(config, access, started_ms)),
+            rules: Live::new(rules(config, plan.shards, access, started_ms)),
             limits: Live::new(limits(config, plan)),
             epoch: epoch(),
             start: Instant::now(),
@@ -115,13 +128,7 @@ impl Shared {
         }
     }
 
-    pub fn setup(
-        &self,
-        id: ShardId,
-        config: &Config,
-        plan: &Plan,
-        parking: &Arc<Parking>,
-    ) -> Setup {
+    pub fn setup(&self, id: ShardId, config: &Config, parking: &Arc<Parking>) -> Setup {
         Setup {
             id,
             epoch: self.epoch,
@@ -132,27 +139,23 @@ impl Shared {
             numbered: inputs::numbered(config),
             questions: Arc::clone(&self.questions),
             journal: None,
-            policies: self.policies.clone(),
             started_ms: self.started_ms,
             counters: Arc::clone(&self.counters),
             parking: Arc::clone(parking),
             admission: Arc::clone(&self.admission),
             drain: Arc::clone(&self.drain),
-            channels_max: (config.channels_max as usize).div_ceil(usize::from(plan.shards)),
-            lag_bytes_max: config.lag_max.bytes(),
         }
     }
 
     pub fn control(
         &self,
-        config: &Config,
-        subscribers: SocketAddr,
+        settings: Arc<Live<control::Settings>>,
         (inputs, forwards): (States, Option<(usize, Forwards)>),
-        answered: Arc<Notify>,
-        draining: watch::Receiver<bool>,
+        (orders, answered, draining): (Arc<Orders>, Arc<Notify>, watch::Receiver<bool>),
     ) -> Control {
         Control {
-            settings: control_settings(config, subscribers, &self.rules.get().access),
+            settings,
+            orders,
             ingresses: Arc::clone(&self.ingresses),
             questions: Arc::clone(&self.questions),
             policies: self.policies.clone(),

@@ -69,13 +69,14 @@ impl Admission {
 #[derive(Debug)]
 pub struct Drain {
     begun: AtomicBool,
-    window: Duration,
+    window_ms: AtomicU64,
 }
 
 impl Drain {
     /// Not yet; once it is begun, connections are closed over this window.
     pub fn new(window: Duration) -> Self {
-        Drain { begun: AtomicBool::new(false), window }
+        let window_ms = AtomicU64::new(window.as_millis() as u64);
+        Drain { begun: AtomicBool::new(false), window_ms }
     }
 
     /// From now on nobody is accepted, and connections are closed. Shards that sleep must be
@@ -91,7 +92,12 @@ impl Drain {
 
     /// Over how long connections are closed.
     pub fn window(&self) -> Duration {
-        self.window
+        Duration::from_millis(self.window_ms.load(Ordering::Relaxed))
+    }
+
+    /// Sets that, before it is begun.
+    pub fn set_window(&self, window: Duration) {
+        self.window_ms.store(window.as_millis() as u64, Ordering::Relaxed);
     }
 }
 

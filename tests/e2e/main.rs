@@ -32,6 +32,7 @@ mod journal;
 mod limits;
 mod listeners;
 mod many;
+mod operating;
 mod packaging;
 mod polling;
 mod recovery;

@@ -17,6 +17,7 @@ on_both_kernels!(
     each_transport_ends_with_its_token,
     a_fresh_token_keeps_a_conversation,
     seats_are_counted_over_shards,
+    keys_rotate_and_nobody_leaves,
 );
 
 /// Keys and tokens of one test.
@@ -189,6 +190,39 @@ fn seats_are_counted_over_shards(io: Io) {
     }
     held.pop();
     eventually("there is room again", || (status(&server, &head) == 101).then_some(()));
+    server.stop();
+}
+
+/// The keys of a JWKS file are replaced under a running server: who is connected stays and reads on, new
+/// tokens are good, and old ones are not.
+fn keys_rotate_and_nobody_leaves(io: Io) {
+    let forge = Forge::new("rotation", io);
+    fs::copy(forge.file("first.json"), forge.file("jwks.json")).unwrap();
+    let server = forge.serve(io, "--token-jwks", "jwks.json", &[]);
+    let algorithms = ["RS256", "ES256", "EdDSA"];
+    let mut readers = algorithms.map(|algorithm| {
+        let lines = bearer(forge.token(algorithm, "first"));
+        Subscriber::join_with(server.subscribers, Kind::WebSocket, "news", &lines)
+    });
+    let status_of = |algorithm: &str, name: &str| {
+        status(&server, &(upgrade("/ws/news") + &bearer(forge.token(algorithm, name))))
+    };
+    assert_eq!(algorithms.map(|algorithm| status_of(algorithm, "later")), [401; 3]);
+    fs::write(forge.file("new.json"), fs::read(forge.file("later.json")).unwrap()).unwrap();
+    fs::rename(forge.file("new.json"), forge.file("jwks.json")).unwrap();
+    eventually("the new keys hold", || (status_of("RS256", "later") == 101).then_some(()));
+    assert_eq!(algorithms.map(|algorithm| status_of(algorithm, "later")), [101; 3]);
+    assert_eq!(algorithms.map(|algorithm| status_of(algorithm, "first")), [401; 3]);
+    Publisher::of(&server).publish("news", b"still here");
+    for reader in &mut readers {
+        assert_eq!(reader.publication(), b"still here");
+    }
+    // A file that is broken changes nothing.
+    fs::write(forge.file("jwks.json"), "{").unwrap();
+    eventually("the log tells of it", || {
+        server.stderr().contains("is not a JWKS file").then_some(())
+    });
+    assert_eq!(status_of("RS256", "later"), 101);
     server.stop();
 }
 

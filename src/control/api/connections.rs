@@ -91,7 +91,7 @@ async fn try_list(plane: &Plane, uri: &Uri) -> Result<Response, Refusal> {
     let last = shard.map_or(shards - 1, |shard| shard.0);
     let first = after.map_or(first, |after| first.max(after));
     let mut at = Some(first).filter(|(shard, _)| shard.0 <= last);
-    let until = Instant::now() + plane.settings.answer_timeout / 2;
+    let until = Instant::now() + plane.settings().answer_timeout / 2;
     let mut found: Vec<ConnectionReport> = Vec::new();
     while let Some((shard, from)) = at
         && found.len() < limit

@@ -38,6 +38,7 @@ use crate::{
     limits::QUESTIONS_MAX,
     live::Live,
     mesh::{Accepted, Answer, Inflow, Ingress, Parking, Publish, Questions, Rejected},
+    orders::Orders,
     policy::Policies,
     report::Question,
 };
@@ -146,7 +147,8 @@ fn serve_inputs(
     let (draining, is_draining) = watch::channel(false);
     let (stop, stopped) = oneshot::channel();
     let control = Control {
-        settings,
+        settings: Live::new(settings),
+        orders: Arc::new(Orders::new(|| ())),
         ingresses: Arc::clone(&ingresses),
         questions: Arc::clone(&questions),
         policies,
