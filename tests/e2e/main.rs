@@ -44,3 +44,4 @@ mod stories;
 mod streams;
 mod terms;
 mod tls;
+mod tokens;
