@@ -30,8 +30,8 @@ const SERVER: Package = Package {
         (
             "control",
             &[
-                "close", "counters", "frame", "ids", "inputs", "limits", "live", "logs", "mesh",
-                "orders", "policy", "report", "shield",
+                "access", "close", "counters", "frame", "ids", "inputs", "limits", "live", "logs",
+                "mesh", "orders", "policy", "report", "shield", "wire",
             ],
         ),
         ("counters", &["close", "frame", "report", "shield"]),

@@ -23,12 +23,14 @@ use prometheus_client::{
 
 use super::{
     Plane, States,
+    entitle::AccessCollector,
     input_metrics::InputsCollector,
     lag,
     own_use::own_use,
     stats::{connections, total},
 };
 use crate::{
+    access::Access,
     close::CloseReason,
     counters::{Counter, Counters, SWEEP_BUCKETS_US},
     mesh::Ingress,
@@ -59,6 +61,7 @@ impl Metrics {
         ingresses: Arc<[Ingress]>,
         counters: Arc<[Counters]>,
         inputs: States,
+        access: Arc<Access>,
     ) -> Self {
         let mut registry = Registry::default();
         registry.register_collector(Box::new(OwnUseCollector));
@@ -70,6 +73,7 @@ impl Metrics {
         ours.register("publications_refused", help, refused.clone());
         ours.register_collector(Box::new(ShardsCollector { ingresses, counters }));
         ours.register_collector(Box::new(InputsCollector(inputs)));
+        ours.register_collector(Box::new(AccessCollector(access)));
         Metrics { registry, refused }
     }
 }

@@ -43,3 +43,4 @@ mod stopping;
 mod stories;
 mod streams;
 mod terms;
+mod tokens;
