@@ -108,7 +108,7 @@ async fn try_set_log(plane: &Plane, head: &Parts, body: &mut Body) -> Result<Res
 
 /// Whether it is levels, and levels of parts. What else a filter can hold is left to the setting.
 fn is_filter(text: &str) -> bool {
-    let is_level = |text| ["off", "error", "warn", "info", "debug", "trace"].contains(&text);
+    let is_level = |text: &str| ["off", "error", "warn", "info", "debug", "trace"].contains(&text);
     let is_part = |text: &str| {
         let is_fine = |byte: u8| byte.is_ascii_alphanumeric() || b"_:".contains(&byte);
         (1..=PART_BYTES_MAX).contains(&text.len()) && text.bytes().all(is_fine)
