@@ -5,11 +5,13 @@
 #![forbid(unsafe_code)]
 
 mod access;
+mod adopt;
 mod banner;
 mod doors;
 mod inputs;
 mod journal;
 mod listen;
+mod notify;
 mod operate;
 mod plan;
 mod settings;
@@ -40,8 +42,10 @@ use crate::{
     watch::Files,
 };
 
+use adopt::Adopted;
 use inputs::Inputs;
 use journal::Opened;
+use notify::Manager;
 use operate::Drained;
 use settings::control_settings;
 use shards::{Shards, Shared, run_shard, wait_for_shards};
@@ -89,6 +93,9 @@ pub enum ServerError {
     /// The control plane failed.
     #[error("the control plane ended, and nobody could publish any more; the log says why")]
     Control,
+    /// Sockets that were passed cannot be used.
+    #[error("socket activation: {0}")]
+    Adopted(String),
     /// Threads or descriptors ran out at the start.
     #[error("starting failed: {0}")]
     Start(#[from] io::Error),
@@ -115,6 +122,9 @@ pub struct Server {
     files: Arc<Files>,
     orders: Arc<Orders>,
     operator: Option<Operator>,
+    manager: Manager,
+    /// Turns of each shard when the service manager was last told that we live.
+    turns: Vec<u64>,
     /// What the log lets through now.
     log_filter: String,
     drained: Option<Drained>,
@@ -155,12 +165,14 @@ pub fn run(config: &Config, operator: Operator) -> Result<(), ServerError> {
     // First of all: a signal that comes before would end the process without a word, or, where it
     // is the first process of a container, never be heard.
     let signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
-    let mut server = Server::start(config)?;
+    let mut server = Server::start_on(config, Adopted::from_environment()?)?;
     server.operator = Some(operator);
+    server.manager = Manager::from_environment();
     let tell = server.tell.clone();
     thread::Builder::new().name("signals".into()).spawn(move || hear(signals, &tell))?;
     // Whoever started us may have stopped reading. That is no reason not to serve.
     let _ = write!(io::stdout(), "{}", server.banner());
+    server.manager.tell_ready();
     server.serve_until_told()
 }
 
@@ -182,17 +194,27 @@ fn hear(mut signals: Signals, tell: &mpsc::Sender<News>) {
 impl Server {
     /// Starts everything and returns once all shards serve.
     pub fn start(config: &Config) -> Result<Server, ServerError> {
+        Server::start_on(config, Adopted::default())
+    }
+
+    /// The same, on sockets that listen already where there are some.
+    fn start_on(config: &Config, mut adopted: Adopted) -> Result<Server, ServerError> {
         let plan = Plan::new(config)?;
         let key_files = KeyFiles::open(config)?;
         let journal = config.journal.0.as_deref().map(Opened::at).transpose()?;
-        let control_listener = listen::control(config)?;
-        let listeners = listen::subscribers(config, plan.shards)?;
+        let control_listener = listen::control(config, &mut adopted)?;
+        let has_successors = !adopted.is_empty();
+        let listeners = listen::subscribers(config, plan.shards, &mut adopted)?;
+        adopted.expect_all_taken()?;
         let subscribers: Vec<_> = listeners.iter().map(|it| it.address).collect();
         let (bells, parkings) = beds(plan.shards)?;
         let answered = Arc::new(Notify::new());
         let (tell, news) = mpsc::channel();
         let inputs = Inputs::new(config, &parkings);
         let shared = Shared::new(config, &plan, &parkings, &answered, &inputs, key_files.access());
+        if has_successors {
+            shared.drain.leave_backlog();
+        }
         // A journal's thread ends once no shard is left that could append.
         let places = config.publish_queue as usize;
         let (ends, journal_thread) = journal::begin(journal, places, &parkings, &tell)?;
@@ -241,6 +263,8 @@ impl Server {
             files,
             orders,
             operator: None,
+            manager: Manager::default(),
+            turns: Vec::new(),
             log_filter: config.log.as_str().to_owned(),
             drained: None,
         })

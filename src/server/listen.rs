@@ -10,7 +10,7 @@ use std::{
 
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 
-use super::ServerError;
+use super::{ServerError, adopt::Adopted};
 use crate::config::Config;
 
 /// Finds peers that are gone without a word where nothing is sent: a backstop behind pings.
@@ -20,8 +20,11 @@ const KEEPALIVE: Duration = Duration::from_secs(120);
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The control listener.
-pub fn control(config: &Config) -> Result<TcpListener, ServerError> {
+pub fn control(config: &Config, adopted: &mut Adopted) -> Result<TcpListener, ServerError> {
     let address = config.control;
+    if let Some(socket) = adopted.take(address) {
+        return Ok(socket.into());
+    }
     let bound = patiently(|| {
         let socket = open(address)?;
         socket.bind(&address.into())?;
@@ -40,8 +43,12 @@ pub struct Listening {
 }
 
 /// Every address that subscribers connect to, in the order of the settings.
-pub fn subscribers(config: &Config, shards: u16) -> Result<Vec<Listening>, ServerError> {
-    config.listen.0.iter().map(|&address| listening(address, config, shards)).collect()
+pub fn subscribers(
+    config: &Config,
+    shards: u16,
+    adopted: &mut Adopted,
+) -> Result<Vec<Listening>, ServerError> {
+    config.listen.0.iter().map(|&address| listening(address, config, shards, adopted)).collect()
 }
 
 /// What each shard listens on, in the order of the addresses.
@@ -53,8 +60,17 @@ pub fn by_shard(listening: Vec<Listening>, shards: u16) -> Vec<Vec<OwnedFd>> {
     listeners
 }
 
-fn listening(asked: SocketAddr, config: &Config, shards: u16) -> Result<Listening, ServerError> {
+fn listening(
+    asked: SocketAddr,
+    config: &Config,
+    shards: u16,
+    adopted: &mut Adopted,
+) -> Result<Listening, ServerError> {
     let failed = |error| ServerError::Listen { setting: "listen", address: asked, error };
+    if let Some(socket) = adopted.take(asked) {
+        let sockets = shared_by_all(&socket, config, shards).map_err(failed)?;
+        return Ok(Listening { address: asked, sockets });
+    }
     patiently(|| claim(asked)).map_err(failed)?;
     let (mut address, mut sockets) = (asked, Vec::new());
     for _ in 0..shards {
@@ -105,15 +121,27 @@ fn open(address: SocketAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
+/// A socket that was passed, once for each shard: they all accept from its one backlog, whose length
+/// its owner has chosen.
+fn shared_by_all(socket: &OwnedFd, config: &Config, shards: u16) -> io::Result<Vec<OwnedFd>> {
+    set_options(&SockRef::from(&socket.as_fd()), config)?;
+    (0..shards).map(|_| socket.try_clone()).collect()
+}
+
 fn subscriber_listener(address: SocketAddr, config: &Config) -> io::Result<OwnedFd> {
     let socket = open(address)?;
     socket.set_reuse_port(true)?;
+    set_options(&SockRef::from(&socket), config)?;
+    socket.bind(&SockAddr::from(address))?;
+    socket.listen(i32::try_from(config.backlog).unwrap_or(i32::MAX))?;
+    Ok(socket.into())
+}
+
+/// What every connection inherits.
+fn set_options(socket: &SockRef<'_>, config: &Config) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
     socket.set_keepalive(true)?;
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))?;
     let lowat = u32::try_from(config.notsent_lowat.bytes()).unwrap_or(u32::MAX);
-    socket.set_tcp_notsent_lowat(lowat)?;
-    socket.bind(&SockAddr::from(address))?;
-    socket.listen(i32::try_from(config.backlog).unwrap_or(i32::MAX))?;
-    Ok(socket.into())
+    socket.set_tcp_notsent_lowat(lowat)
 }
