@@ -16,6 +16,7 @@ mod operate;
 mod plan;
 mod settings;
 mod shards;
+mod tls;
 
 use std::{
     io::{self, Write},
@@ -33,6 +34,7 @@ use tokio::sync::{Notify, watch};
 use crate::{
     config::Config,
     control::{self, Control},
+    door::CertificateError,
     ids::ShardId,
     io::bell::EventBell,
     journal::JournalError,
@@ -48,9 +50,11 @@ use journal::Opened;
 use notify::Manager;
 use operate::Drained;
 use settings::control_settings;
-use shards::{Shards, Shared, run_shard, wait_for_shards};
+use shards::{Entrance, Shards, Shared, run_shard, wait_for_shards};
+use tls::Secure;
 
 pub use access::{AccessError, KeyFiles};
+pub use listen::Kind;
 pub use operate::Operator;
 pub use plan::{Engine, Plan, PlanError};
 
@@ -76,6 +80,23 @@ pub enum ServerError {
         /// The kernel's answer.
         error: io::Error,
     },
+    /// A certificate or key cannot be used.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+    /// Not every certificate has a key.
+    #[error(
+        "tls-cert has {certificates} files and tls-key {keys}; give each certificate its key, in the \
+         same order"
+    )]
+    Keys {
+        /// Files of certificates.
+        certificates: usize,
+        /// Files of keys.
+        keys: usize,
+    },
+    /// TLS cannot be had.
+    #[error("TLS failed to start: {0}")]
+    Tls(#[from] rustls::Error),
     /// A shard could not start, or its kernel failed.
     #[error("shard {shard} ended: {problem}")]
     Shard {
@@ -106,7 +127,7 @@ pub struct Server {
     config: Config,
     key_files: KeyFiles,
     plan: Plan,
-    subscribers: Vec<SocketAddr>,
+    subscribers: Vec<(Kind, SocketAddr)>,
     control: SocketAddr,
     // Ends before the shards, which would wait for all that it feeds.
     inputs: Inputs,
@@ -198,23 +219,20 @@ impl Server {
     }
 
     /// The same, on sockets that listen already where there are some.
-    fn start_on(config: &Config, mut adopted: Adopted) -> Result<Server, ServerError> {
+    fn start_on(config: &Config, adopted: Adopted) -> Result<Server, ServerError> {
         let plan = Plan::new(config)?;
         let key_files = KeyFiles::open(config)?;
         let journal = config.journal.0.as_deref().map(Opened::at).transpose()?;
-        let control_listener = listen::control(config, &mut adopted)?;
-        let has_successors = !adopted.is_empty();
-        let listeners = listen::subscribers(config, plan.shards, &mut adopted)?;
-        adopted.expect_all_taken()?;
-        let subscribers: Vec<_> = listeners.iter().map(|it| it.address).collect();
+        let outlive_us = !adopted.is_empty();
+        let (control_listener, listeners) = listen::all(config, plan.shards, adopted)?;
+        let secure = Secure::new(config, &listeners)?;
+        let subscribers = listen::addresses(&listeners);
         let (bells, parkings) = beds(plan.shards)?;
         let answered = Arc::new(Notify::new());
         let (tell, news) = mpsc::channel();
         let inputs = Inputs::new(config, &parkings);
         let shared = Shared::new(config, &plan, &parkings, &answered, &inputs, key_files.access());
-        if has_successors {
-            shared.drain.leave_backlog();
-        }
+        shared.drain.leave_backlog(outlive_us);
         // A journal's thread ends once no shard is left that could append.
         let places = config.publish_queue as usize;
         let (ends, journal_thread) = journal::begin(journal, places, &parkings, &tell)?;
@@ -226,8 +244,10 @@ impl Server {
         for (index, (((listeners, bell), parking), (end, heritages))) in doors.enumerate() {
             let mut setup = shared.setup(ShardId(index as u16), config, parking);
             setup.journal = end;
+            let tls = secure.as_ref().map(|secure| secure.of_shard(&setup));
+            let entrance = Entrance { listeners, tls, bell };
             let (plan, start, tell) = (plan.clone(), shared.start, tell.clone());
-            let run = move || run_shard(setup, heritages, &plan, listeners, bell, start, &tell);
+            let run = move || run_shard(setup, heritages, &plan, entrance, start, &tell);
             shards.spawn(index, run)?;
         }
         wait_for_shards(plan.shards, &news)?;
@@ -235,11 +255,10 @@ impl Server {
         let (draining, is_draining) = watch::channel(false);
         let stop_control = Arc::new(Notify::new());
         let bus = (inputs.states(), inputs.forwards(config)?);
-        let files = Arc::new(Files::default());
-        key_files.watch_by(&files);
-        let bell = tell.clone();
-        let orders = Arc::new(Orders::new(move || drop(bell.send(News::Order))));
-        let control_settings = Live::new(control_settings(config, subscribers[0]));
+        let files = watched(&key_files, secure.as_ref());
+        let orders = orders(&tell);
+        let control_settings =
+            Live::new(control_settings(config, subscribers[0].1, key_files.access()));
         let signals = (Arc::clone(&orders), answered, is_draining);
         let control = shared.control(Arc::clone(&control_settings), bus, signals);
         let control_address = control_listener.local_addr()?;
@@ -270,8 +289,8 @@ impl Server {
         })
     }
 
-    /// Where subscribers connect: one address at least.
-    pub fn subscribers(&self) -> &[SocketAddr] {
+    /// Where subscribers connect, and what they speak there: one address at least.
+    pub fn subscribers(&self) -> &[(Kind, SocketAddr)] {
         &self.subscribers
     }
 
@@ -318,6 +337,22 @@ impl Server {
         });
         failed.map_or(Ok(()), Err)
     }
+}
+
+/// The files that are read again when they change.
+fn watched(key_files: &KeyFiles, secure: Option<&Secure>) -> Arc<Files> {
+    let files = Arc::new(Files::default());
+    key_files.watch_by(&files);
+    if let Some(secure) = secure {
+        secure.watch_by(&files);
+    }
+    files
+}
+
+/// Orders that ring the main thread.
+fn orders(tell: &mpsc::Sender<News>) -> Arc<Orders> {
+    let bell = tell.clone();
+    Arc::new(Orders::new(move || drop(bell.send(News::Order))))
 }
 
 /// What each shard sleeps on, and how others know that it does.

@@ -59,6 +59,23 @@ impl Endpoint {
     }
 }
 
+/// The value of `Authorization` for the key or token that the flag gives, else the variable, if either
+/// does.
+pub fn authorization(
+    flag: Option<&str>,
+    name: &str,
+    variable: &str,
+) -> Result<Option<String>, Failure> {
+    let from_environment = || env::var(variable).ok();
+    let Some(secret) = flag.map(str::to_owned).or_else(from_environment) else { return Ok(None) };
+    match !secret.is_empty() && secret.bytes().all(|byte| byte.is_ascii_graphic()) {
+        true => Ok(Some(format!("Bearer {secret}"))),
+        false => Err(Failure::usage(format!(
+            "{name}: it has bytes that no header has; write letters, digits and signs without spaces"
+        ))),
+    }
+}
+
 /// Checks a channel's name before anything is sent.
 pub fn channel(name: &str) -> Result<ChannelName, Failure> {
     ChannelName::new(name).map_err(|why| Failure::usage(format!("channel: '{name}': {why}")))

@@ -13,14 +13,14 @@ use std::{
 use axum::{
     extract::{Request, State},
     http::{
-        HeaderMap, HeaderName, HeaderValue, StatusCode, Version, header, request::Parts,
+        HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header, request::Parts,
         uri::Authority,
     },
     middleware::Next,
     response::{IntoResponse, Response},
 };
 
-use super::{Plane, body, reply::Refusal};
+use super::{Plane, body, entitle, reply::Refusal};
 
 /// Refuses what comes from elsewhere, and marks every answer as not for others.
 pub(super) async fn check(
@@ -28,14 +28,37 @@ pub(super) async fn check(
     request: Request,
     next: Next,
 ) -> Response {
-    let (head, body) = request.into_parts();
-    let mut response = match check_head(&head, &plane.settings().hosts) {
-        Ok(()) => next.run(Request::from_parts(head, body)).await,
+    let (mut head, body) = request.into_parts();
+    let settings = plane.settings();
+    let (page, hosts) = (entitle::page(&settings, &head), &settings.hosts);
+    let is_preflight = page.is_some() && head.method == Method::OPTIONS;
+    let checked = match &page {
+        Some(_) => check_host(&head, hosts).map(drop),
+        None => check_head(&head, hosts),
+    };
+    let admitted = checked.and_then(|()| match is_preflight {
+        true => Ok(None),
+        false => entitle::admit(&settings, &head, page.is_some()).map(Some),
+    });
+    let mut response = match admitted {
+        Ok(Some(caller)) => {
+            head.extensions.insert(caller);
+            next.run(Request::from_parts(head, body)).await
+        }
+        Ok(None) => entitle::preflight(),
         Err(refusal) => {
             body::discard(&plane, &head, body);
             refusal.into_response()
         }
     };
+    if response.status() == StatusCode::UNAUTHORIZED {
+        let how = HeaderValue::from_static("Bearer");
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, how);
+    }
+    if let Some(page) = page {
+        response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, page);
+        response.headers_mut().insert(header::VARY, HeaderValue::from_static("Origin"));
+    }
     let protection = [
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::CACHE_CONTROL, "no-store"),
@@ -50,16 +73,19 @@ pub(super) async fn check(
 
 /// Whether a request may be served, by its head alone.
 pub(super) fn check_head(head: &Parts, allowed: &[String]) -> Result<(), Refusal> {
-    let host = host_of(head)?;
-    if let Some(host) = &host
-        && !is_ours(host, allowed)
-    {
-        return Err(misdirected(host));
-    }
+    let host = check_host(head, allowed)?;
     let mut origins = head.headers.get_all(header::ORIGIN).iter();
     match origins.find(|origin| !is_same(origin, host.as_ref(), allowed)) {
         Some(origin) => Err(foreign(origin, host.as_ref())),
         None => Ok(()),
+    }
+}
+
+/// The `Host` that the request names, if it is one of ours.
+fn check_host(head: &Parts, allowed: &[String]) -> Result<Option<Authority>, Refusal> {
+    match host_of(head)? {
+        Some(host) if !is_ours(&host, allowed) => Err(misdirected(&host)),
+        host => Ok(host),
     }
 }
 

@@ -18,7 +18,7 @@ use std::{
 use axum::{
     body::Body,
     extract::{Request, State},
-    http::{HeaderValue, StatusCode, header, request::Parts},
+    http::{Extensions, HeaderValue, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
@@ -28,7 +28,7 @@ use serde_json::{Map, Value, json, value::RawValue};
 use tokio::time::timeout;
 
 use super::{
-    Plane, api, body,
+    Plane, api, body, entitle,
     forward::{self, Way},
     lines::{Splitter, TooLong},
     problem::Refused,
@@ -66,7 +66,7 @@ async fn run(plane: &Plane, head: &Parts, body: &mut Body) -> Result<Response, R
         let reason = "as many streams of lines as allowed are running; try again later";
         return Err(Refusal::later(plane.settings().retry_after, reason));
     };
-    let mut many = Many::new(plane);
+    let mut many = Many::new(plane, &head.extensions);
     let read = many.hand_over_all(body).await;
     many.hear_all().await;
     match read {
@@ -83,6 +83,8 @@ async fn run(plane: &Plane, head: &Parts, body: &mut Body) -> Result<Response, R
 /// One request's publications.
 struct Many<'a> {
     plane: &'a Plane,
+    /// Of the request: who asks.
+    extensions: &'a Extensions,
     /// One for each line that was read; those that are not answered yet have their number alone.
     results: Vec<Value>,
     /// What was handed over and is not answered yet, oldest first.
@@ -114,11 +116,12 @@ struct Published {
 }
 
 impl<'a> Many<'a> {
-    fn new(plane: &'a Plane) -> Self {
+    fn new(plane: &'a Plane, extensions: &'a Extensions) -> Self {
         let windows =
             (0..plane.ingresses.len() as u16).map(|it| plane.publisher.window(ShardId(it)));
         Many {
             plane,
+            extensions,
             results: Vec::new(),
             window: VecDeque::new(),
             window_max: windows.min().unwrap_or(1).min(FORWARDS_MAX / 4),
@@ -171,6 +174,7 @@ impl<'a> Many<'a> {
         let plane = self.plane;
         let Line { channel, content } = Line::read(line, plane.settings().publication_max)?;
         self.results[at]["channel"] = channel.as_str().into();
+        entitle::may_publish(plane, self.extensions, &channel)?;
         if plane.is_draining() {
             return Err(draining(plane));
         }

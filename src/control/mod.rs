@@ -16,6 +16,7 @@ mod ask;
 mod body;
 mod busiest;
 mod channels;
+mod entitle;
 mod forward;
 mod guard;
 mod input_metrics;
@@ -53,6 +54,7 @@ use tokio::{
 };
 
 use crate::{
+    access::Access,
     counters::Counters,
     inputs::{Forwards, Input, InputState},
     live::Live,
@@ -60,6 +62,7 @@ use crate::{
     orders::Orders,
     policy::Policies,
     report::Question,
+    wire::route::Origins,
 };
 use forward::Forwarder;
 use publisher::Publisher;
@@ -85,6 +88,12 @@ pub struct Settings {
     /// Names, without a port, that a request's `Host` may have besides `localhost` and IP
     /// addresses.
     pub hosts: Vec<String>,
+    /// What decides about keys and tokens.
+    pub access: Arc<Access>,
+    /// Whether a key or a token is needed even where no key is set. Default: no.
+    pub wants_keys: bool,
+    /// Pages of other origins that may publish with a token.
+    pub pages: Origins,
     /// Connections to the control listener. Default: 1024, each of at most 64 KiB of buffer.
     pub connections_max: usize,
     /// Streams of `?lines` at a time. Default: 64, each of at most a publication being read and a
@@ -119,6 +128,9 @@ impl Default for Settings {
             retry_after: Duration::from_secs(5),
             subscribers: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080),
             hosts: Vec::new(),
+            access: Arc::default(),
+            wants_keys: false,
+            pages: Origins::default(),
             connections_max: 1024,
             line_streams_max: 64,
             head_timeout: Duration::from_secs(30),
@@ -219,6 +231,7 @@ impl Plane {
             Arc::clone(&ingresses),
             Arc::clone(&counters),
             Arc::clone(&inputs),
+            Arc::clone(&settings.get().access),
         );
         Plane {
             publisher: Publisher::new(Arc::clone(&ingresses)),

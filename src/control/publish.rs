@@ -14,6 +14,7 @@ use tokio::{sync::OwnedSemaphorePermit, time::timeout};
 use super::{
     Plane,
     body::{self, Payload},
+    entitle,
     forward::Way,
     lines,
     problem::Problem,
@@ -67,7 +68,9 @@ fn admit<'a>(plane: &'a Plane, head: &Parts) -> Result<Admitted<'a>, Refusal> {
     if plane.is_draining() {
         return Err(draining(plane));
     }
-    let (channel, wish) = (channel_of(&head.uri)?, Wish::of(head)?);
+    let channel = channel_of(&head.uri)?;
+    entitle::may_publish(plane, &head.extensions, &channel)?;
+    let wish = Wish::of(head)?;
     let way = plane.forwarder.way(&channel)?;
     Ok((channel, way, wish))
 }

@@ -19,8 +19,20 @@ const KEEPALIVE: Duration = Duration::from_secs(120);
 /// How long a predecessor may take to let go of its address.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// The control listener, and all that subscribers connect to. Whatever was passed must have a use.
+pub fn all(
+    config: &Config,
+    shards: u16,
+    mut adopted: Adopted,
+) -> Result<(TcpListener, Vec<Listening>), ServerError> {
+    let control = control(config, &mut adopted)?;
+    let subscribers = subscribers(config, shards, &mut adopted)?;
+    adopted.expect_all_taken()?;
+    Ok((control, subscribers))
+}
+
 /// The control listener.
-pub fn control(config: &Config, adopted: &mut Adopted) -> Result<TcpListener, ServerError> {
+fn control(config: &Config, adopted: &mut Adopted) -> Result<TcpListener, ServerError> {
     let address = config.control;
     if let Some(socket) = adopted.take(address) {
         return Ok(socket.into());
@@ -34,8 +46,31 @@ pub fn control(config: &Config, adopted: &mut Adopted) -> Result<TcpListener, Se
     bound.map_err(|error| ServerError::Listen { setting: "control", address, error })
 }
 
+/// What connections to an address speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// HTTP and WebSocket as they are.
+    Plain,
+    /// The same by TLS.
+    Tls,
+}
+
+impl Kind {
+    /// How URLs of HTTP begin.
+    pub fn http(self) -> &'static str {
+        if self == Kind::Tls { "https" } else { "http" }
+    }
+
+    /// How URLs of WebSocket begin.
+    pub fn ws(self) -> &'static str {
+        if self == Kind::Tls { "wss" } else { "ws" }
+    }
+}
+
 /// An address that subscribers connect to.
 pub struct Listening {
+    /// What is spoken there.
+    pub kind: Kind,
     /// Where it is; the port is that which was given for port 0.
     pub address: SocketAddr,
     /// A listener for each shard, all on that address: the kernel spreads connections over them.
@@ -43,12 +78,20 @@ pub struct Listening {
 }
 
 /// Every address that subscribers connect to, in the order of the settings.
-pub fn subscribers(
+fn subscribers(
     config: &Config,
     shards: u16,
     adopted: &mut Adopted,
 ) -> Result<Vec<Listening>, ServerError> {
-    config.listen.0.iter().map(|&address| listening(address, config, shards, adopted)).collect()
+    let plain = config.listen.0.iter().map(|&address| (Kind::Plain, address));
+    let tls = config.listen_tls.0.iter().map(|&address| (Kind::Tls, address));
+    let all = plain.chain(tls);
+    all.map(|(kind, address)| listening(kind, address, config, shards, adopted)).collect()
+}
+
+/// Where they are, and what is spoken there.
+pub fn addresses(listening: &[Listening]) -> Vec<(Kind, SocketAddr)> {
+    listening.iter().map(|it| (it.kind, it.address)).collect()
 }
 
 /// What each shard listens on, in the order of the addresses.
@@ -61,15 +104,17 @@ pub fn by_shard(listening: Vec<Listening>, shards: u16) -> Vec<Vec<OwnedFd>> {
 }
 
 fn listening(
+    kind: Kind,
     asked: SocketAddr,
     config: &Config,
     shards: u16,
     adopted: &mut Adopted,
 ) -> Result<Listening, ServerError> {
-    let failed = |error| ServerError::Listen { setting: "listen", address: asked, error };
+    let setting = if kind == Kind::Tls { "listen-tls" } else { "listen" };
+    let failed = |error| ServerError::Listen { setting, address: asked, error };
     if let Some(socket) = adopted.take(asked) {
         let sockets = shared_by_all(&socket, config, shards).map_err(failed)?;
-        return Ok(Listening { address: asked, sockets });
+        return Ok(Listening { kind, address: asked, sockets });
     }
     patiently(|| claim(asked)).map_err(failed)?;
     let (mut address, mut sockets) = (asked, Vec::new());
@@ -79,7 +124,7 @@ fn listening(
         address = self::address(&socket).map_err(failed)?;
         sockets.push(socket);
     }
-    Ok(Listening { address, sockets })
+    Ok(Listening { kind, address, sockets })
 }
 
 fn address(listener: &OwnedFd) -> io::Result<SocketAddr> {

@@ -55,7 +55,11 @@ fn shield(config: &Config) -> Limits {
 }
 
 /// What the control plane lives by.
-pub fn control_settings(config: &Config, subscribers: SocketAddr) -> control::Settings {
+pub fn control_settings(
+    config: &Config,
+    subscribers: SocketAddr,
+    access: &Arc<Access>,
+) -> control::Settings {
     let defaults = control::Settings::default();
     let publication_max = config.publication_max.bytes();
     control::Settings {
@@ -64,6 +68,9 @@ pub fn control_settings(config: &Config, subscribers: SocketAddr) -> control::Se
         retry_after: config.retry_after,
         subscribers,
         hosts: config.control_host.0.clone(),
+        access: Arc::clone(access),
+        wants_keys: !config.control.ip().is_loopback() && !config.control_open,
+        pages: config.allow_origin.clone(),
         ..defaults
     }
 }

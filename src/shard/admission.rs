@@ -92,10 +92,10 @@ impl Drain {
         self.begun.load(Ordering::SeqCst)
     }
 
-    /// The listeners outlive this server: who comes during the drain is left to a successor, and not
-    /// told to go away.
-    pub fn leave_backlog(&self) {
-        self.leaves_backlog.store(true, Ordering::Relaxed);
+    /// Whether the listeners outlive this server: who comes during the drain is left to a successor
+    /// then, and not told to go away.
+    pub fn leave_backlog(&self, listeners_outlive_us: bool) {
+        self.leaves_backlog.store(listeners_outlive_us, Ordering::Relaxed);
     }
 
     /// Whether nobody is accepted now, since a successor will.
