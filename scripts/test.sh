@@ -129,7 +129,7 @@ set_up_rust() {
 
 # What the end-to-end tests drive. They find it by these variables.
 set_up_tools() {
-    set_up_python
+    set_up_python || return 1
     install_packages curl:curl node:nodejs npm:npm
     # Without any font Chromium does not start.
     if ! command -v chromium >/dev/null; then install_packages :chromium :fonts-liberation; fi

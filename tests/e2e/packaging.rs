@@ -9,7 +9,7 @@ use std::{
     process::Command,
 };
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::{
     Folder, Io, Kind, Publisher, Server, Subscriber, ask, python, run, stentor, through, tool,
@@ -42,8 +42,7 @@ fn under_seccomp(without: &str) -> Command {
 fn the_seccomp_profile_allows_what_the_server_does() {
     for (io, engine) in [("uring", "io_uring: OK"), ("epoll", "epoll")] {
         let folder = Folder::new(&format!("seccomp-{io}"));
-        let journal = folder.path().to_str().expect("text");
-        let flags = ["--io", io, "--journal", journal, "--channels", "* history=9"];
+        let flags = ["--io", io, "--journal", folder.text(), "--channels", "* history=9"];
         let flags = [&flags[..], &["--input", "lines name=app from=tcp:127.0.0.1:0"]].concat();
         let server = Server::launch(&mut through(under_seccomp(""), &stentor(&flags)));
         assert!(server.stdout().contains(&format!("engine       {engine}")), "{}", server.stdout());
@@ -120,6 +119,47 @@ fn the_unit_is_sound_and_sandboxed() {
     assert!(exposed.status.success(), "{}", String::from_utf8_lossy(&exposed.stdout));
 }
 
+/// The system calls that the unit leaves are enough, by io_uring and with a journal.
+#[test]
+fn the_unit_allows_what_the_server_does() {
+    let mut allowed = BTreeSet::new();
+    let unit = text("systemd/stentor.service");
+    for line in unit.lines().filter_map(|line| line.strip_prefix("SystemCallFilter=")) {
+        let (denies, names) = line.strip_prefix('~').map_or((false, line), |names| (true, names));
+        for name in names.split_whitespace().flat_map(system_calls) {
+            _ = if denies { allowed.remove(&name) } else { allowed.insert(name) };
+        }
+    }
+    assert!(allowed.contains("io_uring_setup") && !allowed.contains("chroot"), "{allowed:?}");
+    let folder = Folder::new("filter");
+    let profile = folder.path().join("filter.json");
+    let rules = json!([{ "action": "SCMP_ACT_ALLOW", "names": allowed }]);
+    let filter = json!({
+        "defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 1, "syscalls": rules
+    });
+    fs::write(&profile, filter.to_string()).expect("a file");
+    let mut launcher = python("under_seccomp.py");
+    launcher.arg(&profile);
+    let flags = ["--io", "uring", "--journal", folder.text(), "--channels", "* history=9"];
+    let server = Server::launch(&mut through(launcher, &stentor(&flags)));
+    let mut readers = Kind::BOTH.map(|kind| Subscriber::join(server.subscribers, kind, "news"));
+    Publisher::of(&server).publish("news", b"kept");
+    readers.iter_mut().for_each(|reader| assert_eq!(reader.publication(), b"kept"));
+    assert_eq!(server.shown("/channels/news")["kept"], 1);
+    server.stop();
+}
+
+/// A system call, or all that a group of systemd's has.
+fn system_calls(name: &str) -> Vec<String> {
+    if !name.starts_with('@') {
+        return vec![name.to_owned()];
+    }
+    let analyze = tool("STENTOR_TEST_SYSTEMD", "/usr/bin/systemd-analyze");
+    let told = run(Command::new(analyze).args(["--no-pager", "syscall-filter", name]));
+    let members = told.lines().skip(1).map(str::trim);
+    members.filter(|it| !it.is_empty() && !it.starts_with('#')).flat_map(system_calls).collect()
+}
+
 /// The manifest is one of Kubernetes, its settings are settings, its probes are answered by the
 /// server, and it gives the drain the time that it takes.
 #[test]
@@ -159,7 +199,11 @@ fn the_manifest_is_one_that_runs() {
 #[test]
 fn alerts_fire_when_they_are_to() {
     let folder = packaged("prometheus");
-    for what in [["check", "rules", "alerts.yml"], ["test", "rules", "alerts_test.yml"]] {
+    for what in [
+        &["check", "rules", "alerts.yml"][..],
+        &["test", "rules", "alerts_test.yml"],
+        &["check", "config", "--syntax-only", "prometheus.yml"],
+    ] {
         let promtool = tool("STENTOR_TEST_PROMTOOL", ".venv/bin/promtool");
         run(Command::new(promtool).args(what).current_dir(&folder));
     }
