@@ -2,8 +2,7 @@
 // Prints the names of what holds.
 
 import assert from 'node:assert/strict';
-import { createHmac } from 'node:crypto';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join as joinPath } from 'node:path';
 import { chromium } from 'playwright-core';
@@ -197,50 +196,6 @@ const scenarios = {
     const got = publications.map(({ channel, data }) => `${channel} ${data}`);
     assert.deepEqual(got.sort(), channels.map((it) => `${it} ${it}`).sort());
     await visitor.close();
-  },
-
-  /** A token that runs out costs a connection and no publication; what none grants is refused. */
-  async tokens({ startServer, folder }) {
-    const { Stentor } = await import('../../clients/js/stentor.js');
-    const [file, secret] = [joinPath(folder, 'token.key'), 'a secret of more than thirty-two bytes'];
-    writeFileSync(file, secret);
-    const server = await startServer(['--token-key', file, '--channels', '* subscribe=token history=10']);
-    const part = (it) => Buffer.from(JSON.stringify(it)).toString('base64url');
-    for (const transport of TRANSPORTS) {
-      const [channel, got, refused, begun] = [`news.${transport}`, [], [], Date.now()];
-      // The first ones end after some two seconds: 30 are the leeway.
-      const token = async () => {
-        const now = Date.now();
-        const exp = Math.floor(now / 1000) + (now - begun < 500 ? -28 : 600);
-        const signed = `${part({ alg: 'HS256' })}.${part({ exp, subscribe: ['news.*'] })}`;
-        return `${signed}.${createHmac('sha256', secret).update(signed).digest('base64url')}`;
-      };
-      const client = new Stentor(`http://${server.listen}`, { transports: [transport], backoff: [20, 200], token });
-      let came, parted;
-      const next = () => new Promise((resolve) => { came = resolve; });
-      const over = new Promise((resolve) => { parted = resolve; });
-      let wasConnected = false;
-      client.onstate = (state) => {
-        if (state === 'connecting' && wasConnected) parted();
-        wasConnected ||= state === 'connected';
-      };
-      const began = new Promise((resolve) => {
-        client.subscribe(channel, { onSubscribed: resolve, onPublication: ({ data }) => came(got.push(data)) });
-      });
-      const denied = new Promise((resolve) => {
-        client.subscribe('other', { onError: ({ code }) => resolve(refused.push(code)) });
-      });
-      await Promise.all([began, denied]);
-      const first = next();
-      await server.publish(channel, 'one');
-      await first;
-      if (transport !== 'poll') await over;
-      const second = next();
-      await server.publish(channel, 'two');
-      await second;
-      assert.deepEqual([got, refused], [['one', 'two'], [transport === 'websocket' ? 'forbidden' : 403]]);
-      client.close();
-    }
   },
 
   /** The same module runs in Node. */
