@@ -73,11 +73,7 @@ pub(super) async fn check(
 }
 
 /// Whether a request may be served, by its head alone.
-pub(super) fn check_head(
-    head: &Parts,
-    allowed: &[String],
-    is_secure: bool,
-) -> Result<(), Refusal> {
+pub(super) fn check_head(head: &Parts, allowed: &[String], is_secure: bool) -> Result<(), Refusal> {
     let host = check_host(head, allowed)?;
     let mut origins = head.headers.get_all(header::ORIGIN).iter();
     match origins.find(|origin| !is_same(origin, host.as_ref(), allowed, is_secure)) {

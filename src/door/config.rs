@@ -36,7 +36,8 @@ pub fn server_config(
 pub fn client_verifier(
     authorities: &Path,
 ) -> Result<Arc<dyn ClientCertVerifier>, CertificateError> {
-    let refused = |problem: String| CertificateError::Wrong { path: authorities.to_owned(), problem };
+    let refused =
+        |problem: String| CertificateError::Wrong { path: authorities.to_owned(), problem };
     let mut roots = RootCertStore::empty();
     for certificate in certificates(authorities)? {
         let added = roots.add(certificate);

@@ -60,8 +60,7 @@ pub(super) fn control(
     if config.control_tls_cert.0.is_empty() {
         return Ok(None);
     }
-    let certificates =
-        read(("control-tls", &config.control_tls_cert, &config.control_tls_key))?;
+    let certificates = read(("control-tls", &config.control_tls_cert, &config.control_tls_key))?;
     watch("control-tls-cert", &certificates, files);
     let clients = config.control_client_ca.0.as_deref().map(client_verifier).transpose()?;
     Ok(Some(Arc::new(server_config(certificates, clients)?)))

@@ -231,6 +231,9 @@ fn the_control_listener_speaks_tls() {
     let mine = ["--cert", client.certificate(), "--key", client.flags()[5]];
     assert!(curl(port, &mine).0);
     assert!(!curl(port, &[]).0);
-    assert!(!curl(port, &["--cert", secure.certificate(), "--key", &key]).0, "of another authority");
+    assert!(
+        !curl(port, &["--cert", secure.certificate(), "--key", &key]).0,
+        "of another authority"
+    );
     server.stop();
 }
