@@ -299,3 +299,6 @@ pub const ORDERS_WAITING_MAX: usize = 16;
 
 /// Settings that may name files which are read again when they change.
 pub const WATCHED_MAX: usize = 64;
+
+/// Listening sockets that may be passed to the server when it is started.
+pub const ADOPTED_MAX: u16 = 64;

@@ -232,7 +232,11 @@ fn counts(answer: &Value) -> String {
     let shards = answer["shards"].as_array().into_iter().flatten();
     let shards: Vec<String> = shards.map(Value::to_string).collect();
     let total = grouped(answer["total"].as_u64().unwrap_or(0));
-    format!("in all: {total} ({}); by shard: {}\n", transports.join(", "), shards.join(", "))
+    let transports = match transports.is_empty() {
+        true => String::new(),
+        false => format!(" ({})", transports.join(", ")),
+    };
+    format!("in all: {total}{transports}; by shard: {}\n", shards.join(", "))
 }
 
 fn one_connection(it: &Value) -> String {
@@ -351,7 +355,8 @@ fn rows(list: &Value, row: impl Fn(&Value) -> Vec<String>) -> Vec<Vec<String>> {
     list.as_array().into_iter().flatten().map(row).collect()
 }
 
-fn text(value: &Value) -> String {
+/// A text as it is, nothing as a dash, and everything else as JSON.
+pub fn text(value: &Value) -> String {
     value
         .as_str()
         .map_or_else(|| if value.is_null() { "-".into() } else { value.to_string() }, Into::into)

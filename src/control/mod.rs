@@ -220,6 +220,7 @@ struct Plane {
     counters: Arc<[Counters]>,
     inputs: States,
     forwarder: Forwarder,
+    orders: Arc<Orders>,
     draining: watch::Receiver<bool>,
     /// Bytes that payloads may still take.
     payload_memory: Arc<Semaphore>,
@@ -255,6 +256,7 @@ impl Plane {
             questions,
             policies,
             limits: control.limits,
+            orders: control.orders,
             counters,
             draining,
         }

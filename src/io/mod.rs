@@ -18,6 +18,7 @@ use crate::ids::Slot;
 pub mod bell;
 pub mod dial;
 pub mod epoll;
+pub mod inherit;
 pub mod probe;
 pub mod sim;
 pub mod uring;

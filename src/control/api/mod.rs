@@ -7,6 +7,7 @@
 mod channel;
 mod connections;
 mod limits;
+mod orders;
 mod query;
 mod shards;
 
@@ -43,6 +44,9 @@ pub(super) const ROUTES: &[Route] = &[
     ("/v1/limits", "/v1/limits", || get(limits::show)),
     ("/v1/shards", "/v1/shards", || get(shards::show)),
     ("/v1/stats", "/v1/stats", || get(stats::show)),
+    ("/v1/drain", "/v1/drain", || post(orders::drain)),
+    ("/v1/reload", "/v1/reload", || post(orders::reload)),
+    ("/v1/log-level", "/v1/log-level", || get(orders::log).put(orders::set_log)),
     ("/v1/openapi.json", "/v1/openapi.json", || get(document)),
 ];
 

@@ -10,6 +10,7 @@ mod bounds;
 mod inputs;
 mod lines;
 mod many;
+mod orders;
 mod probes;
 mod publishing;
 mod questions;
@@ -38,7 +39,6 @@ use crate::{
     limits::QUESTIONS_MAX,
     live::Live,
     mesh::{Accepted, Answer, Inflow, Ingress, Parking, Publish, Questions, Rejected},
-    orders::Orders,
     policy::Policies,
     report::Question,
 };
@@ -149,7 +149,7 @@ fn serve_inputs(
     let control = Control {
         tls: None,
         settings: Live::new(settings),
-        orders: Arc::new(Orders::new(|| ())),
+        orders: orders::obeyed(),
         ingresses: Arc::clone(&ingresses),
         questions: Arc::clone(&questions),
         policies,
