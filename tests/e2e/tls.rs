@@ -194,3 +194,46 @@ fn certificates_are_swapped_while_connections_go_on() {
     assert_eq!(told, json!(["still here"]));
     server.stop();
 }
+
+/// The control listener speaks TLS alone where it has a certificate, to its page's scripts, too, and
+/// where clients need one, to nobody without.
+#[test]
+fn the_control_listener_speaks_tls() {
+    let secure = Secure::new("tls-control");
+    let key = secure.flags()[5].to_owned();
+    let server_flags = ["--control-tls-cert", secure.certificate(), "--control-tls-key", &key];
+    let curl = |port: u16, more: &[&str]| {
+        let url = format!("https://localhost:{port}/publish/news");
+        let start = ["-sS", "--cacert", secure.certificate(), "-d", "hello", &url];
+        let told = Command::new("curl").args(start).args(more).output().expect("curl");
+        (told.status.success(), String::from_utf8(told.stdout).expect("text"))
+    };
+    let server = Server::start(Io::Uring, &server_flags);
+    let port = server.control.port();
+    let mut subscriber = Subscriber::join(server.subscribers, Kind::WebSocket, "news");
+    let (is_done, told) = curl(port, &[]);
+    assert!(is_done && told.contains("\"subscribers\":1"), "{told}");
+    assert!(matches!(subscriber.next(), Received::Publication { .. }));
+    let origin = format!("Origin: https://localhost:{port}");
+    assert!(curl(port, &["-H", &origin]).1.contains("\"subscribers\":1"));
+    let foreign = format!("Origin: http://localhost:{port}");
+    assert!(curl(port, &["-H", &foreign, "-w", "%{http_code}"]).1.contains("403"));
+    let plain = format!("http://localhost:{port}/healthz");
+    let told = Command::new("curl").args(["-sS", &plain]).output().expect("curl");
+    assert!(!told.status.success());
+    drop(subscriber);
+    server.stop();
+
+    let client = Secure::new("tls-client");
+    let flags = [&server_flags[..], &["--control-client-ca", client.certificate()]].concat();
+    let server = Server::start(Io::Uring, &flags);
+    let port = server.control.port();
+    let mine = ["--cert", client.certificate(), "--key", client.flags()[5]];
+    assert!(curl(port, &mine).0);
+    assert!(!curl(port, &[]).0);
+    assert!(
+        !curl(port, &["--cert", secure.certificate(), "--key", &key]).0,
+        "of another authority"
+    );
+    server.stop();
+}
