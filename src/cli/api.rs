@@ -81,12 +81,12 @@ impl Api {
 
     /// Orders something, without a body.
     pub fn post(&self, path: &str) -> Result<Value, Failure> {
-        self.read(self.agent.post(self.endpoint.path(path)).send_empty())
+        self.read(self.signed(self.agent.post(self.endpoint.path(path))).send_empty())
     }
 
     /// Puts JSON in the place of what is under a path.
     pub fn put(&self, path: &str, json: &Value) -> Result<Value, Failure> {
-        let request = self.agent.put(self.endpoint.path(path));
+        let request = self.signed(self.agent.put(self.endpoint.path(path)));
         self.read(request.header("Content-Type", "application/json").send(json.to_string()))
     }
 
