@@ -51,6 +51,9 @@ pub struct Connections {
     /// Only connections of this shard.
     #[arg(long, conflicts_with = "id")]
     shard: Option<String>,
+    /// Counts all connections by where they come from.
+    #[arg(long, conflicts_with_all = ["id", "address", "channel", "transport", "shard"])]
+    by_address: bool,
     /// How many at most.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
     limit: u64,
@@ -176,6 +179,10 @@ pub fn connections(args: &Connections) -> Result<(), Failure> {
         };
         return args.shape.print(&answer, one_connection);
     }
+    if args.by_address {
+        let answer = api.get(&format!("/v1/addresses?limit={}", args.limit.min(PAGE_MAX)))?;
+        return args.shape.print(&answer, by_address);
+    }
     let mut path = "/v1/connections?".to_owned();
     for (name, value) in [
         ("address", &args.address),
@@ -221,6 +228,20 @@ pub fn connections(args: &Connections) -> Result<(), Failure> {
         ];
         table(&head, &rows(&answer["connections"], row)) + &counts(answer)
     })
+}
+
+fn by_address(answer: &Value) -> String {
+    let row =
+        |it: &Value| vec![grouped(it["connections"].as_u64().unwrap_or(0)), text(&it["address"])];
+    let head = [("CONNECTIONS", Side::Right), ("ADDRESS", Side::Left)];
+    let note = match answer["complete"] == true {
+        true => String::new(),
+        false => {
+            let counted = grouped(answer["counted"].as_u64().unwrap_or(0));
+            format!("of the {counted} that there was time and room to look at\n")
+        }
+    };
+    table(&head, &rows(&answer["addresses"], row)) + &note
 }
 
 /// How many there are, under the list.

@@ -111,6 +111,9 @@ fn the_commands_show_what_is_there() {
     let told = run(&server, &["connections", "--table", "--transport", "sse"]);
     assert!(told.lines().nth(1).is_some_and(|line| line.ends_with("room.1")), "{told}");
     assert!(told.contains("in all: 1 (1 sse); by shard: "), "{told}");
+    let told = run(&server, &["connections", "--by-address", "--table"]);
+    let lines: Vec<&str> = told.lines().map(str::trim).collect();
+    assert_eq!(lines, ["CONNECTIONS  ADDRESS", "1  127.0.0.1"]);
     let told = run(&server, &["limits", "--table"]);
     assert!(told.lines().any(|line| line.starts_with("max-connections  ")), "{told}");
     assert!(run(&server, &["inputs", "--table"]).starts_with("NAME"));

@@ -4,6 +4,7 @@
 //! table); an error is a problem (see [`problem`](super::problem)); a parameter that is not known is
 //! refused.
 
+mod addresses;
 mod channel;
 mod connections;
 mod limits;
@@ -39,6 +40,7 @@ pub(super) const ROUTES: &[Route] = &[
     ("/v1/connections/{id}", "/v1/connections/{id}", || {
         get(connections::show).delete(connections::close)
     }),
+    ("/v1/addresses", "/v1/addresses", || get(addresses::show)),
     ("/v1/inputs", "/v1/inputs", || get(inputs::show)),
     ("/v1/lag", "/v1/lag", || get(lag::show)),
     ("/v1/limits", "/v1/limits", || get(limits::show)),

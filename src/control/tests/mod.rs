@@ -147,6 +147,7 @@ fn serve_inputs(
     let (draining, is_draining) = watch::channel(false);
     let (stop, stopped) = oneshot::channel();
     let control = Control {
+        tls: None,
         settings: Live::new(settings),
         orders: orders::obeyed(),
         ingresses: Arc::clone(&ingresses),
