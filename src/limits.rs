@@ -79,6 +79,9 @@ pub const CONNECTION_STEPS_MAX: usize = 4096;
 /// Steps for one connection that is asked of the kernel, or shown: some microseconds.
 pub const SHOWN_CONNECTION_STEPS: usize = 16;
 
+/// Addresses that connections are counted by when somebody asks; more are left out.
+pub const COUNTED_ADDRESSES_MAX: usize = 65_536;
+
 /// Subscribers of one channel that are looked at for their lag; the rest are counted.
 pub const CHANNEL_LAG_LOOKS_MAX: usize = 4096;
 

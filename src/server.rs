@@ -85,10 +85,12 @@ pub enum ServerError {
     Certificate(#[from] CertificateError),
     /// Not every certificate has a key.
     #[error(
-        "tls-cert has {certificates} files and tls-key {keys}; give each certificate its key, in the \
+        "{name}-cert has {certificates} files and {name}-key {keys}; give each certificate its key, in the \
          same order"
     )]
     Keys {
+        /// How the two settings begin.
+        name: &'static str,
         /// Files of certificates.
         certificates: usize,
         /// Files of keys.
@@ -260,7 +262,8 @@ impl Server {
         let control_settings =
             Live::new(control_settings(config, subscribers[0].1, key_files.access()));
         let signals = (Arc::clone(&orders), answered, is_draining);
-        let control = shared.control(Arc::clone(&control_settings), bus, signals);
+        let mut control = shared.control(Arc::clone(&control_settings), bus, signals);
+        control.tls = tls::control(config, &files)?;
         let control_address = control_listener.local_addr()?;
         let control_thread = Some(spawn_control(control, control_listener, &stop_control, &tell)?);
         Ok(Server {

@@ -139,6 +139,7 @@ impl Server {
                 reply(outcome);
             }
             Order::Drain { window, reply } => reply(self.drain(window)),
+            Order::Filter(reply) => reply(self.log_filter.clone()),
             Order::Log { filter, reply } => reply(self.set_log(filter)),
         }
     }
