@@ -68,20 +68,20 @@ settings! {
         /// when it changes, so that keys can be rotated.
         token_jwks: KeyFile = "";
         /// What the `iss` of every token must be.
-        token_issuer: Claim = "";
+        token_issuer: Claim = "" => live;
         /// What the `aud` of every token must be, or have.
-        token_audience: Claim = "";
+        token_audience: Claim = "" => live;
         /// A key that may do everything at the control listener, sent as `Authorization: Bearer`; or
         /// `sha256:` and its hash in hexadecimal. Flags can be seen by others of the machine: better
         /// use the environment, or a file.
-        api_key: ApiKey = "";
+        api_key: ApiKey = "" => live;
         /// Keys of the control listener, a line each: `name:scopes:secret`, where scopes are publish,
         /// read and admin with commas between, and the secret may be `sha256:` and its hash. Read again
         /// when it changes.
         api_key_file: KeyFile = "";
         /// Lets everybody who reaches the control listener publish and stop the server, although
         /// it listens beyond this machine and has no key. Only for networks that are closed by other means.
-        control_open: bool = "false";
+        control_open: bool = "false" => live;
     }
     "Channels" {
         /// What is kept of which channels, and what befalls their slow subscribers, as patterns

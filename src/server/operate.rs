@@ -177,6 +177,7 @@ impl Server {
         let Loaded { config: newer, warnings } = loaded;
         let (mixed, differences) =
             self.config.reloaded(&newer).map_err(|errors| errors.to_string())?;
+        self.key_files.reload_as(&mixed).map_err(|error| error.to_string())?;
         operator.log.set(mixed.log.as_str())?;
         mixed.log.as_str().clone_into(&mut self.log_filter);
         self.config = mixed;
