@@ -10,6 +10,7 @@ use ureq::{Agent, Body, http::Response};
 use super::{
     endpoint::{Endpoint, refusal},
     failure::{Failure, print},
+    trust::{ADVICE, Authority, Trust},
 };
 
 /// Where the control listener is unless it is told.
@@ -21,6 +22,8 @@ pub struct Server {
     /// The control listener. [default: http://127.0.0.1:8081] [env: STENTOR_CONTROL_URL]
     #[arg(long)]
     url: Option<String>,
+    #[command(flatten)]
+    authority: Authority,
 }
 
 /// How an answer is shown.
@@ -60,7 +63,8 @@ impl Api {
     pub fn find(server: &Server) -> Result<Self, Failure> {
         let url = server.url.as_deref();
         let endpoint = Endpoint::find(url, CONTROL_URL_VARIABLE, DEFAULT_URL, "http")?;
-        Ok(Api { endpoint, agent: agent() })
+        let trust = Trust::of(&endpoint, &server.authority)?;
+        Ok(Api { endpoint, agent: agent(&trust) })
     }
 
     /// Reads what is under a path of the API.
@@ -116,9 +120,9 @@ fn detail(body: &str) -> String {
 }
 
 /// A client that tells us of refusals, and goes to the server itself, never through a proxy.
-pub fn agent() -> Agent {
+pub fn agent(trust: &Trust) -> Agent {
     let config = Agent::config_builder().http_status_as_error(false).proxy(None).max_redirects(0);
-    config.build().new_agent()
+    config.tls_config(trust.for_http()).build().new_agent()
 }
 
 /// What to say when there was no answer.
@@ -126,6 +130,8 @@ pub fn unanswered(endpoint: &Endpoint, why: &ureq::Error) -> Failure {
     match why {
         ureq::Error::Io(io) if io.kind() == io::ErrorKind::ConnectionRefused => endpoint.nobody(),
         ureq::Error::BadUri(_) | ureq::Error::Http(_) => Failure::usage(format!("url: {why}")),
+        // What was not trusted comes as an error of either kind.
+        _ if why.to_string().contains("certificate") => endpoint.broken(format!("{why}; {ADVICE}")),
         _ => endpoint.broken(why),
     }
 }
