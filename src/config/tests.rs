@@ -71,6 +71,9 @@ fn companions(setting: &Setting) -> Vec<(&'static str, &'static str)> {
     match setting.noun {
         _ if setting.name == "control-client-ca" => vec![("control-tls-cert", "a")],
         _ if setting.name == "listen-tls" => vec![("tls-cert", "a")],
+        _ if setting.name == "tls-cert" => vec![("listen-tls", "127.0.0.1:1")],
+        _ if setting.name == "tls-key" => vec![("listen-tls", "127.0.0.1:1"), ("tls-cert", "a")],
+        _ if setting.name == "control-tls-key" => vec![("control-tls-cert", "a")],
         "INPUT" => vec![(
             "inputs",
             "nats name=a url=nats://a subject=a; nats name=b url=nats://a subject=b; \

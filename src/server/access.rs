@@ -85,6 +85,7 @@ impl KeyFiles {
         if !paths.is_empty() {
             let count = paths.len();
             let read = move || match mine.reload() {
+                Ok(()) if count == 1 => Ok("the keys of 1 file hold".to_owned()),
                 Ok(()) => Ok(format!("the keys of {count} files hold")),
                 Err(problem) => Err(problem.to_string()),
             };

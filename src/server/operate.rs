@@ -235,12 +235,12 @@ fn tell_file(file: &FileReloaded) {
         (Some(problem), _) => {
             tracing::error!(
                 setting = name,
-                "{name} was not read again, what held still does: {problem}"
+                "{name}: not read again, what held still does: {problem}"
             );
         }
         (None, now) => {
             let now = now.as_deref().unwrap_or("as before");
-            tracing::info!(setting = name, "{name} was read again: {now}");
+            tracing::info!(setting = name, "{name}: read again, {now}");
         }
     }
 }
