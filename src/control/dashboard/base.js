@@ -58,6 +58,14 @@ $('key').querySelector('form').addEventListener('submit', (event) => {
   sessionStorage.setItem(KEY, $('secret').value.trim());
   $('secret').value = '';
   $('key').hidden = true;
+  $('forget').hidden = false;
   say('refused', '', 'It is kept in this tab until that is closed.');
   keyed();
+});
+
+$('forget').hidden = !sessionStorage.getItem(KEY);
+$('forget').addEventListener('click', () => {
+  sessionStorage.removeItem(KEY);
+  $('forget').hidden = true;
+  wantKey('');
 });

@@ -96,7 +96,7 @@ function events(me, mine, live) {
   source.addEventListener('gap', at((e) => missing(JSON.parse(e.data))));
   source.onerror = mine(() => {
     /* The browser tries again by itself, unless it was refused, from the last position it had. */
-    if (source.readyState === EventSource.CLOSED) retry(`Refused by ${subscribers}`);
+    if (source.readyState === EventSource.CLOSED) retry(`Refused by ${subscribers}: does the channel want a token?`);
     else say('state', 'warn', 'Connection lost. Trying again, from where it broke off.');
   });
 }
@@ -127,7 +127,7 @@ function commands(me, mine, live) {
 }
 
 function closed(event) {
-  retry(event.code === 1006 && !event.reason ? `No connection to ${subscribers} (is the subscriber listener reachable from here?)`
+  retry(event.code === 1006 && !event.reason ? `No connection to ${subscribers}: is it reachable from here, and does the channel want a token?`
     : `Closed with code ${event.code}${event.reason ? `, “${event.reason}”` : ''}`);
 }
 
