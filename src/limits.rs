@@ -124,6 +124,20 @@ pub const OUTBOX_BYTES_PER_SHARD_MAX: usize = 256 * 1024 * 1024;
 /// who has sent most is ended. Twice the largest message of `stentor.v1`, so that one alone fits.
 pub const INPUT_BYTES_PER_SHARD_MAX: usize = 256 * 1024 * 1024;
 
+/// Bytes of plaintext in a TLS record.
+pub const TLS_RECORD_BYTES: usize = 16 * 1024;
+
+/// Bytes that all TLS connections of a shard may keep: records that have come in part, ciphertext that
+/// the kernel refused. Beyond it whoever would keep more is cut off.
+pub const TLS_BYTES_PER_SHARD_MAX: usize = 256 * 1024 * 1024;
+
+/// Steps of TLS handshakes that a shard makes per turn: a connection takes two, of which one costs 0.1
+/// to 1 ms, by the kind of key.
+pub const HANDSHAKES_PER_TURN_MAX: u32 = 8;
+
+/// Certificates that a server may have, by the names that clients ask for.
+pub const CERTIFICATES_MAX: usize = 64;
+
 /// Milliseconds between two ticks of the timer wheel. Deadlines are seconds; a coarse tick lets
 /// thousands of pings leave as one batch.
 pub const TICK_MS: u64 = 100;

@@ -14,6 +14,7 @@ mod operate;
 mod plan;
 mod settings;
 mod shards;
+mod tls;
 
 use std::{
     io::{self, Write},
@@ -31,6 +32,7 @@ use tokio::sync::{Notify, watch};
 use crate::{
     config::Config,
     control::{self, Control},
+    door::CertificateError,
     ids::ShardId,
     io::bell::EventBell,
     journal::JournalError,
@@ -44,9 +46,11 @@ use inputs::Inputs;
 use journal::Opened;
 use operate::Drained;
 use settings::control_settings;
-use shards::{Shards, Shared, run_shard, wait_for_shards};
+use shards::{Entrance, Shards, Shared, run_shard, wait_for_shards};
+use tls::Secure;
 
 pub use access::{AccessError, KeyFiles};
+pub use listen::Kind;
 pub use operate::Operator;
 pub use plan::{Engine, Plan, PlanError};
 
@@ -72,6 +76,23 @@ pub enum ServerError {
         /// The kernel's answer.
         error: io::Error,
     },
+    /// A certificate or key cannot be used.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+    /// Not every certificate has a key.
+    #[error(
+        "tls-cert has {certificates} files and tls-key {keys}; give each certificate its key, in the \
+         same order"
+    )]
+    Keys {
+        /// Files of certificates.
+        certificates: usize,
+        /// Files of keys.
+        keys: usize,
+    },
+    /// TLS cannot be had.
+    #[error("TLS failed to start: {0}")]
+    Tls(#[from] rustls::Error),
     /// A shard could not start, or its kernel failed.
     #[error("shard {shard} ended: {problem}")]
     Shard {
@@ -99,7 +120,7 @@ pub struct Server {
     config: Config,
     key_files: KeyFiles,
     plan: Plan,
-    subscribers: Vec<SocketAddr>,
+    subscribers: Vec<(Kind, SocketAddr)>,
     control: SocketAddr,
     // Ends before the shards, which would wait for all that it feeds.
     inputs: Inputs,
@@ -187,7 +208,8 @@ impl Server {
         let journal = config.journal.0.as_deref().map(Opened::at).transpose()?;
         let control_listener = listen::control(config)?;
         let listeners = listen::subscribers(config, plan.shards)?;
-        let subscribers: Vec<_> = listeners.iter().map(|it| it.address).collect();
+        let secure = Secure::new(config, &listeners)?;
+        let subscribers = listen::addresses(&listeners);
         let (bells, parkings) = beds(plan.shards)?;
         let answered = Arc::new(Notify::new());
         let (tell, news) = mpsc::channel();
@@ -204,8 +226,10 @@ impl Server {
         for (index, (((listeners, bell), parking), (end, heritages))) in doors.enumerate() {
             let mut setup = shared.setup(ShardId(index as u16), config, parking);
             setup.journal = end;
+            let tls = secure.as_ref().map(|secure| secure.of_shard(&setup));
+            let entrance = Entrance { listeners, tls, bell };
             let (plan, start, tell) = (plan.clone(), shared.start, tell.clone());
-            let run = move || run_shard(setup, heritages, &plan, listeners, bell, start, &tell);
+            let run = move || run_shard(setup, heritages, &plan, entrance, start, &tell);
             shards.spawn(index, run)?;
         }
         wait_for_shards(plan.shards, &news)?;
@@ -215,10 +239,11 @@ impl Server {
         let bus = (inputs.states(), inputs.forwards(config)?);
         let files = Arc::new(Files::default());
         key_files.watch_by(&files);
+        secure.inspect(|secure| secure.watch_by(&files));
         let bell = tell.clone();
         let orders = Arc::new(Orders::new(move || drop(bell.send(News::Order))));
         let control_settings =
-            Live::new(control_settings(config, subscribers[0], key_files.access()));
+            Live::new(control_settings(config, subscribers[0].1, key_files.access()));
         let signals = (Arc::clone(&orders), answered, is_draining);
         let control = shared.control(Arc::clone(&control_settings), bus, signals);
         let control_address = control_listener.local_addr()?;
@@ -247,8 +272,8 @@ impl Server {
         })
     }
 
-    /// Where subscribers connect: one address at least.
-    pub fn subscribers(&self) -> &[SocketAddr] {
+    /// Where subscribers connect, and what they speak there: one address at least.
+    pub fn subscribers(&self) -> &[(Kind, SocketAddr)] {
         &self.subscribers
     }
 

@@ -36,6 +36,7 @@ const SERVER: Package = Package {
         ),
         ("counters", &["close", "frame", "report", "shield"]),
         ("doctor", &["config", "io", "limits"]),
+        ("door", &["counters", "ids", "io", "limits"]),
         ("frame", &["ids"]),
         (
             "hub",
@@ -62,8 +63,8 @@ const SERVER: Package = Package {
         (
             "server",
             &[
-                "access", "bus", "config", "control", "counters", "hub", "ids", "inputs", "io",
-                "journal", "limits", "live", "logs", "mesh", "orders", "policy", "report",
+                "access", "bus", "config", "control", "counters", "door", "hub", "ids", "inputs",
+                "io", "journal", "limits", "live", "logs", "mesh", "orders", "policy", "report",
                 "session", "shard", "shield", "watch",
             ],
         ),

@@ -45,7 +45,7 @@ pub use sources::{
 };
 pub use table::{Setting, Shape};
 use values::Value as _;
-pub use values::{Auto, Directory, IoChoice, LogFilter, LogFormat, Names, PublishTo, Size};
+pub use values::{Auto, Directory, IoChoice, LogFilter, LogFormat, Names, Paths, PublishTo, Size};
 
 use check::{Clash, clashes};
 use error::from;

@@ -46,7 +46,7 @@ pub struct Exception {
 /// What became of a send that did not take all its bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// The socket took this many of the bytes, perhaps none, and is full.
+    /// The socket took this many of the bytes, perhaps none or all, and is full.
     Short(usize),
     /// The connection is broken. No bytes count as sent.
     Broken,

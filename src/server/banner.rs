@@ -5,7 +5,7 @@ use std::{
     net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4},
 };
 
-use super::Server;
+use super::{Kind, Server};
 
 /// The start-up message of a server.
 pub struct Banner<'a>(&'a Server);
@@ -21,12 +21,16 @@ impl fmt::Display for Banner<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Banner(server) = self;
         let plan = &server.plan;
-        let (subscribers, control) = (server.subscribers[0], server.control);
+        let ((kind, subscribers), control) = (server.subscribers[0], server.control);
         let (config, slots) = (&server.config, plan.rings.slots);
         writeln!(f, "Stentor {}", env!("CARGO_PKG_VERSION"))?;
-        for (number, at) in server.subscribers.iter().enumerate() {
+        for (number, (kind, at)) in server.subscribers.iter().enumerate() {
             let label = if number == 0 { "subscribers" } else { "" };
-            writeln!(f, "  {label:<11}  http://{at}/sse/{{channel}}  ws://{at}/ws/{{channel}}")?;
+            let (http, ws) = (kind.http(), kind.ws());
+            writeln!(
+                f,
+                "  {label:<11}  {http}://{at}/sse/{{channel}}  {ws}://{at}/ws/{{channel}}"
+            )?;
         }
         writeln!(f, "  control      http://{control}/  (dashboard, publish, metrics)")?;
         writeln!(f, "  engine       {}", plan.engine)?;
@@ -44,11 +48,12 @@ impl fmt::Display for Banner<'_> {
         )?;
         writeln!(f, "Try:")?;
         let (subscribers, control) = (reachable(subscribers), reachable(control));
-        writeln!(f, "  curl -N {subscribers}/sse/news")?;
+        let scheme = if kind == Kind::Tls { "https://" } else { "" };
+        writeln!(f, "  curl -N {scheme}{subscribers}/sse/news")?;
         writeln!(f, "  curl -d hello {control}/publish/news")?;
-        match subscribers == DEFAULT_SUBSCRIBERS {
+        match (kind, subscribers) == (Kind::Plain, DEFAULT_SUBSCRIBERS) {
             true => writeln!(f, "  stentor subscribe news"),
-            false => writeln!(f, "  stentor subscribe news --url ws://{subscribers}"),
+            false => writeln!(f, "  stentor subscribe news --url {}://{subscribers}", kind.ws()),
         }
     }
 }

@@ -31,8 +31,31 @@ pub fn control(config: &Config) -> Result<TcpListener, ServerError> {
     bound.map_err(|error| ServerError::Listen { setting: "control", address, error })
 }
 
+/// What connections to an address speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// HTTP and WebSocket as they are.
+    Plain,
+    /// The same by TLS.
+    Tls,
+}
+
+impl Kind {
+    /// How URLs of HTTP begin.
+    pub fn http(self) -> &'static str {
+        if self == Kind::Tls { "https" } else { "http" }
+    }
+
+    /// How URLs of WebSocket begin.
+    pub fn ws(self) -> &'static str {
+        if self == Kind::Tls { "wss" } else { "ws" }
+    }
+}
+
 /// An address that subscribers connect to.
 pub struct Listening {
+    /// What is spoken there.
+    pub kind: Kind,
     /// Where it is; the port is that which was given for port 0.
     pub address: SocketAddr,
     /// A listener for each shard, all on that address: the kernel spreads connections over them.
@@ -41,7 +64,14 @@ pub struct Listening {
 
 /// Every address that subscribers connect to, in the order of the settings.
 pub fn subscribers(config: &Config, shards: u16) -> Result<Vec<Listening>, ServerError> {
-    config.listen.0.iter().map(|&address| listening(address, config, shards)).collect()
+    let plain = config.listen.0.iter().map(|&address| (Kind::Plain, address));
+    let tls = config.listen_tls.0.iter().map(|&address| (Kind::Tls, address));
+    plain.chain(tls).map(|(kind, address)| listening(kind, address, config, shards)).collect()
+}
+
+/// Where they are, and what is spoken there.
+pub fn addresses(listening: &[Listening]) -> Vec<(Kind, SocketAddr)> {
+    listening.iter().map(|it| (it.kind, it.address)).collect()
 }
 
 /// What each shard listens on, in the order of the addresses.
@@ -53,8 +83,14 @@ pub fn by_shard(listening: Vec<Listening>, shards: u16) -> Vec<Vec<OwnedFd>> {
     listeners
 }
 
-fn listening(asked: SocketAddr, config: &Config, shards: u16) -> Result<Listening, ServerError> {
-    let failed = |error| ServerError::Listen { setting: "listen", address: asked, error };
+fn listening(
+    kind: Kind,
+    asked: SocketAddr,
+    config: &Config,
+    shards: u16,
+) -> Result<Listening, ServerError> {
+    let setting = if kind == Kind::Tls { "listen-tls" } else { "listen" };
+    let failed = |error| ServerError::Listen { setting, address: asked, error };
     patiently(|| claim(asked)).map_err(failed)?;
     let (mut address, mut sockets) = (asked, Vec::new());
     for _ in 0..shards {
@@ -63,7 +99,7 @@ fn listening(asked: SocketAddr, config: &Config, shards: u16) -> Result<Listenin
         address = self::address(&socket).map_err(failed)?;
         sockets.push(socket);
     }
-    Ok(Listening { address, sockets })
+    Ok(Listening { kind, address, sockets })
 }
 
 fn address(listener: &OwnedFd) -> io::Result<SocketAddr> {

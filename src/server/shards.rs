@@ -22,6 +22,7 @@ use crate::{
     config::Config,
     control::{self, Control, Limit, States},
     counters::Counters,
+    door::{Door, Tls},
     hub::Message,
     ids::{Epoch, ShardId},
     inputs::Forwards,
@@ -169,25 +170,32 @@ impl Shared {
     }
 }
 
+/// How connections come to a shard, and how it is woken.
+pub(super) struct Entrance {
+    pub listeners: Vec<OwnedFd>,
+    pub tls: Option<Tls>,
+    pub bell: Arc<EventBell>,
+}
+
 /// The life of a shard's thread. The kernel is opened here, since it stays on its thread.
 pub(super) fn run_shard(
     setup: Setup,
     heritages: Heritages,
     plan: &Plan,
-    listeners: Vec<OwnedFd>,
-    bell: Arc<EventBell>,
+    entrance: Entrance,
     start: Instant,
     tell: &mpsc::Sender<News>,
 ) {
     let id = setup.id.0;
     let mut parting = Parting(tell, Some(News::Ended(id, Err("it panicked".into()))));
+    let Entrance { listeners, tls, bell } = entrance;
     let outcome = match &plan.engine {
         Engine::Uring(_) => Uring::open(&plan.rings, listeners, bell)
             .map_err(|error| Problem::of(&error, &Machine::read(), &plan.rings).to_string())
-            .and_then(|kernel| serve(kernel, setup, heritages, start, tell)),
+            .and_then(|kernel| serve(Door::new(kernel, tls), setup, heritages, start, tell)),
         Engine::Epoll { .. } => Epoll::open(plan.rings.slots, listeners, bell)
             .map_err(|error| error.to_string())
-            .and_then(|kernel| serve(kernel, setup, heritages, start, tell)),
+            .and_then(|kernel| serve(Door::new(kernel, tls), setup, heritages, start, tell)),
     };
     parting.1 = Some(News::Ended(id, outcome));
 }

@@ -43,4 +43,5 @@ mod stopping;
 mod stories;
 mod streams;
 mod terms;
+mod tls;
 mod tokens;
