@@ -243,7 +243,7 @@ impl Server {
         let bell = tell.clone();
         let orders = Arc::new(Orders::new(move || drop(bell.send(News::Order))));
         let control_settings =
-            Live::new(control_settings(config, subscribers[0].1, key_files.access()));
+            Live::new(control_settings(config, subscribers[0], key_files.access()));
         let signals = (Arc::clone(&orders), answered, is_draining);
         let control = shared.control(Arc::clone(&control_settings), bus, signals);
         let control_address = control_listener.local_addr()?;

@@ -76,7 +76,7 @@ function start(me) {
   return new URLSearchParams({ ...begin, ...me.token && { token: me.token } });
 }
 
-const place = (scheme, path, me) => { const query = start(me).toString(); return `${scheme}://${subscribers}${path}${query && '?'}${query}`; };
+const place = (scheme, path, me) => { const query = start(me).toString(); return `${scheme}${secure}://${subscribers}${path}${query && '?'}${query}`; };
 
 function plain(me, mine, live) {
   source = new WebSocket(place('ws', `/ws/${me.name}`, me));
@@ -104,7 +104,7 @@ function events(me, mine, live) {
 function commands(me, mine, live) {
   const { token, ...begin } = Object.fromEntries(start(me));
   if (begin.last) begin.last = Number(begin.last);
-  source = new WebSocket(`ws://${subscribers}/ws${token ? `?${new URLSearchParams({ token })}` : ''}`, 'stentor.v1');
+  source = new WebSocket(`ws${secure}://${subscribers}/ws${token ? `?${new URLSearchParams({ token })}` : ''}`, 'stentor.v1');
   source.onopen = mine(() => source.send(JSON.stringify({ id: 1, type: 'subscribe', channel: me.name, ...begin })));
   source.onmessage = mine((e) => {
     const it = JSON.parse(e.data);
@@ -249,7 +249,7 @@ async function publish(event) {
 function rename() {
   $('target').textContent = channel() || '…';
   $('curl-publish').textContent = `curl -d 'Hello, everybody' ${location.origin}/publish/${channel()}`;
-  $('curl-subscribe').textContent = `curl -N http://${subscribers}/sse/${channel()}`;
+  $('curl-subscribe').textContent = `curl -N http${secure}://${subscribers}/sse/${channel()}`;
   buttons();
 }
 
