@@ -79,6 +79,9 @@ pub const CONNECTION_STEPS_MAX: usize = 4096;
 /// Steps for one connection that is asked of the kernel, or shown: some microseconds.
 pub const SHOWN_CONNECTION_STEPS: usize = 16;
 
+/// Addresses that connections are counted by when somebody asks; more are left out.
+pub const COUNTED_ADDRESSES_MAX: usize = 65_536;
+
 /// Subscribers of one channel that are looked at for their lag; the rest are counted.
 pub const CHANNEL_LAG_LOOKS_MAX: usize = 4096;
 
@@ -299,3 +302,6 @@ pub const ORDERS_WAITING_MAX: usize = 16;
 
 /// Settings that may name files which are read again when they change.
 pub const WATCHED_MAX: usize = 64;
+
+/// Listening sockets that may be passed to the server when it is started.
+pub const ADOPTED_MAX: u16 = 64;

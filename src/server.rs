@@ -5,11 +5,13 @@
 #![forbid(unsafe_code)]
 
 mod access;
+mod adopt;
 mod banner;
 mod doors;
 mod inputs;
 mod journal;
 mod listen;
+mod notify;
 mod operate;
 mod plan;
 mod settings;
@@ -42,8 +44,10 @@ use crate::{
     watch::Files,
 };
 
+use adopt::Adopted;
 use inputs::Inputs;
 use journal::Opened;
+use notify::Manager;
 use operate::Drained;
 use settings::control_settings;
 use shards::{Entrance, Shards, Shared, run_shard, wait_for_shards};
@@ -81,10 +85,12 @@ pub enum ServerError {
     Certificate(#[from] CertificateError),
     /// Not every certificate has a key.
     #[error(
-        "tls-cert has {certificates} files and tls-key {keys}; give each certificate its key, in the \
+        "{name}-cert has {certificates} files and {name}-key {keys}; give each certificate its key, in the \
          same order"
     )]
     Keys {
+        /// How the two settings begin.
+        name: &'static str,
         /// Files of certificates.
         certificates: usize,
         /// Files of keys.
@@ -110,6 +116,9 @@ pub enum ServerError {
     /// The control plane failed.
     #[error("the control plane ended, and nobody could publish any more; the log says why")]
     Control,
+    /// Sockets that were passed cannot be used.
+    #[error("socket activation: {0}")]
+    Adopted(String),
     /// Threads or descriptors ran out at the start.
     #[error("starting failed: {0}")]
     Start(#[from] io::Error),
@@ -136,6 +145,9 @@ pub struct Server {
     files: Arc<Files>,
     orders: Arc<Orders>,
     operator: Option<Operator>,
+    manager: Manager,
+    /// Turns of each shard when the service manager was last told that we live.
+    turns: Vec<u64>,
     /// What the log lets through now.
     log_filter: String,
     drained: Option<Drained>,
@@ -176,12 +188,14 @@ pub fn run(config: &Config, operator: Operator) -> Result<(), ServerError> {
     // First of all: a signal that comes before would end the process without a word, or, where it
     // is the first process of a container, never be heard.
     let signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
-    let mut server = Server::start(config)?;
+    let mut server = Server::start_on(config, Adopted::from_environment()?)?;
     server.operator = Some(operator);
+    server.manager = Manager::from_environment();
     let tell = server.tell.clone();
     thread::Builder::new().name("signals".into()).spawn(move || hear(signals, &tell))?;
     // Whoever started us may have stopped reading. That is no reason not to serve.
     let _ = write!(io::stdout(), "{}", server.banner());
+    server.manager.tell_ready();
     server.serve_until_told()
 }
 
@@ -203,11 +217,16 @@ fn hear(mut signals: Signals, tell: &mpsc::Sender<News>) {
 impl Server {
     /// Starts everything and returns once all shards serve.
     pub fn start(config: &Config) -> Result<Server, ServerError> {
+        Server::start_on(config, Adopted::default())
+    }
+
+    /// The same, on sockets that listen already where there are some.
+    fn start_on(config: &Config, adopted: Adopted) -> Result<Server, ServerError> {
         let plan = Plan::new(config)?;
         let key_files = KeyFiles::open(config)?;
         let journal = config.journal.0.as_deref().map(Opened::at).transpose()?;
-        let control_listener = listen::control(config)?;
-        let listeners = listen::subscribers(config, plan.shards)?;
+        let outlive_us = !adopted.is_empty();
+        let (control_listener, listeners) = listen::all(config, plan.shards, adopted)?;
         let secure = Secure::new(config, &listeners)?;
         let subscribers = listen::addresses(&listeners);
         let (bells, parkings) = beds(plan.shards)?;
@@ -215,6 +234,7 @@ impl Server {
         let (tell, news) = mpsc::channel();
         let inputs = Inputs::new(config, &parkings);
         let shared = Shared::new(config, &plan, &parkings, &answered, &inputs, key_files.access());
+        shared.drain.leave_backlog(outlive_us);
         // A journal's thread ends once no shard is left that could append.
         let places = config.publish_queue as usize;
         let (ends, journal_thread) = journal::begin(journal, places, &parkings, &tell)?;
@@ -237,15 +257,13 @@ impl Server {
         let (draining, is_draining) = watch::channel(false);
         let stop_control = Arc::new(Notify::new());
         let bus = (inputs.states(), inputs.forwards(config)?);
-        let files = Arc::new(Files::default());
-        key_files.watch_by(&files);
-        secure.inspect(|secure| secure.watch_by(&files));
-        let bell = tell.clone();
-        let orders = Arc::new(Orders::new(move || drop(bell.send(News::Order))));
+        let files = watched(&key_files, secure.as_ref());
+        let orders = orders(&tell);
         let control_settings =
             Live::new(control_settings(config, subscribers[0], key_files.access()));
         let signals = (Arc::clone(&orders), answered, is_draining);
-        let control = shared.control(Arc::clone(&control_settings), bus, signals);
+        let mut control = shared.control(Arc::clone(&control_settings), bus, signals);
+        control.tls = tls::control(config, &files)?;
         let control_address = control_listener.local_addr()?;
         let control_thread = Some(spawn_control(control, control_listener, &stop_control, &tell)?);
         Ok(Server {
@@ -267,6 +285,8 @@ impl Server {
             files,
             orders,
             operator: None,
+            manager: Manager::default(),
+            turns: Vec::new(),
             log_filter: config.log.as_str().to_owned(),
             drained: None,
         })
@@ -320,6 +340,22 @@ impl Server {
         });
         failed.map_or(Ok(()), Err)
     }
+}
+
+/// The files that are read again when they change.
+fn watched(key_files: &KeyFiles, secure: Option<&Secure>) -> Arc<Files> {
+    let files = Arc::new(Files::default());
+    key_files.watch_by(&files);
+    if let Some(secure) = secure {
+        secure.watch_by(&files);
+    }
+    files
+}
+
+/// Orders that ring the main thread.
+fn orders(tell: &mpsc::Sender<News>) -> Arc<Orders> {
+    let bell = tell.clone();
+    Arc::new(Orders::new(move || drop(bell.send(News::Order))))
 }
 
 /// What each shard sleeps on, and how others know that it does.

@@ -73,6 +73,17 @@ impl Api {
         self.read(self.agent.delete(self.endpoint.path(path)).call())
     }
 
+    /// Orders something, without a body.
+    pub fn post(&self, path: &str) -> Result<Value, Failure> {
+        self.read(self.agent.post(self.endpoint.path(path)).send_empty())
+    }
+
+    /// Puts JSON in the place of what is under a path.
+    pub fn put(&self, path: &str, json: &Value) -> Result<Value, Failure> {
+        let request = self.agent.put(self.endpoint.path(path));
+        self.read(request.header("Content-Type", "application/json").send(json.to_string()))
+    }
+
     /// The endpoint, to make paths of channels.
     pub fn endpoint(&self) -> &Endpoint {
         &self.endpoint

@@ -9,6 +9,7 @@ mod failure;
 mod health;
 mod journal;
 mod operate;
+mod order;
 mod publish;
 mod settings;
 mod shell;
@@ -59,6 +60,9 @@ fn dispatch(matches: &ArgMatches) -> Result<(), Failure> {
         Some(("publish", matches)) => publish::run(&parsed::<Publish>(matches)),
         Some(("channels", matches)) => operate::channels(&parsed(matches)),
         Some(("connections", matches)) => operate::connections(&parsed(matches)),
+        Some(("drain", matches)) => order::drain(&parsed(matches)),
+        Some(("reload", matches)) => order::reload(&parsed(matches)),
+        Some(("log-level", matches)) => order::log_level(&parsed(matches)),
         Some(("top", matches)) => top::run(&parsed(matches)),
         Some(("completions", matches)) => shell::completions(matches, command()),
         Some(("man", matches)) => shell::man(matches, command()),
@@ -140,6 +144,7 @@ fn command() -> Command {
         .subcommand(publish)
         .subcommand(health)
         .subcommands(operate::commands())
+        .subcommands(order::commands())
         .subcommand(top::command())
         .subcommands(shell::commands())
         .after_help(EXAMPLES)

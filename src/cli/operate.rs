@@ -51,6 +51,9 @@ pub struct Connections {
     /// Only connections of this shard.
     #[arg(long, conflicts_with = "id")]
     shard: Option<String>,
+    /// Counts all connections by where they come from.
+    #[arg(long, conflicts_with_all = ["id", "address", "channel", "transport", "shard"])]
+    by_address: bool,
     /// How many at most.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
     limit: u64,
@@ -176,6 +179,10 @@ pub fn connections(args: &Connections) -> Result<(), Failure> {
         };
         return args.shape.print(&answer, one_connection);
     }
+    if args.by_address {
+        let answer = api.get(&format!("/v1/addresses?limit={}", args.limit.min(PAGE_MAX)))?;
+        return args.shape.print(&answer, by_address);
+    }
     let mut path = "/v1/connections?".to_owned();
     for (name, value) in [
         ("address", &args.address),
@@ -223,6 +230,20 @@ pub fn connections(args: &Connections) -> Result<(), Failure> {
     })
 }
 
+fn by_address(answer: &Value) -> String {
+    let row =
+        |it: &Value| vec![grouped(it["connections"].as_u64().unwrap_or(0)), text(&it["address"])];
+    let head = [("CONNECTIONS", Side::Right), ("ADDRESS", Side::Left)];
+    let note = match answer["complete"] == true {
+        true => String::new(),
+        false => {
+            let counted = grouped(answer["counted"].as_u64().unwrap_or(0));
+            format!("of the {counted} that there was time and room to look at\n")
+        }
+    };
+    table(&head, &rows(&answer["addresses"], row)) + &note
+}
+
 /// How many there are, under the list.
 fn counts(answer: &Value) -> String {
     let transports = answer["transports"].as_object().into_iter().flatten();
@@ -232,7 +253,11 @@ fn counts(answer: &Value) -> String {
     let shards = answer["shards"].as_array().into_iter().flatten();
     let shards: Vec<String> = shards.map(Value::to_string).collect();
     let total = grouped(answer["total"].as_u64().unwrap_or(0));
-    format!("in all: {total} ({}); by shard: {}\n", transports.join(", "), shards.join(", "))
+    let transports = match transports.is_empty() {
+        true => String::new(),
+        false => format!(" ({})", transports.join(", ")),
+    };
+    format!("in all: {total}{transports}; by shard: {}\n", shards.join(", "))
 }
 
 fn one_connection(it: &Value) -> String {
@@ -351,7 +376,8 @@ fn rows(list: &Value, row: impl Fn(&Value) -> Vec<String>) -> Vec<Vec<String>> {
     list.as_array().into_iter().flatten().map(row).collect()
 }
 
-fn text(value: &Value) -> String {
+/// A text as it is, nothing as a dash, and everything else as JSON.
+pub fn text(value: &Value) -> String {
     value
         .as_str()
         .map_or_else(|| if value.is_null() { "-".into() } else { value.to_string() }, Into::into)

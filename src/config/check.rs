@@ -98,6 +98,15 @@ fn addresses(settings: &Settings) -> Vec<(bool, Clash)> {
             clash("listen-tls", "has a port of", "listen", "give each listener its own port"),
         ),
         (
+            settings.control_client_ca.0.is_some() && settings.control_tls_cert.0.is_empty(),
+            clash(
+                "control-client-ca",
+                "needs",
+                "control-tls-cert",
+                "give a certificate, and its key as control-tls-key",
+            ),
+        ),
+        (
             !settings.listen_tls.0.is_empty() && settings.tls_cert.0.is_empty(),
             clash("listen-tls", "needs", "tls-cert", "give a certificate, and its key as tls-key"),
         ),

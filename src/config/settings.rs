@@ -39,6 +39,13 @@ settings! {
         tls_key: Paths = "";
         /// Where publishers, probes and the dashboard connect. Keep it off the internet.
         control: SocketAddr = "127.0.0.1:8081";
+        /// The certificate of the control listener in PEM, with those that lead to the authority; with
+        /// one it speaks TLS only. Read again when the file changes.
+        control_tls_cert: Paths = "";
+        /// The private key of each `control-tls-cert`, in the same order.
+        control_tls_key: Paths = "";
+        /// Authorities in PEM of which every client of the control listener must have a certificate.
+        control_client_ca: KeyFile = "";
         /// Connections that the kernel may complete before the server accepts them, per shard.
         /// The kernel caps it at net.core.somaxconn without saying so.
         backlog: u32 = "4096", "1" to "65535";

@@ -69,6 +69,7 @@ fn samples(setting: &Setting) -> [&'static str; 3] {
 /// What a setting needs beside it to have its samples.
 fn companions(setting: &Setting) -> Vec<(&'static str, &'static str)> {
     match setting.noun {
+        _ if setting.name == "control-client-ca" => vec![("control-tls-cert", "a")],
         _ if setting.name == "listen-tls" => vec![("tls-cert", "a")],
         "INPUT" => vec![(
             "inputs",

@@ -31,10 +31,11 @@ pub(super) async fn check(
     let (mut head, body) = request.into_parts();
     let settings = plane.settings();
     let (page, hosts) = (entitle::page(&settings, &head), &settings.hosts);
+    let is_secure = plane.is_secure;
     let is_preflight = page.is_some() && head.method == Method::OPTIONS;
     let checked = match &page {
         Some(_) => check_host(&head, hosts).map(drop),
-        None => check_head(&head, hosts),
+        None => check_head(&head, hosts, is_secure),
     };
     let admitted = checked.and_then(|()| match is_preflight {
         true => Ok(None),
@@ -72,10 +73,10 @@ pub(super) async fn check(
 }
 
 /// Whether a request may be served, by its head alone.
-pub(super) fn check_head(head: &Parts, allowed: &[String]) -> Result<(), Refusal> {
+pub(super) fn check_head(head: &Parts, allowed: &[String], is_secure: bool) -> Result<(), Refusal> {
     let host = check_host(head, allowed)?;
     let mut origins = head.headers.get_all(header::ORIGIN).iter();
-    match origins.find(|origin| !is_same(origin, host.as_ref(), allowed)) {
+    match origins.find(|origin| !is_same(origin, host.as_ref(), allowed, is_secure)) {
         Some(origin) => Err(foreign(origin, host.as_ref())),
         None => Ok(()),
     }
@@ -130,12 +131,18 @@ fn bare_name(host: &Authority) -> &str {
 
 /// Whether a page of this origin was served by us. An operator who lists a name may have put TLS
 /// in front of it; for every other host only `http` is ours.
-fn is_same(origin: &HeaderValue, host: Option<&Authority>, allowed: &[String]) -> bool {
+fn is_same(
+    origin: &HeaderValue,
+    host: Option<&Authority>,
+    allowed: &[String],
+    is_secure: bool,
+) -> bool {
     let (Ok(origin), Some(host)) = (origin.to_str(), host) else { return false };
     match origin.split_once("://") {
-        Some(("http", origin)) => origin.eq_ignore_ascii_case(host.as_str()),
+        Some(("http", origin)) => !is_secure && origin.eq_ignore_ascii_case(host.as_str()),
         Some(("https", origin)) => {
-            origin.eq_ignore_ascii_case(host.as_str()) && is_listed(host, allowed)
+            let is_ours = is_secure || is_listed(host, allowed);
+            is_ours && origin.eq_ignore_ascii_case(host.as_str())
         }
         _ => false,
     }

@@ -48,10 +48,12 @@ use axum::{
     Router, middleware,
     routing::{get, post},
 };
+use rustls::ServerConfig;
 use tokio::{
     net::TcpListener,
     sync::{Notify, Semaphore, watch},
 };
+use tokio_rustls::TlsAcceptor;
 
 use crate::{
     access::Access,
@@ -150,6 +152,8 @@ impl Default for Settings {
 
 /// The control plane of one server.
 pub struct Control {
+    /// What it speaks instead of plain HTTP, if it does.
+    pub tls: Option<Arc<ServerConfig>>,
     /// What the operator chose, as it is now.
     pub settings: Arc<Live<Settings>>,
     /// The way into each shard, in the order of their numbers. The control plane takes all their
@@ -187,9 +191,10 @@ impl Control {
         assert_eq!(self.ingresses.len(), self.counters.len(), "every shard counts");
         assert_eq!(self.ingresses.len(), self.questions.len(), "every shard can be asked");
         let answered = Arc::clone(&self.answered);
+        let tls = self.tls.clone().map(TlsAcceptor::from);
         let plane = Arc::new(Plane::of(self));
         let settings = plane.settings();
-        let serving = listen::serve(listener, router(&plane), &settings, stop);
+        let serving = listen::serve((listener, tls), router(&plane), &settings, stop);
         tokio::select! {
             () = serving => {}
             () = hear_answers(&answered, &plane.publisher) => {}
@@ -207,6 +212,8 @@ async fn hear_answers(answered: &Notify, publisher: &Publisher) {
 
 /// What all endpoints share.
 struct Plane {
+    /// Whether it speaks TLS.
+    is_secure: bool,
     settings: Arc<Live<Settings>>,
     publisher: Publisher,
     ingresses: Arc<[Ingress]>,
@@ -216,6 +223,7 @@ struct Plane {
     counters: Arc<[Counters]>,
     inputs: States,
     forwarder: Forwarder,
+    orders: Arc<Orders>,
     draining: watch::Receiver<bool>,
     /// Bytes that payloads may still take.
     payload_memory: Arc<Semaphore>,
@@ -229,6 +237,7 @@ struct Plane {
 impl Plane {
     fn of(control: Control) -> Self {
         let Control { settings, ingresses, questions, policies, counters, draining, .. } = control;
+        let is_secure = control.tls.is_some();
         let inputs = control.inputs;
         let metrics = metrics::Metrics::new(
             Arc::clone(&ingresses),
@@ -237,6 +246,7 @@ impl Plane {
             Arc::clone(&settings.get().access),
         );
         Plane {
+            is_secure,
             publisher: Publisher::new(Arc::clone(&ingresses)),
             payload_memory: Arc::new(Semaphore::new(settings.get().payload_memory_max)),
             line_streams: Semaphore::new(settings.get().line_streams_max),
@@ -249,6 +259,7 @@ impl Plane {
             questions,
             policies,
             limits: control.limits,
+            orders: control.orders,
             counters,
             draining,
         }

@@ -1,6 +1,6 @@
 //! The rules of TLS that both sides keep to.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use rustls::{
     ClientConfig, DEFAULT_VERSIONS, Error, RootCertStore, ServerConfig,
@@ -8,10 +8,10 @@ use rustls::{
         CryptoProvider,
         ring::{Ticketer, default_provider},
     },
-    server::{NoServerSessionStorage, danger::ClientCertVerifier},
+    server::{NoServerSessionStorage, WebPkiClientVerifier, danger::ClientCertVerifier},
 };
 
-use super::Certificates;
+use super::{CertificateError, Certificates, certificates::certificates};
 
 /// TLS 1.3 and 1.2 for HTTP/1.1 with these certificates, and tickets by which clients come back
 /// cheaply; the server remembers none of them. With a verifier clients need certificates, too.
@@ -30,6 +30,22 @@ pub fn server_config(
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.ticketer = Ticketer::new()?;
     Ok(config)
+}
+
+/// Wants certificates of clients, by one of the authorities in this file.
+pub fn client_verifier(
+    authorities: &Path,
+) -> Result<Arc<dyn ClientCertVerifier>, CertificateError> {
+    let refused =
+        |problem: String| CertificateError::Wrong { path: authorities.to_owned(), problem };
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(authorities)? {
+        let added = roots.add(certificate);
+        added.map_err(|error| refused(format!("has what is no certificate: {error}")))?;
+    }
+    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider())
+        .build()
+        .map_err(|error| refused(format!("has no authority: {error}")))
 }
 
 /// The side of a client that trusts these authorities.

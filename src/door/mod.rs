@@ -36,7 +36,7 @@ use crate::{
 };
 
 pub use certificates::{CertificateError, Certificates, Files};
-pub use config::{client_config, server_config};
+pub use config::{client_config, client_verifier, server_config};
 pub use tunnel::Side;
 
 use tunnel::{Scratch, Tunnel};

@@ -18,6 +18,7 @@ use crate::ids::Slot;
 pub mod bell;
 pub mod dial;
 pub mod epoll;
+pub mod inherit;
 pub mod probe;
 pub mod sim;
 pub mod uring;
@@ -106,7 +107,7 @@ pub trait Kernel {
     /// changes nothing.
     fn poll(&mut self, slot: Slot, interest: Interest);
 
-    /// Tries to receive from each connection and tells what came, in order.
+    /// Tries to receive from each connection and tells what came, once for each, in any order.
     /// `slots` is at most [`RECEIVE_BATCH`](crate::limits::RECEIVE_BATCH), no slot twice.
     fn receive_batch(&mut self, slots: &[Slot], told: &mut dyn FnMut(Slot, Received<'_>));
 

@@ -32,7 +32,9 @@ impl fmt::Display for Banner<'_> {
                 "  {label:<11}  {http}://{at}/sse/{{channel}}  {ws}://{at}/ws/{{channel}}"
             )?;
         }
-        writeln!(f, "  control      http://{control}/  (dashboard, publish, metrics)")?;
+        let by_tls = if config.control_tls_cert.0.is_empty() { Kind::Plain } else { Kind::Tls };
+        let http = by_tls.http();
+        writeln!(f, "  control      {http}://{control}/  (dashboard, publish, metrics)")?;
         writeln!(f, "  engine       {}", plan.engine)?;
         writeln!(f, "  shards       {}, each with a table of {slots} slots", plan.shards)?;
         writeln!(
@@ -50,7 +52,8 @@ impl fmt::Display for Banner<'_> {
         let (subscribers, control) = (reachable(subscribers), reachable(control));
         let scheme = if kind == Kind::Tls { "https://" } else { "" };
         writeln!(f, "  curl -N {scheme}{subscribers}/sse/news")?;
-        writeln!(f, "  curl -d hello {control}/publish/news")?;
+        let scheme = if by_tls == Kind::Tls { "https://" } else { "" };
+        writeln!(f, "  curl -d hello {scheme}{control}/publish/news")?;
         match (kind, subscribers) == (Kind::Plain, DEFAULT_SUBSCRIBERS) {
             true => writeln!(f, "  stentor subscribe news"),
             false => writeln!(f, "  stentor subscribe news --url {}://{subscribers}", kind.ws()),

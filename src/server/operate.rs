@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     config::{self, Config, Difference, Loaded},
-    logs::{Log, tell_all_left_out, tell_left_out},
+    logs::{Log, limited, tell_all_left_out, tell_left_out},
     orders::{Change, Draining, FileReloaded, Order, Reloaded},
 };
 
@@ -77,6 +77,7 @@ impl Server {
                 connections,
                 "told to stop: draining {connections} connections for {window:?}"
             );
+            self.manager.tell_stopping(connections);
             self.begin_drain();
             let (since, shards) = (Instant::now(), usize::from(self.plan.shards));
             self.drained = Some(Drained { since, shards });
@@ -92,16 +93,41 @@ impl Server {
 
     fn tick(&mut self) {
         tell_left_out();
+        if self.manager.watches() {
+            self.tell_alive();
+        }
         self.files.poll().iter().for_each(tell_file);
         if let Some(Drained { since, .. }) = self.drained {
             let (left, window) = (self.connections(), self.shards.drain.window());
             let seconds = since.elapsed().as_secs();
+            self.manager.tell_stopping(left);
             tracing::info!(
                 left,
                 seconds,
                 "draining: {left} connections left, {seconds} s of {window:?}"
             );
         }
+    }
+
+    /// Tells the service manager that we live if every shard has turned since it was told last, for
+    /// which they are rung.
+    fn tell_alive(&mut self) {
+        let turns = self.shared.counters.iter().map(|counters| counters.turns.get());
+        let turns: Vec<u64> = turns.collect();
+        let is_stuck =
+            |shard: &usize| self.turns.get(*shard).is_some_and(|then| turns[*shard] <= *then);
+        let stuck: Vec<usize> = (0..turns.len()).filter(is_stuck).collect();
+        if stuck.is_empty() {
+            self.turns = turns;
+            self.manager.tell_alive();
+        } else {
+            limited!(
+                error,
+                "stuck shard",
+                "shards {stuck:?} do not turn; the watchdog is not told"
+            );
+        }
+        self.shards.wake();
     }
 
     fn obey(&mut self) {
@@ -113,6 +139,7 @@ impl Server {
                 reply(outcome);
             }
             Order::Drain { window, reply } => reply(self.drain(window)),
+            Order::Filter(reply) => reply(self.log_filter.clone()),
             Order::Log { filter, reply } => reply(self.set_log(filter)),
         }
     }
@@ -130,8 +157,16 @@ impl Server {
         tell(&self.reload());
     }
 
-    /// Reads all settings and files again and lives by them. Where a setting is wrong, nothing changes.
     fn reload(&mut self) -> Result<Reloaded, String> {
+        self.manager.tell_reloading();
+        let outcome = self.try_reload();
+        // Also where a setting was wrong: it serves on.
+        self.manager.tell_ready();
+        outcome
+    }
+
+    /// Reads all settings and files again and lives by them. Where a setting is wrong, nothing changes.
+    fn try_reload(&mut self) -> Result<Reloaded, String> {
         if self.drained.is_some() {
             return Err("the server is draining; nothing is reloaded any more".to_owned());
         }

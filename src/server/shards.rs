@@ -155,6 +155,7 @@ impl Shared {
         (orders, answered, draining): (Arc<Orders>, Arc<Notify>, watch::Receiver<bool>),
     ) -> Control {
         Control {
+            tls: None,
             settings,
             orders,
             ingresses: Arc::clone(&self.ingresses),

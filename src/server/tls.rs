@@ -6,8 +6,8 @@ use rustls::ServerConfig;
 
 use super::{ServerError, listen::Kind, listen::Listening};
 use crate::{
-    config::Config,
-    door::{Certificates, Files, Side, Tls, server_config},
+    config::{Config, Paths},
+    door::{Certificates, Files, Side, Tls, client_verifier, server_config},
     io::Listener,
     shard::Setup,
     watch::Files as WatchedFiles,
@@ -31,27 +31,14 @@ impl Secure {
         if listeners.is_empty() {
             return Ok(None);
         }
-        let (certificates, keys) = (config.tls_cert.0.len(), config.tls_key.0.len());
-        if certificates != keys {
-            return Err(ServerError::Keys { certificates, keys });
-        }
-        let pairs = config.tls_cert.0.iter().zip(&config.tls_key.0);
-        let files = pairs
-            .map(|(certificate, key)| Files { certificate: certificate.clone(), key: key.clone() });
-        let certificates = Arc::new(Certificates::read(files.collect())?);
+        let certificates = read(("tls", &config.tls_cert, &config.tls_key))?;
         let config = Arc::new(server_config(Arc::clone(&certificates), None)?);
         Ok(Some(Secure { certificates, config, listeners }))
     }
 
     /// Has the certificates read again when their files change.
     pub fn watch_by(&self, files: &WatchedFiles) {
-        let paths = self.certificates.files().map(Path::to_path_buf).collect();
-        let certificates = Arc::clone(&self.certificates);
-        let read = move || match certificates.reload() {
-            Ok(count) => Ok(format!("{count} certificates")),
-            Err(error) => Err(error.to_string()),
-        };
-        files.watch("tls-cert", paths, Box::new(read));
+        watch("tls-cert", &self.certificates, files);
     }
 
     /// What a shard's door needs.
@@ -63,4 +50,42 @@ impl Secure {
             counters: Arc::clone(counters),
         }
     }
+}
+
+/// TLS of the control listener, where it has a certificate.
+pub(super) fn control(
+    config: &Config,
+    files: &WatchedFiles,
+) -> Result<Option<Arc<ServerConfig>>, ServerError> {
+    if config.control_tls_cert.0.is_empty() {
+        return Ok(None);
+    }
+    let certificates = read(("control-tls", &config.control_tls_cert, &config.control_tls_key))?;
+    watch("control-tls-cert", &certificates, files);
+    let clients = config.control_client_ca.0.as_deref().map(client_verifier).transpose()?;
+    Ok(Some(Arc::new(server_config(certificates, clients)?)))
+}
+
+fn read(
+    (name, certificates, keys): (&'static str, &Paths, &Paths),
+) -> Result<Arc<Certificates>, ServerError> {
+    let Paths(certificates) = certificates;
+    let Paths(keys) = keys;
+    if certificates.len() != keys.len() {
+        return Err(ServerError::Keys { name, certificates: certificates.len(), keys: keys.len() });
+    }
+    let pairs = certificates.iter().cloned().zip(keys.iter().cloned());
+    let files = pairs.map(|(certificate, key)| Files { certificate, key });
+    Ok(Arc::new(Certificates::read(files.collect())?))
+}
+
+/// Has certificates read again when their files change.
+fn watch(name: &'static str, certificates: &Arc<Certificates>, files: &WatchedFiles) {
+    let paths = certificates.files().map(Path::to_path_buf).collect();
+    let certificates = Arc::clone(certificates);
+    let read = move || match certificates.reload() {
+        Ok(count) => Ok(format!("{count} certificates")),
+        Err(error) => Err(error.to_string()),
+    };
+    files.watch(name, paths, Box::new(read));
 }

@@ -70,13 +70,15 @@ impl Admission {
 pub struct Drain {
     begun: AtomicBool,
     window_ms: AtomicU64,
+    leaves_backlog: AtomicBool,
 }
 
 impl Drain {
     /// Not yet; once it is begun, connections are closed over this window.
     pub fn new(window: Duration) -> Self {
         let window_ms = AtomicU64::new(window.as_millis() as u64);
-        Drain { begun: AtomicBool::new(false), window_ms }
+        let [begun, leaves_backlog] = [false; 2].map(AtomicBool::new);
+        Drain { begun, window_ms, leaves_backlog }
     }
 
     /// From now on nobody is accepted, and connections are closed. Shards that sleep must be
@@ -88,6 +90,17 @@ impl Drain {
     /// Whether it was begun.
     pub fn has_begun(&self) -> bool {
         self.begun.load(Ordering::SeqCst)
+    }
+
+    /// Whether the listeners outlive this server: who comes during the drain is left to a successor
+    /// then, and not told to go away.
+    pub fn leave_backlog(&self, listeners_outlive_us: bool) {
+        self.leaves_backlog.store(listeners_outlive_us, Ordering::Relaxed);
+    }
+
+    /// Whether nobody is accepted now, since a successor will.
+    pub fn is_leaving_backlog(&self) -> bool {
+        self.leaves_backlog.load(Ordering::Relaxed) && self.has_begun()
     }
 
     /// Over how long connections are closed.

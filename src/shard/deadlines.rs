@@ -31,7 +31,8 @@ impl<K: Kernel> Shard<K> {
     }
 
     /// Stops or starts accepting, and begins to drain, as the whole server does. Who comes during a
-    /// drain is accepted all the same, to be told so: the backlog would keep it waiting in silence.
+    /// drain is accepted all the same, to be told so, unless a successor will serve it: the backlog
+    /// would keep it waiting in silence.
     pub(super) fn follow_signals(&mut self) {
         if self.setup.rules.refresh() {
             self.follow_rules();
@@ -70,7 +71,9 @@ impl<K: Kernel> Shard<K> {
     }
 
     pub(super) fn may_accept(&self) -> bool {
-        !self.setup.admission.is_exhausted() && !self.is_pacing
+        !self.setup.admission.is_exhausted()
+            && !self.is_pacing
+            && !self.setup.drain.is_leaving_backlog()
     }
 
     /// Spreads the ends of all connections over the drain's window.

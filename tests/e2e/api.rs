@@ -111,6 +111,9 @@ fn the_commands_show_what_is_there() {
     let told = run(&server, &["connections", "--table", "--transport", "sse"]);
     assert!(told.lines().nth(1).is_some_and(|line| line.ends_with("room.1")), "{told}");
     assert!(told.contains("in all: 1 (1 sse); by shard: "), "{told}");
+    let told = run(&server, &["connections", "--by-address", "--table"]);
+    let lines: Vec<&str> = told.lines().map(str::trim).collect();
+    assert_eq!(lines, ["CONNECTIONS  ADDRESS", "1  127.0.0.1"]);
     let told = run(&server, &["limits", "--table"]);
     assert!(told.lines().any(|line| line.starts_with("max-connections  ")), "{told}");
     assert!(run(&server, &["inputs", "--table"]).starts_with("NAME"));
@@ -194,4 +197,31 @@ fn run(server: &Server, arguments: &[&str]) -> String {
     let told = String::from_utf8_lossy(&ended.stderr).into_owned();
     assert!(ended.status.success(), "{arguments:?}: {told}");
     String::from_utf8(ended.stdout).unwrap()
+}
+
+/// The log's level is shown and set, settings are read again and a wrong file changes nothing, and a
+/// drain ends the server.
+#[test]
+fn orders_are_obeyed() {
+    let folder = Folder::new("orders");
+    let file = folder.path().join("stentor.toml");
+    std::fs::write(&file, "stall-timeout = \"30s\"\n").unwrap();
+    let server = Server::start(Io::Epoll, &["--config", file.to_str().unwrap()]);
+    let mut reader = Subscriber::join(server.subscribers, Kind::BOTH[0], "news");
+    let told = run(&server, &["log-level", "debug", "--table"]);
+    assert!(told.starts_with("debug (was "), "{told}");
+    assert_eq!(run(&server, &["log-level", "--table"]), "debug\n");
+    assert_eq!(run(&server, &["reload", "--table"]).lines().count(), 1, "the log is as it was set");
+    std::fs::write(&file, "stall-timeout = \"20s\"\n").unwrap();
+    let told = run(&server, &["reload", "--table"]);
+    assert_eq!(told, "stall-timeout: is now '20s', was '30s'\n");
+    std::fs::write(&file, "stall-timeout = \"long\"\n").unwrap();
+    let ended = Running::start(&mut command(&server, &["reload"])).end();
+    let why = String::from_utf8(ended.stderr).unwrap();
+    assert_eq!(ended.status.code(), Some(1), "{why}");
+    assert!(why.contains("422") && why.contains("stall-timeout"), "{why}");
+    let told = run(&server, &["drain", "--window", "0", "--table"]);
+    assert_eq!(told, "draining 1 connections over 0 s; then it ends\n");
+    assert!(matches!(reader.next(), Received::Close(1012, _)));
+    server.expect_clean_end();
 }

@@ -19,6 +19,7 @@ macro_rules! on_both_kernels {
     };
 }
 
+mod activation;
 mod api;
 mod attack;
 mod autobahn;

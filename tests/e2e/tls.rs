@@ -2,6 +2,8 @@
 //! else.
 
 use std::{
+    io::{Read, Write},
+    net::TcpStream,
     path::PathBuf,
     process::{Command, Stdio},
 };
@@ -192,5 +194,78 @@ fn certificates_are_swapped_while_connections_go_on() {
     Publisher::of(&server).publish("news", b"still here");
     let told: Value = serde_json::from_slice(&stays.end().stdout).expect("JSON");
     assert_eq!(told, json!(["still here"]));
+    server.stop();
+}
+
+/// The control listener speaks TLS alone where it has a certificate, to its page's scripts, too, and
+/// where clients need one, to nobody without.
+#[test]
+fn the_control_listener_speaks_tls() {
+    let secure = Secure::new("tls-control");
+    let key = secure.flags()[5].to_owned();
+    let server_flags = ["--control-tls-cert", secure.certificate(), "--control-tls-key", &key];
+    let curl = |port: u16, more: &[&str]| {
+        let url = format!("https://localhost:{port}/publish/news");
+        let start = ["-sS", "--cacert", secure.certificate(), "-d", "hello", &url];
+        let told = Command::new("curl").args(start).args(more).output().expect("curl");
+        (told.status.success(), String::from_utf8(told.stdout).expect("text"))
+    };
+    let server = Server::start(Io::Uring, &server_flags);
+    let port = server.control.port();
+    let mut subscriber = Subscriber::join(server.subscribers, Kind::WebSocket, "news");
+    let (is_done, told) = curl(port, &[]);
+    assert!(is_done && told.contains("\"subscribers\":1"), "{told}");
+    assert!(matches!(subscriber.next(), Received::Publication { .. }));
+    let origin = format!("Origin: https://localhost:{port}");
+    assert!(curl(port, &["-H", &origin]).1.contains("\"subscribers\":1"));
+    let foreign = format!("Origin: http://localhost:{port}");
+    assert!(curl(port, &["-H", &foreign, "-w", "%{http_code}"]).1.contains("403"));
+    let plain = format!("http://localhost:{port}/healthz");
+    let told = Command::new("curl").args(["-sS", &plain]).output().expect("curl");
+    assert!(!told.status.success());
+    drop(subscriber);
+    server.stop();
+
+    let client = Secure::new("tls-client");
+    let flags = [&server_flags[..], &["--control-client-ca", client.certificate()]].concat();
+    let server = Server::start(Io::Uring, &flags);
+    let port = server.control.port();
+    let mine = ["--cert", client.certificate(), "--key", client.flags()[5]];
+    assert!(curl(port, &mine).0);
+    assert!(!curl(port, &[]).0);
+    assert!(
+        !curl(port, &["--cert", secure.certificate(), "--key", &key]).0,
+        "of another authority"
+    );
+    server.stop();
+}
+
+/// Whoever does not end its handshake in time is cut off: without a word, with half of one, or with a
+/// handshake and no request behind it. Whoever comes while the server is full is closed, too.
+#[test]
+fn a_handshake_has_its_time_and_its_place() {
+    let secure = Secure::new("tls-stalls");
+    let limits = ["--handshake-timeout", "1s", "--max-connections", "4", "--shards", "1"];
+    let server = Server::start(Io::Uring, &[&secure.flags()[..], &limits].concat());
+    let address = server.addresses("https")[0];
+    let mut peers: Vec<_> = (0..2).map(|_| TcpStream::connect(address).expect("a place")).collect();
+    peers[1].write_all(&[0x16, 3, 1, 2, 0, 1, 0]).expect("a socket with room");
+    for peer in &mut peers {
+        let mut told = Vec::new();
+        peer.read_to_end(&mut told).expect("the end of the stream");
+        assert!(told.is_empty(), "nothing can be said in a handshake");
+    }
+    let script = format!("sleep 5 | openssl s_client -quiet -connect {address} || true");
+    let told = run(Command::new("sh").args(["-c", &script]).env("LC_ALL", "C"));
+    assert!(told.is_empty() || told.starts_with("HTTP/1.1 408 "), "{told}");
+    assert_eq!(server.metric("stentor_tls_handshakes_total"), 1.0);
+
+    let plain: Vec<_> =
+        (0..4).map(|_| Subscriber::join(server.subscribers, Kind::WebSocket, "news")).collect();
+    let mut late = TcpStream::connect(address).expect("the kernel accepts");
+    let mut told = Vec::new();
+    let _ = late.read_to_end(&mut told);
+    assert!(told.is_empty(), "closed without a handshake");
+    drop(plain);
     server.stop();
 }

@@ -12,6 +12,11 @@ fn addresses_of_tls_fit_beside_the_others() {
             give a certificate, and its key as tls-key",
         ),
         (
+            &[("control-client-ca", "ca.pem")],
+            "control-client-ca: 'ca.pem' (from --control-client-ca) needs control-tls-cert '' \
+            (default); give a certificate, and its key as control-tls-key",
+        ),
+        (
             &[("listen-tls", "0.0.0.0:8080"), ("tls-cert", "a"), ("tls-key", "b")],
             "listen-tls: '0.0.0.0:8080' (from --listen-tls) has a port of \
             listen '127.0.0.1:8080' (default); give each listener its own port",

@@ -4,9 +4,11 @@
 //! table); an error is a problem (see [`problem`](super::problem)); a parameter that is not known is
 //! refused.
 
+mod addresses;
 mod channel;
 mod connections;
 mod limits;
+mod orders;
 mod query;
 mod shards;
 
@@ -38,11 +40,15 @@ pub(super) const ROUTES: &[Route] = &[
     ("/v1/connections/{id}", "/v1/connections/{id}", || {
         get(connections::show).delete(connections::close)
     }),
+    ("/v1/addresses", "/v1/addresses", || get(addresses::show)),
     ("/v1/inputs", "/v1/inputs", || get(inputs::show)),
     ("/v1/lag", "/v1/lag", || get(lag::show)),
     ("/v1/limits", "/v1/limits", || get(limits::show)),
     ("/v1/shards", "/v1/shards", || get(shards::show)),
     ("/v1/stats", "/v1/stats", || get(stats::show)),
+    ("/v1/drain", "/v1/drain", || post(orders::drain)),
+    ("/v1/reload", "/v1/reload", || post(orders::reload)),
+    ("/v1/log-level", "/v1/log-level", || get(orders::log).put(orders::set_log)),
     ("/v1/openapi.json", "/v1/openapi.json", || get(document)),
 ];
 

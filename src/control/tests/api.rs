@@ -155,6 +155,20 @@ fn connections_are_paged_and_chosen() {
     assert_eq!((&none["connections"], &none["next"]), (&json!([]), &json!("0-0")));
 }
 
+/// Connections are counted by where they come from, the most first.
+#[test]
+fn connections_are_counted_by_address() {
+    let served = serve_shards(&[Shard::Prompt; 3], 64, patient());
+    let told = get(&served, "/v1/addresses?limit=2");
+    let count = |address: &str| json!({ "address": address, "connections": 3 });
+    let first = json!([count("192.0.2.0"), count("192.0.2.2")]);
+    assert_eq!(told, json!({ "addresses": first, "counted": 15, "complete": true }));
+    assert_eq!(get(&served, "/v1/addresses")["addresses"].as_array().unwrap().len(), 5);
+    for query in ["limit=0", "limit=1001", "limit=x"] {
+        assert_eq!(served.ask(&format!("GET /v1/addresses?{query}")).status, 400, "{query}");
+    }
+}
+
 /// One connection is told whole, and closed for the reason that is given.
 #[test]
 fn one_connection_is_shown_and_closed() {

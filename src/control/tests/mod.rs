@@ -10,6 +10,7 @@ mod bounds;
 mod inputs;
 mod lines;
 mod many;
+mod orders;
 mod probes;
 mod publishing;
 mod questions;
@@ -38,7 +39,6 @@ use crate::{
     limits::QUESTIONS_MAX,
     live::Live,
     mesh::{Accepted, Answer, Inflow, Ingress, Parking, Publish, Questions, Rejected},
-    orders::Orders,
     policy::Policies,
     report::Question,
 };
@@ -147,8 +147,9 @@ fn serve_inputs(
     let (draining, is_draining) = watch::channel(false);
     let (stop, stopped) = oneshot::channel();
     let control = Control {
+        tls: None,
         settings: Live::new(settings),
-        orders: Arc::new(Orders::new(|| ())),
+        orders: orders::obeyed(),
         ingresses: Arc::clone(&ingresses),
         questions: Arc::clone(&questions),
         policies,
