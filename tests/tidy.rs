@@ -65,7 +65,7 @@ const SERVER: Package = Package {
             &[
                 "access", "bus", "config", "control", "counters", "door", "hub", "ids", "inputs",
                 "io", "journal", "limits", "live", "logs", "mesh", "orders", "policy", "report",
-                "session", "shard", "shield", "watch",
+                "session", "shard", "shield", "watch", "wire",
             ],
         ),
         (

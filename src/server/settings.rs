@@ -9,6 +9,7 @@ use crate::{
     control,
     session::Rules,
     shield::Limits,
+    wire::route::Origins,
 };
 
 /// What sessions live by. Ticks count from `started_ms`, in milliseconds since 1970.
@@ -22,7 +23,7 @@ pub fn rules(config: &Config, shards: u16, access: &Arc<Access>, started_ms: u64
         pong_timeout: config.pong_timeout,
         stall_timeout: config.stall_timeout,
         echo: config.echo,
-        allowed_origins: config.allow_origin.clone(),
+        allowed_origins: origins(config),
         retry_after: config.retry_after,
         policies: config.channels.policies().clone(),
         subscriptions_max: config.subscriptions_max,
@@ -51,6 +52,14 @@ fn shield(config: &Config) -> Limits {
         messages: config.message_rate,
         publications: config.publish_rate,
         message_timeout: Some(config.message_timeout).filter(|timeout| !timeout.is_zero()),
+    }
+}
+
+/// The pages that may connect. The host's own may by whatever name only where nothing is public.
+fn origins(config: &Config) -> Origins {
+    match config.channels.policies().has_public() {
+        true => config.allow_origin.clone().known_as(&config.host.0),
+        false => config.allow_origin.clone(),
     }
 }
 
