@@ -87,6 +87,8 @@ pub struct Settings {
     /// Where subscribers connect, for the page. If it is a wildcard or a loopback address, the
     /// page uses the host that it was loaded from, with this port.
     pub subscribers: SocketAddr,
+    /// Whether they connect by TLS there. Default: no.
+    pub subscribers_by_tls: bool,
     /// Names, without a port, that a request's `Host` may have besides `localhost` and IP
     /// addresses.
     pub hosts: Vec<String>,
@@ -129,6 +131,7 @@ impl Default for Settings {
             payload_memory_max: 64 * 1024 * 1024,
             retry_after: Duration::from_secs(5),
             subscribers: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080),
+            subscribers_by_tls: false,
             hosts: Vec::new(),
             access: Arc::default(),
             wants_keys: false,

@@ -31,10 +31,13 @@ const CLIENT: &str = include_str!("../../clients/js/stentor.js");
 /// Shows the page.
 pub(super) async fn show(State(plane): State<Arc<Plane>>, request: Request) -> Response {
     let host = guard::requested_host(request.headers());
-    let subscribers = reachable(plane.settings().subscribers, host);
+    let settings = plane.settings();
+    let subscribers = reachable(settings.subscribers, host);
+    let secure = if settings.subscribers_by_tls { "s" } else { "" };
     let nonce = nonce();
     let page = whole().replace("{{nonce}}", &nonce).replace("{{subscribers}}", &subscribers);
-    let policy = policy(&nonce, &subscribers);
+    let page = page.replace("{{secure}}", secure);
+    let policy = policy(&nonce, &subscribers, secure);
     let policy = HeaderValue::try_from(policy).expect("hosts and nonces are visible ASCII");
     let kind = HeaderValue::from_static("text/html; charset=utf-8");
     let headers = [(header::CONTENT_TYPE, kind), (header::CONTENT_SECURITY_POLICY, policy)];
@@ -65,11 +68,11 @@ fn reachable(subscribers: SocketAddr, host: Option<String>) -> String {
     }
 }
 
-fn policy(nonce: &str, subscribers: &str) -> String {
+fn policy(nonce: &str, subscribers: &str, secure: &str) -> String {
     // A policy cannot name an IPv6 address; there the schemes alone are given.
     let subscribers = match subscribers.starts_with('[') {
-        true => "ws: http:".to_owned(),
-        false => format!("ws://{subscribers} http://{subscribers}"),
+        true => format!("ws{secure}: http{secure}:"),
+        false => format!("ws{secure}://{subscribers} http{secure}://{subscribers}"),
     };
     format!(
         "default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; \

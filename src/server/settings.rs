@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use super::Plan;
+use super::{Plan, listen::Kind};
 use crate::{
     access::Access,
     config::{self, Config},
@@ -66,7 +66,7 @@ fn origins(config: &Config) -> Origins {
 /// What the control plane lives by.
 pub fn control_settings(
     config: &Config,
-    subscribers: SocketAddr,
+    (kind, subscribers): (Kind, SocketAddr),
     access: &Arc<Access>,
 ) -> control::Settings {
     let defaults = control::Settings::default();
@@ -76,6 +76,7 @@ pub fn control_settings(
         payload_memory_max: defaults.payload_memory_max.max(4 * publication_max),
         retry_after: config.retry_after,
         subscribers,
+        subscribers_by_tls: kind == Kind::Tls,
         hosts: config.control_host.0.clone(),
         access: Arc::clone(access),
         // A file of keys that is empty, perhaps since it is just being written, opens nothing.

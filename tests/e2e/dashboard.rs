@@ -1,16 +1,20 @@
 //! The dashboard in Chromium: its numbers are those that were published, and its console works.
 
-use std::{env, process::Command};
+use std::{env, fs, process::Command};
 
 use serde_json::{Value, json};
 
-use crate::support::{Io, Kind, Publisher, Server, Subscriber, browser, eventually, run};
+use crate::support::{Folder, Io, Kind, Publisher, Server, Subscriber, browser, eventually, run};
 
 fn visit(script: &str, server: &Server) -> Command {
     let mut command = browser(script);
     command.arg(format!("http://localhost:{}/", server.control.port()));
-    command.args(env::var("STENTOR_TEST_PICTURES").ok());
     command
+}
+
+/// Where a person wants to see it: a folder for pictures.
+fn pictures() -> Option<String> {
+    env::var("STENTOR_TEST_PICTURES").ok()
 }
 
 fn shown(command: &mut Command) -> Value {
@@ -26,7 +30,7 @@ fn the_console_shows_what_is_published() {
     let seen = ["ws", "sse", "v1"]
         .map(|by| [format!("<b>over</b> {by}\nsecond line & more"), format!("missed over {by}")]);
     let gap = "What was published behind 1-1 up to …-0 is missing.";
-    let told = shown(&mut visit("live_page.mjs", &server));
+    let told = shown(&mut visit("live_page.mjs", &server).args(pictures()));
     assert_eq!(told, json!({ "seen": seen.concat(), "gap": gap }));
     server.stop();
 }
@@ -58,7 +62,7 @@ fn the_dashboard_shows_what_happens() {
     });
     let behind = slowest["publications"].as_u64().expect("a number");
     let delivered = 3 * 7 + FLOOD - behind;
-    let told = shown(&mut visit("dashboard.mjs", &server));
+    let told = shown(&mut visit("dashboard.mjs", &server).args(pictures()));
     assert_eq!(
         told["tiles"],
         json!({
@@ -76,5 +80,25 @@ fn the_dashboard_shows_what_happens() {
     assert_eq!(told["slowest"][0][0], format!("flood\n{address}, sse"));
     assert_eq!(told["slowest"][0][1], behind.to_string());
     assert_eq!(told["slowest"].as_array().map(Vec::len), Some(1));
+    server.stop();
+}
+
+/// A server that wants keys shows its page to everybody and its numbers to who has a key; the page sends
+/// it, and tokens for channels that want one, over each transport.
+#[test]
+fn the_dashboard_takes_keys_and_tokens() {
+    let folder = Folder::new("dashboard-keys");
+    let [keys, secret] = ["keys", "secret"].map(|name| format!("{}/{name}", folder.text()));
+    let [reader, editor] = ["a key that reads", "a key that does both"];
+    let lines = format!("board:read:{reader}\ndesk:read,publish:{editor}\n");
+    fs::write(&keys, lines).expect("a file");
+    let signs = "a secret of more than thirty-two bytes";
+    fs::write(&secret, signs).expect("a file");
+    let flags = ["--api-key-file", &keys, "--token-key", &secret];
+    let channels = ["--channels", "news subscribe=token history=5"];
+    let server = Server::start(Io::Uring, &[&flags[..], &channels].concat());
+    let told = shown(visit("keyed.mjs", &server).args([signs, reader, editor]));
+    let published = json!(["Hello, everybody"]);
+    assert_eq!(told, json!([0, published, 0, published, 0, published]));
     server.stop();
 }

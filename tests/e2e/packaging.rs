@@ -108,15 +108,34 @@ fn the_unit_is_sound_and_sandboxed() {
     let program = env!("CARGO_BIN_EXE_stentor");
     let written = text("systemd/stentor.service").replace("/usr/bin/stentor", program);
     fs::write(&unit, written).expect("a file");
+    let socket = folder.path().join("stentor.socket");
+    fs::write(&socket, text("systemd/stentor.socket")).expect("a file");
     let analyze = |arguments: &[&str]| {
         let mut command = Command::new(tool("STENTOR_TEST_SYSTEMD", "/usr/bin/systemd-analyze"));
-        command.args(arguments).arg(&unit).output().expect("it runs")
+        let sockets = arguments.contains(&"verify").then_some(&socket);
+        command.args(arguments).arg(&unit).args(sockets).output().expect("it runs")
     };
     let verified = analyze(&["verify"]);
     let complaint = String::from_utf8_lossy(&verified.stderr).into_owned();
     assert!(verified.status.success() && complaint.is_empty(), "{complaint}");
     let exposed = analyze(&["security", "--offline=true", "--no-pager", "--threshold=15"]);
     assert!(exposed.status.success(), "{}", String::from_utf8_lossy(&exposed.stdout));
+}
+
+/// The settings beside the unit are settings, and their addresses those of the sockets.
+#[test]
+fn the_units_settings_fit_its_sockets() {
+    let settings = packaged("systemd/stentor.toml");
+    let shown = run(stentor(&["config", "--config"]).arg(&settings).env_clear());
+    let unit = text("systemd/stentor.socket");
+    let sockets = unit.lines().filter_map(|line| line.strip_prefix("ListenStream="));
+    let sockets: Vec<&str> = sockets.collect();
+    let named = fs::read_to_string(&settings).expect("a file");
+    let address = |line: &str| line.rsplit(" = ").next().map(|it| it.trim_matches('"').to_owned());
+    let is_address = |line: &&str| line.starts_with("listen = ") || line.starts_with("control = ");
+    let addresses: Vec<String> = named.lines().filter(is_address).filter_map(address).collect();
+    assert_eq!(sockets, addresses);
+    assert!(addresses.iter().all(|address| shown.contains(address)), "{shown}");
 }
 
 /// The system calls that the unit leaves are enough, by io_uring and with a journal.

@@ -1,6 +1,6 @@
 'use strict';
 const $ = (id) => document.getElementById(id);
-const subscribers = document.body.dataset.subscribers;
+const { subscribers, secure } = document.body.dataset;
 const number = new Intl.NumberFormat('en'), fine = new Intl.NumberFormat('en', { maximumFractionDigits: 1 });
 const compact = new Intl.NumberFormat('en', { notation: 'compact', maximumSignificantDigits: 3 });
 const total = (n) => (n < 1e6 ? number : compact).format(n);
@@ -58,6 +58,14 @@ $('key').querySelector('form').addEventListener('submit', (event) => {
   sessionStorage.setItem(KEY, $('secret').value.trim());
   $('secret').value = '';
   $('key').hidden = true;
+  $('forget').hidden = false;
   say('refused', '', 'It is kept in this tab until that is closed.');
   keyed();
+});
+
+$('forget').hidden = !sessionStorage.getItem(KEY);
+$('forget').addEventListener('click', () => {
+  sessionStorage.removeItem(KEY);
+  $('forget').hidden = true;
+  wantKey('');
 });

@@ -76,7 +76,7 @@ function start(me) {
   return new URLSearchParams({ ...begin, ...me.token && { token: me.token } });
 }
 
-const place = (scheme, path, me) => { const query = start(me).toString(); return `${scheme}://${subscribers}${path}${query && '?'}${query}`; };
+const place = (scheme, path, me) => { const query = start(me).toString(); return `${scheme}${secure}://${subscribers}${path}${query && '?'}${query}`; };
 
 function plain(me, mine, live) {
   source = new WebSocket(place('ws', `/ws/${me.name}`, me));
@@ -96,7 +96,7 @@ function events(me, mine, live) {
   source.addEventListener('gap', at((e) => missing(JSON.parse(e.data))));
   source.onerror = mine(() => {
     /* The browser tries again by itself, unless it was refused, from the last position it had. */
-    if (source.readyState === EventSource.CLOSED) retry(`Refused by ${subscribers}`);
+    if (source.readyState === EventSource.CLOSED) retry(`Refused by ${subscribers}: does the channel want a token?`);
     else say('state', 'warn', 'Connection lost. Trying again, from where it broke off.');
   });
 }
@@ -104,7 +104,7 @@ function events(me, mine, live) {
 function commands(me, mine, live) {
   const { token, ...begin } = Object.fromEntries(start(me));
   if (begin.last) begin.last = Number(begin.last);
-  source = new WebSocket(`ws://${subscribers}/ws${token ? `?${new URLSearchParams({ token })}` : ''}`, 'stentor.v1');
+  source = new WebSocket(`ws${secure}://${subscribers}/ws${token ? `?${new URLSearchParams({ token })}` : ''}`, 'stentor.v1');
   source.onopen = mine(() => source.send(JSON.stringify({ id: 1, type: 'subscribe', channel: me.name, ...begin })));
   source.onmessage = mine((e) => {
     const it = JSON.parse(e.data);
@@ -127,7 +127,7 @@ function commands(me, mine, live) {
 }
 
 function closed(event) {
-  retry(event.code === 1006 && !event.reason ? `No connection to ${subscribers} (is the subscriber listener reachable from here?)`
+  retry(event.code === 1006 && !event.reason ? `No connection to ${subscribers}: is it reachable from here, and does the channel want a token?`
     : `Closed with code ${event.code}${event.reason ? `, “${event.reason}”` : ''}`);
 }
 
@@ -249,7 +249,7 @@ async function publish(event) {
 function rename() {
   $('target').textContent = channel() || '…';
   $('curl-publish').textContent = `curl -d 'Hello, everybody' ${location.origin}/publish/${channel()}`;
-  $('curl-subscribe').textContent = `curl -N http://${subscribers}/sse/${channel()}`;
+  $('curl-subscribe').textContent = `curl -N http${secure}://${subscribers}/sse/${channel()}`;
   buttons();
 }
 

@@ -122,8 +122,25 @@ fn the_page_runs_nothing_but_its_own() {
     assert!(page.body.contains("data-subscribers=\"127.0.0.1:8123\""));
     let connects = "connect-src 'self' ws://127.0.0.1:8123 http://127.0.0.1:8123;";
     assert!(policy.starts_with("default-src 'none';") && policy.contains(connects), "{policy}");
+    assert!(page.body.contains("data-secure=\"\""));
     assert!(!page.body.contains("{{"), "something was not filled in");
     let again = served.ask("GET /");
     assert_ne!(again.header("content-security-policy"), Some(policy), "a nonce is used once");
     assert_eq!(again.header("x-content-type-options"), Some("nosniff"));
+}
+
+/// Where subscribers connect by TLS the page does, and its policy lets it.
+#[test]
+fn the_page_connects_by_tls_where_subscribers_do() {
+    for (subscribers, connects) in [
+        ("0.0.0.0:8443", "connect-src 'self' wss://127.0.0.1:8443 https://127.0.0.1:8443;"),
+        ("[2001:db8::1]:8443", "connect-src 'self' wss: https:;"),
+    ] {
+        let subscribers = subscribers.parse().unwrap();
+        let settings = Settings { subscribers, subscribers_by_tls: true, ..patient() };
+        let page = serve(Shard::Prompt, settings).ask("GET /");
+        let policy = page.header("content-security-policy").unwrap();
+        assert!(policy.contains(connects), "{policy}");
+        assert!(page.body.contains("data-secure=\"s\""));
+    }
 }
