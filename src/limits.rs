@@ -285,3 +285,9 @@ pub const ORDERS_WAITING_MAX: usize = 16;
 
 /// Settings that may name files which are read again when they change.
 pub const WATCHED_MAX: usize = 64;
+
+/// Connections of a shard from trusted proxies whose PROXY headers have yet to end; one more is closed.
+pub const PREFACES_MAX: usize = 1024;
+
+/// Seconds that a PROXY header may take.
+pub const PREFACE_SECONDS_MAX: u64 = 5;

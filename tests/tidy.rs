@@ -56,6 +56,7 @@ const SERVER: Package = Package {
         ("mesh", &["frame", "ids", "io", "policy"]),
         ("orders", &["limits", "report"]),
         ("policy", &["ids"]),
+        ("preface", &["ids", "io", "limits", "logs", "shield", "wire"]),
         ("report", &["close", "frame", "ids", "policy"]),
         ("resume", &["ids"]),
         ("segment", &[]),
@@ -63,8 +64,8 @@ const SERVER: Package = Package {
             "server",
             &[
                 "access", "bus", "config", "control", "counters", "hub", "ids", "inputs", "io",
-                "journal", "limits", "live", "mesh", "policy", "report", "session", "shard",
-                "shield",
+                "journal", "limits", "live", "mesh", "policy", "preface", "report", "session",
+                "shard", "shield",
             ],
         ),
         (

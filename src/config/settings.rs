@@ -121,7 +121,10 @@ settings! {
         exempt: Networks = "127.0.0.0/8,::1" => live;
         /// Proxies: networks whose word is taken for whom they speak. No limit by address holds for
         /// themselves.
-        trusted: Networks = "" => live;
+        trusted: Networks = "";
+        /// Whether connections from those begin with a PROXY header, version 1 or 2, beneath TLS where
+        /// there is TLS. Then those without are closed.
+        proxy_protocol: bool = "false";
         /// Connections of one address at one time; one more is answered 429. An address is an IPv4
         /// address or an IPv6 /64. 0 is no limit, here and below.
         address_connections: u32 = "10000", "0" to "16777216" => live;

@@ -27,7 +27,7 @@ fn file(text: &str) -> Result<Config, ConfigErrors> {
 /// Three values of a setting, none its default, that fit beside the defaults of all others.
 fn samples(setting: &Setting) -> [&'static str; 3] {
     match (setting.name, setting.noun) {
-        ("echo", _) => ["true", "true", "true"],
+        ("echo" | "proxy-protocol", _) => ["true", "true", "true"],
         ("io", _) => ["uring", "epoll", "uring"],
         ("log-format", _) => ["json", "json", "json"],
         ("head-max" | "frame-max", _) => ["1KiB", "2KiB", "3KiB"],
@@ -66,8 +66,9 @@ fn samples(setting: &Setting) -> [&'static str; 3] {
 
 /// What a setting needs beside it to have its samples.
 fn companions(setting: &Setting) -> Vec<(&'static str, &'static str)> {
-    match setting.noun {
-        "INPUT" => vec![(
+    match (setting.name, setting.noun) {
+        ("proxy-protocol", _) => vec![("trusted", "10.0.0.0/8")],
+        (_, "INPUT") => vec![(
             "inputs",
             "nats name=a url=nats://a subject=a; nats name=b url=nats://a subject=b; \
              nats name=c url=nats://a subject=c",

@@ -8,7 +8,7 @@ use crate::{
     config::{self, Config},
     control,
     session::Rules,
-    shield::Limits,
+    shield::{Limits, Networks},
 };
 
 /// What sessions live by. Ticks count from `started_ms`, in milliseconds since 1970.
@@ -39,6 +39,7 @@ pub fn rules(config: &Config, access: &Arc<Access>, started_ms: u64) -> Rules {
 fn shield(config: &Config) -> Limits {
     Limits {
         exempt: config.exempt.clone(),
+        prefaced: if config.proxy_protocol { config.trusted.clone() } else { Networks::default() },
         trusted: config.trusted.clone(),
         connections: config.address_connections,
         connects: config.address_connection_rate,

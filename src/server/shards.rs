@@ -35,6 +35,7 @@ use crate::{
     live::Live,
     mesh::{Ingress, Mesh, Parking, Questions},
     policy::Policies,
+    preface::Prefaced,
     report::Question,
     session::Rules,
     shard::{Admission, Drain, Setup, Shard},
@@ -178,12 +179,15 @@ pub(super) fn run_shard(
 ) {
     let id = setup.id.0;
     let mut parting = Parting(tell, Some(News::Ended(id, Err("it panicked".into()))));
+    let proxies = setup.rules.shield.prefaced.clone();
     let outcome = match &plan.engine {
         Engine::Uring(_) => Uring::open(&plan.rings, listeners, bell)
             .map_err(|error| Problem::of(&error, &Machine::read(), &plan.rings).to_string())
+            .map(|kernel| Prefaced::new(kernel, proxies))
             .and_then(|kernel| serve(kernel, setup, heritages, start, tell)),
         Engine::Epoll { .. } => Epoll::open(plan.rings.slots, listeners, bell)
             .map_err(|error| error.to_string())
+            .map(|kernel| Prefaced::new(kernel, proxies))
             .and_then(|kernel| serve(kernel, setup, heritages, start, tell)),
     };
     parting.1 = Some(News::Ended(id, outcome));

@@ -32,6 +32,7 @@ mod limits;
 mod listeners;
 mod many;
 mod polling;
+mod proxied;
 mod recovery;
 mod several;
 mod slow;
