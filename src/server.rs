@@ -13,6 +13,7 @@ mod listen;
 mod plan;
 mod settings;
 mod shards;
+mod user;
 
 use std::{
     io::{self, Write},
@@ -37,6 +38,8 @@ use journal::Opened;
 use shards::{Shards, Shared, run_shard, wait_for_shards};
 
 pub use access::{AccessError, KeyFiles};
+pub use user::UserError;
+
 pub use plan::{Engine, Plan, PlanError};
 
 /// Why the server could not start, or ended by itself.
@@ -75,6 +78,9 @@ pub enum ServerError {
     /// The journal's thread has ended, and nothing could be kept any more.
     #[error("the journal ended: {0}")]
     JournalEnded(String),
+    /// The process could not become the user that it is to be.
+    #[error(transparent)]
+    User(#[from] UserError),
     /// The control plane failed.
     #[error("the control plane ended, and nobody could publish any more; the log says why")]
     Control,
@@ -155,9 +161,11 @@ impl Server {
     pub fn start(config: &Config) -> Result<Server, ServerError> {
         let plan = Plan::new(config)?;
         let key_files = KeyFiles::open(config)?;
-        let journal = config.journal.0.as_deref().map(Opened::at).transpose()?;
         let control_listener = listen::control(config)?;
         let listeners = listen::subscribers(config, plan.shards)?;
+        user::become_user(&config.user.0)?;
+        user::keep_to_own_rights()?;
+        let journal = config.journal.0.as_deref().map(Opened::at).transpose()?;
         let subscribers: Vec<_> = listeners.iter().map(|it| it.address).collect();
         let bells: Vec<Arc<EventBell>> =
             (0..plan.shards).map(|_| EventBell::new().map(Arc::new)).collect::<io::Result<_>>()?;

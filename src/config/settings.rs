@@ -18,7 +18,7 @@ use super::{
     table::{Setting, Shape, capitals, dashed, is_live, settings, text},
     values::{
         Auto, Directory, IoChoice, LogFilter, LogFormat, Names, PublishTo, Size, TOO_LITTLE,
-        TOO_MUCH, Value,
+        TOO_MUCH, UserName, Value,
     },
 };
 use crate::{shield::Networks, wire::route::Origins};
@@ -91,6 +91,11 @@ settings! {
         /// Unsent bytes that the kernel takes from the server for one subscriber
         /// (TCP_NOTSENT_LOWAT). Raise it to 128KiB where publications are above 16KiB.
         notsent_lowat: Size = "16KiB", "1KiB" to "16MiB";
+    }
+    "Rights" {
+        /// The user that the server becomes, by name or number, once it listens; only root can. Then
+        /// journals, certificates and keys that are read again must be readable for that user.
+        user: UserName = "";
     }
     "Limits" {
         /// Subscribers at one time, over all shards; one more is answered 503. With auto 100,000,

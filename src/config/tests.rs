@@ -39,6 +39,7 @@ fn samples(setting: &Setting) -> [&'static str; 3] {
         (_, "NUMBER") => ["17", "18", "19"],
         (_, "ORIGIN") => ["https://a", "null", "*,https://a"],
         (_, "NAME") => ["a", "b.example", "c,d"],
+        (_, "USER") => ["edge", "65534", "www-data"],
         (_, "NETWORKS") => ["10.0.0.0/8", "::1", "192.0.2.1,2001:db8::/32"],
         (_, "FILE") => ["/etc/a.pem", "b", "/etc/c d"],
         (_, "TEXT") => ["https://a", "b", "c d"],

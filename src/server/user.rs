@@ -85,9 +85,10 @@ impl Account {
     /// The user of this name or number; a number that nobody has is a user without other groups.
     fn find(user: &str, passwd: &str, group: &str) -> Option<Account> {
         let fields = |line: &str| line.split(':').map(str::to_owned).collect::<Vec<_>>();
-        let known = passwd.lines().map(fields).find(|fields| {
-            fields.len() >= 4 && (fields[0] == user || fields[2] == user)
-        });
+        let known = passwd
+            .lines()
+            .map(fields)
+            .find(|fields| fields.len() >= 4 && (fields[0] == user || fields[2] == user));
         let Some(known) = known else {
             let number = user.parse().ok()?;
             return Some(Account { uid: number, gid: number, groups: vec![number] });
@@ -96,7 +97,7 @@ impl Account {
         let mut groups = vec![gid];
         for fields in group.lines().map(fields).filter(|fields| fields.len() >= 4) {
             let is_member = fields[3].split(',').any(|member| member == known[0]);
-            groups.extend(fields[2].parse().ok().filter(|&id| is_member && id != gid));
+            groups.extend(fields[2].parse::<u32>().ok().filter(|&id| is_member && id != gid));
         }
         Some(Account { uid, gid, groups })
     }

@@ -34,6 +34,7 @@ mod many;
 mod polling;
 mod proxied;
 mod recovery;
+mod rights;
 mod several;
 mod slow;
 mod stopping;

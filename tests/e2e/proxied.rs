@@ -115,7 +115,9 @@ fn only_trusted_proxies_are_believed(io: Io) {
     assert_eq!(believed.head().status, 101);
     let mut lying = Wire::from(stranger, server.subscribers);
     lying.send(header);
-    assert_eq!(lying.answer().head.status, 400);
+    let refused = lying.answer();
+    assert_eq!(refused.head.status, 400);
+    assert!(String::from_utf8(refused.body).unwrap().contains("no PROXY header is taken"));
     let mut silent = Wire::connect(server.subscribers);
     silent.send(request.as_bytes());
     assert_eq!(silent.try_peek(&mut [0]), None, "closed without a word");
