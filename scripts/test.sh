@@ -30,6 +30,7 @@ Parts of `test`:
   buses     only what runs edges on real brokers
   autobahn  only the conformance suite, on io_uring and on epoll
   browser   only what Chromium sees
+  packaging only what is in packaging/, by the tools that read it
   setup     installs, and runs nothing
 HELP
 }
@@ -54,17 +55,18 @@ main() {
 stage_fmt() { cargo fmt --check; }
 stage_clippy() { cargo clippy --locked --all-targets -- -D warnings; }
 stage_doc() { RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps; }
-stage_test() { set_up_tools && set_up_brokers && cargo test --locked; }
+stage_test() { set_up_tools && set_up_packaging && set_up_brokers && cargo test --locked; }
 stage_unit() { cargo test --locked --lib --bins --test cli --test tidy --test fault_proxy; }
-stage_e2e() { set_up_tools && cargo test --locked --test e2e; }
+stage_e2e() { set_up_tools && set_up_packaging && cargo test --locked --test e2e; }
 stage_buses() { set_up_python && set_up_brokers && cargo test --locked -p stentor --test buses; }
 stage_autobahn() { set_up_tools && cargo test --locked -p stentor --test e2e -- autobahn; }
 stage_browser() { set_up_tools && cargo test --locked -p stentor --test e2e -- dashboard every_client the_client; }
+stage_packaging() { set_up_packaging && cargo test --locked -p stentor --test e2e -- packaging::; }
 stage_loadtest() { set_up_python && set_up_brokers && cargo test --locked -p stentor-loadtest; }
 stage_loom() { cargo test --locked --release --manifest-path verify/loom/Cargo.toml; }
 # Without `--bench` in its arguments a bench runs each of its parts once, and says nothing of time.
 stage_bench() { set_up_python && set_up_brokers && cargo test --locked --bench '*'; }
-stage_setup() { set_up_tools && set_up_brokers; }
+stage_setup() { set_up_tools && set_up_packaging && set_up_brokers; }
 
 stage_fuzz() {
     cd fuzz
@@ -127,7 +129,7 @@ set_up_rust() {
 
 # What the end-to-end tests drive. They find it by these variables.
 set_up_tools() {
-    set_up_python
+    set_up_python || return 1
     install_packages curl:curl node:nodejs npm:npm haproxy:haproxy
     # Without any font Chromium does not start.
     if ! command -v chromium >/dev/null; then install_packages :chromium :fonts-liberation; fi
@@ -147,8 +149,8 @@ set_up_python() {
     if ! python3 -c 'import ensurepip, venv' 2>/dev/null; then install_packages :python3-venv; fi
     local wanted=tests/e2e/python/requirements.txt
     if ! cmp -s "$wanted" .venv/installed.txt; then
-        python3 -m venv --clear .venv
-        .venv/bin/pip install --quiet --disable-pip-version-check --requirement "$wanted"
+        python3 -m venv --clear .venv || return 1
+        .venv/bin/pip install --quiet --disable-pip-version-check --requirement "$wanted" || return 1
         # A broker of Kafka's protocol. What pip makes of it is a script that starts it.
         (cd .venv/bin && ln -s ../lib/python3*/site-packages/noida_db/noida-db kafka)
         chmod +x .venv/bin/kafka
@@ -158,6 +160,28 @@ set_up_python() {
     STENTOR_TEST_KOSOKU="$PWD/.venv/bin/kosoku"
     STENTOR_TEST_KAFKA="$PWD/.venv/bin/kafka"
     export STENTOR_TEST_PYTHON STENTOR_TEST_KOSOKU STENTOR_TEST_KAFKA
+}
+
+# What reads the files of packaging/. Of Prometheus only its checker is taken: the package would run it.
+set_up_packaging() {
+    set_up_python || return 1
+    install_packages systemd-analyze:systemd unshare:util-linux
+    if ! ldconfig -p | grep -q 'libseccomp\.so\.2'; then install_packages :libseccomp2; fi
+    STENTOR_TEST_PROMTOOL="$PWD/.venv/bin/promtool"
+    STENTOR_TEST_KUBERNETES="$PWD/.venv/bin/kubernetes-validate"
+    export STENTOR_TEST_PROMTOOL STENTOR_TEST_KUBERNETES
+    if [ -x "$STENTOR_TEST_PROMTOOL" ]; then return; fi
+    echo "-- fetching promtool"
+    local folder
+    folder="$(mktemp -d)"
+    if [ ! -e "$updated" ]; then
+        as_root apt-get update -qq
+        : >"$updated"
+    fi
+    (cd "$folder" && apt-get download -qq -o APT::Sandbox::User=root prometheus) || return 1
+    dpkg-deb --fsys-tarfile "$folder"/prometheus_*.deb | tar -x -C "$folder" ./usr/bin/promtool
+    install "$folder/usr/bin/promtool" "$STENTOR_TEST_PROMTOOL"
+    rm -r "$folder"
 }
 
 # The brokers that tests start, each on a port and in a folder of its own. Their packages would run

@@ -4,7 +4,10 @@
 //! instruction, and a reader may see one counter a moment before another.
 #![forbid(unsafe_code)]
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 use crate::{close::CloseReason, frame::Format, report::Transport, shield::Excess};
 
@@ -39,6 +42,19 @@ pub const SWEEP_BUCKETS_US: [u64; 12] = [
     100, 300, 1_000, 3_000, 10_000, 30_000, 60_000, 100_000, 300_000, 1_000_000, 3_000_000,
     10_000_000,
 ];
+
+/// What the TLS of one shard counts. Totals since the start, unless it says "now".
+#[derive(Debug, Default)]
+pub struct DoorCounters {
+    /// Handshakes that succeeded.
+    pub handshakes: Counter,
+    /// Those of them that took a session up again by a ticket.
+    pub resumed: Counter,
+    /// Connections that failed before their handshake was over, by mistakes or by other protocols.
+    pub failed: Counter,
+    /// Bytes that connections keep now: records that have come in part, ciphertext that nobody took.
+    pub kept_bytes: Counter,
+}
 
 /// Everything that one shard counts. Totals since the start, unless it says "now".
 #[derive(Debug, Default)]
@@ -106,6 +122,8 @@ pub struct Counters {
     pub inbox: Counter,
     /// Turns of the loop.
     pub turns: Counter,
+    /// What its TLS counts.
+    pub tls: Arc<DoorCounters>,
     /// Microseconds spent in turns, not parked.
     pub busy_us: Counter,
 }

@@ -9,6 +9,7 @@ pub mod config;
 pub mod control;
 pub mod counters;
 pub mod doctor;
+pub mod door;
 pub mod frame;
 pub mod hub;
 pub mod ids;

@@ -79,6 +79,9 @@ pub const CONNECTION_STEPS_MAX: usize = 4096;
 /// Steps for one connection that is asked of the kernel, or shown: some microseconds.
 pub const SHOWN_CONNECTION_STEPS: usize = 16;
 
+/// Addresses that connections are counted by when somebody asks; more are left out.
+pub const COUNTED_ADDRESSES_MAX: usize = 65_536;
+
 /// Subscribers of one channel that are looked at for their lag; the rest are counted.
 pub const CHANNEL_LAG_LOOKS_MAX: usize = 4096;
 
@@ -123,6 +126,20 @@ pub const OUTBOX_BYTES_PER_SHARD_MAX: usize = 256 * 1024 * 1024;
 /// Bytes of requests and messages that have come in part, over all connections of a shard: beyond it
 /// who has sent most is ended. Twice the largest message of `stentor.v1`, so that one alone fits.
 pub const INPUT_BYTES_PER_SHARD_MAX: usize = 256 * 1024 * 1024;
+
+/// Bytes of plaintext in a TLS record.
+pub const TLS_RECORD_BYTES: usize = 16 * 1024;
+
+/// Bytes that all TLS connections of a shard may keep: records that have come in part, ciphertext that
+/// the kernel refused. Beyond it whoever would keep more is cut off.
+pub const TLS_BYTES_PER_SHARD_MAX: usize = 256 * 1024 * 1024;
+
+/// Steps of TLS handshakes that a shard makes per turn: a connection takes two, of which one costs 0.1
+/// to 1 ms, by the kind of key.
+pub const HANDSHAKES_PER_TURN_MAX: u32 = 8;
+
+/// Certificates that a server may have, by the names that clients ask for.
+pub const CERTIFICATES_MAX: usize = 64;
 
 /// Milliseconds between two ticks of the timer wheel. Deadlines are seconds; a coarse tick lets
 /// thousands of pings leave as one batch.
@@ -285,6 +302,9 @@ pub const ORDERS_WAITING_MAX: usize = 16;
 
 /// Settings that may name files which are read again when they change.
 pub const WATCHED_MAX: usize = 64;
+
+/// Listening sockets that may be passed to the server when it is started.
+pub const ADOPTED_MAX: u16 = 64;
 
 /// Connections of a shard from trusted proxies whose PROXY headers have yet to end; one more is closed.
 pub const PREFACES_MAX: usize = 1024;

@@ -24,6 +24,8 @@ pub enum Order {
         /// Takes what began, or began before.
         reply: Reply<Draining>,
     },
+    /// Tell by which filter is logged.
+    Filter(Reply<String>),
     /// Log from now on what this filter lets through, until the next reload.
     Log {
         /// Like `info,stentor::shard=debug`.
@@ -38,6 +40,7 @@ impl fmt::Debug for Order {
         match self {
             Order::Reload(_) => f.write_str("Reload"),
             Order::Drain { window, .. } => write!(f, "Drain({window:?})"),
+            Order::Filter(_) => f.write_str("Filter"),
             Order::Log { filter, .. } => write!(f, "Log({filter})"),
         }
     }

@@ -174,6 +174,23 @@ impl Policies {
         other.is_some_and(|other| self.patterns[self.first(other)].1.presence)
     }
 
+    /// Whether these are the very same.
+    pub fn is_same(&self, other: &Policies) -> bool {
+        Arc::ptr_eq(&self.patterns, &other.patterns)
+    }
+
+    /// Whether channels that live by these can live by `newer` from one moment to the next: the patterns
+    /// are the same, and so is what channels are made of, which is their mode, whether anything of
+    /// them is kept, and whether their presence is told.
+    pub fn can_become(&self, newer: &Policies) -> bool {
+        let made_of = |it: &Policy| (it.mode, it.history.is_none(), it.presence);
+        let is_alike = |(older, newer): (&(Pattern, Policy), &(Pattern, Policy))| {
+            older.0 == newer.0 && made_of(&older.1) == made_of(&newer.1)
+        };
+        self.patterns.len() == newer.patterns.len()
+            && self.patterns.iter().zip(&*newer.patterns).all(is_alike)
+    }
+
     /// The policy that says who may read a channel, and the name that it is about: of a channel that
     /// tells the presence of another, the other's.
     pub fn guarded<'a>(&self, channel: &'a ChannelName) -> (&Policy, &'a str) {

@@ -300,6 +300,8 @@ pub struct ConnectionReport {
     pub id: ConnectionId,
     /// Where it comes from, if the kernel can tell.
     pub address: Option<SocketAddr>,
+    /// Whose token it came with, if it came with one that says so.
+    pub subject: Option<Box<str>>,
     /// How it is spoken to.
     pub transport: Transport,
     /// When it was accepted, in milliseconds since 1970; to a tenth of a second.

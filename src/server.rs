@@ -5,14 +5,18 @@
 #![forbid(unsafe_code)]
 
 mod access;
+mod adopt;
 mod banner;
 mod doors;
 mod inputs;
 mod journal;
 mod listen;
+mod notify;
+mod operate;
 mod plan;
 mod settings;
 mod shards;
+mod tls;
 mod user;
 
 use std::{
@@ -23,21 +27,36 @@ use std::{
 };
 
 use signal_hook::{
-    consts::{SIGINT, SIGTERM},
+    consts::{SIGHUP, SIGINT, SIGTERM},
     iterator::Signals,
 };
 use tokio::sync::{Notify, watch};
 
 use crate::{
-    config::Config, control::Control, ids::ShardId, io::bell::EventBell, journal::JournalError,
+    config::Config,
+    control::{self, Control},
+    door::CertificateError,
+    ids::ShardId,
+    io::bell::EventBell,
+    journal::JournalError,
+    live::Live,
     mesh::Parking,
+    orders::Orders,
+    watch::Files,
 };
 
+use adopt::Adopted;
 use inputs::Inputs;
 use journal::Opened;
-use shards::{Shards, Shared, run_shard, wait_for_shards};
+use notify::Manager;
+use operate::Drained;
+use settings::control_settings;
+use shards::{Entrance, Shards, Shared, run_shard, wait_for_shards};
+use tls::Secure;
 
 pub use access::{AccessError, KeyFiles};
+pub use listen::Kind;
+pub use operate::Operator;
 pub use user::UserError;
 
 pub use plan::{Engine, Plan, PlanError};
@@ -64,6 +83,25 @@ pub enum ServerError {
         /// The kernel's answer.
         error: io::Error,
     },
+    /// A certificate or key cannot be used.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+    /// Not every certificate has a key.
+    #[error(
+        "{name}-cert has {certificates} files and {name}-key {keys}; give each certificate its key, in the \
+         same order"
+    )]
+    Keys {
+        /// How the two settings begin.
+        name: &'static str,
+        /// Files of certificates.
+        certificates: usize,
+        /// Files of keys.
+        keys: usize,
+    },
+    /// TLS cannot be had.
+    #[error("TLS failed to start: {0}")]
+    Tls(#[from] rustls::Error),
     /// A shard could not start, or its kernel failed.
     #[error("shard {shard} ended: {problem}")]
     Shard {
@@ -84,6 +122,9 @@ pub enum ServerError {
     /// The control plane failed.
     #[error("the control plane ended, and nobody could publish any more; the log says why")]
     Control,
+    /// Sockets that were passed cannot be used.
+    #[error("socket activation: {0}")]
+    Adopted(String),
     /// Threads or descriptors ran out at the start.
     #[error("starting failed: {0}")]
     Start(#[from] io::Error),
@@ -94,7 +135,7 @@ pub struct Server {
     config: Config,
     key_files: KeyFiles,
     plan: Plan,
-    subscribers: Vec<SocketAddr>,
+    subscribers: Vec<(Kind, SocketAddr)>,
     control: SocketAddr,
     // Ends before the shards, which would wait for all that it feeds.
     inputs: Inputs,
@@ -105,6 +146,17 @@ pub struct Server {
     stop_control: Arc<Notify>,
     news: mpsc::Receiver<News>,
     tell: mpsc::Sender<News>,
+    shared: Shared,
+    control_settings: Arc<Live<control::Settings>>,
+    files: Arc<Files>,
+    orders: Arc<Orders>,
+    operator: Option<Operator>,
+    manager: Manager,
+    /// Turns of each shard when the service manager was last told that we live.
+    turns: Vec<u64>,
+    /// What the log lets through now.
+    log_filter: String,
+    drained: Option<Drained>,
 }
 
 /// What the main thread waits for.
@@ -114,7 +166,11 @@ enum News {
     /// A shard has ended, which it does by itself only if it fails.
     Ended(u16, Result<(), String>),
     /// The process was told to stop.
-    Signal,
+    Stop,
+    /// The process was told to read its settings again.
+    Reload,
+    /// An order waits.
+    Order,
     /// The control plane has ended, which it does by itself only if it fails.
     ControlEnded,
     /// The journal's thread has failed.
@@ -132,85 +188,92 @@ impl Drop for Parting<'_> {
     }
 }
 
-/// Starts a server, says what it listens on, and serves until SIGTERM or SIGINT. A second signal
-/// ends the process at once.
-pub fn run(config: &Config) -> Result<(), ServerError> {
+/// Starts a server, says what it listens on, and serves until SIGTERM or SIGINT. A second of these
+/// ends the process at once; SIGHUP has the settings read again.
+pub fn run(config: &Config, operator: Operator) -> Result<(), ServerError> {
     // First of all: a signal that comes before would end the process without a word, or, where it
     // is the first process of a container, never be heard.
-    let signals = Signals::new([SIGTERM, SIGINT])?;
-    let server = Server::start(config)?;
+    let signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
+    let mut server = Server::start_on(config, Adopted::from_environment()?)?;
+    server.operator = Some(operator);
+    server.manager = Manager::from_environment();
     let tell = server.tell.clone();
     thread::Builder::new().name("signals".into()).spawn(move || hear(signals, &tell))?;
     // Whoever started us may have stopped reading. That is no reason not to serve.
     let _ = write!(io::stdout(), "{}", server.banner());
+    server.manager.tell_ready();
     server.serve_until_told()
 }
 
-/// Tells of the first signal; the second ends the process at once.
+/// Tells of signals. The second that says to stop ends the process at once.
 fn hear(mut signals: Signals, tell: &mpsc::Sender<News>) {
-    for (count, _signal) in signals.forever().enumerate() {
-        if count > 0 {
+    let mut is_stopping = false;
+    for signal in signals.forever() {
+        if signal == SIGHUP {
+            let _ = tell.send(News::Reload);
+            continue;
+        }
+        if std::mem::replace(&mut is_stopping, true) {
             std::process::exit(1);
         }
-        let _ = tell.send(News::Signal);
+        let _ = tell.send(News::Stop);
     }
 }
 
 impl Server {
     /// Starts everything and returns once all shards serve.
     pub fn start(config: &Config) -> Result<Server, ServerError> {
+        Server::start_on(config, Adopted::default())
+    }
+
+    /// The same, on sockets that listen already where there are some.
+    fn start_on(config: &Config, adopted: Adopted) -> Result<Server, ServerError> {
         let plan = Plan::new(config)?;
         let key_files = KeyFiles::open(config)?;
-        let control_listener = listen::control(config)?;
-        let listeners = listen::subscribers(config, plan.shards)?;
+        let outlive_us = !adopted.is_empty();
+        let (control_listener, listeners) = listen::all(config, plan.shards, adopted)?;
+        let secure = Secure::new(config, &listeners)?;
         user::become_user(&config.user.0)?;
         user::keep_to_own_rights()?;
         let journal = config.journal.0.as_deref().map(Opened::at).transpose()?;
-        let subscribers: Vec<_> = listeners.iter().map(|it| it.address).collect();
-        let bells: Vec<Arc<EventBell>> =
-            (0..plan.shards).map(|_| EventBell::new().map(Arc::new)).collect::<io::Result<_>>()?;
-        let parkings: Vec<Arc<Parking>> =
-            bells.iter().map(|bell| Parking::new(Arc::clone(bell) as _)).collect();
+        let subscribers = listen::addresses(&listeners);
+        let (bells, parkings) = beds(plan.shards)?;
         let answered = Arc::new(Notify::new());
         let (tell, news) = mpsc::channel();
         let inputs = Inputs::new(config, &parkings);
         let shared = Shared::new(config, &plan, &parkings, &answered, &inputs, key_files.access());
+        shared.drain.leave_backlog(outlive_us);
         // A journal's thread ends once no shard is left that could append.
-        let (ends, journal_thread) = match journal {
-            Some(journal) => {
-                let places = config.publish_queue as usize;
-                let (ends, thread) = journal.start(places, &parkings, &tell)?;
-                (ends, Some(thread))
-            }
-            None => (journal::none(parkings.len()), None),
-        };
+        let places = config.publish_queue as usize;
+        let (ends, journal_thread) = journal::begin(journal, places, &parkings, &tell)?;
         let mut shards = Shards::new(&shared.drain, &parkings);
         // Declared behind the shards, so that it ends before them if starting fails half way.
         let mut inputs = inputs;
         let listeners = listen::by_shard(listeners, plan.shards);
         let doors = listeners.into_iter().zip(bells).zip(&parkings).zip(ends);
         for (index, (((listeners, bell), parking), (end, heritages))) in doors.enumerate() {
-            let mut setup = shared.setup(ShardId(index as u16), config, &plan, parking);
+            let mut setup = shared.setup(ShardId(index as u16), config, parking);
             setup.journal = end;
+            let tls = secure.as_ref().map(|secure| secure.of_shard(&setup));
+            let entrance = Entrance { listeners, tls, bell };
             let (plan, start, tell) = (plan.clone(), shared.start, tell.clone());
-            let spawned = thread::Builder::new()
-                .name(format!("shard-{index}"))
-                .spawn(move || run_shard(setup, heritages, &plan, listeners, bell, start, &tell))?;
-            shards.threads.push(spawned);
+            let run = move || run_shard(setup, heritages, &plan, entrance, start, &tell);
+            shards.spawn(index, run)?;
         }
         wait_for_shards(plan.shards, &news)?;
         inputs.start(config)?;
         let (draining, is_draining) = watch::channel(false);
         let stop_control = Arc::new(Notify::new());
         let bus = (inputs.states(), inputs.forwards(config)?);
-        let control = shared.control(config, subscribers[0], bus, answered, is_draining);
+        let files = watched(&key_files, secure.as_ref());
+        let orders = orders(&tell);
+        let control_settings =
+            Live::new(control_settings(config, subscribers[0].1, key_files.access()));
+        let signals = (Arc::clone(&orders), answered, is_draining);
+        let mut control = shared.control(Arc::clone(&control_settings), bus, signals);
+        control.tls = tls::control(config, &files)?;
         let control_address = control_listener.local_addr()?;
-        let control_thread = Some(spawn_control(
-            control,
-            control_listener,
-            Arc::clone(&stop_control),
-            tell.clone(),
-        )?);
+        let control_thread = Some(spawn_control(control, control_listener, &stop_control, &tell)?);
         Ok(Server {
             config: config.clone(),
             key_files,
@@ -225,11 +288,20 @@ impl Server {
             stop_control,
             news,
             tell,
+            shared,
+            control_settings,
+            files,
+            orders,
+            operator: None,
+            manager: Manager::default(),
+            turns: Vec::new(),
+            log_filter: config.log.as_str().to_owned(),
+            drained: None,
         })
     }
 
-    /// Where subscribers connect: one address at least.
-    pub fn subscribers(&self) -> &[SocketAddr] {
+    /// Where subscribers connect, and what they speak there: one address at least.
+    pub fn subscribers(&self) -> &[(Kind, SocketAddr)] {
         &self.subscribers
     }
 
@@ -252,25 +324,6 @@ impl Server {
     pub fn stop(mut self) -> Result<(), ServerError> {
         self.begin_drain();
         self.end()
-    }
-
-    fn serve_until_told(mut self) -> Result<(), ServerError> {
-        loop {
-            match self.news.recv() {
-                Ok(News::Signal) => {
-                    tracing::info!("told to stop: draining for {:?}", self.shards.drain.window());
-                    self.begin_drain();
-                    return self.end();
-                }
-                Ok(News::Ended(shard, outcome)) => {
-                    let problem = outcome.err().unwrap_or_else(|| "it was not told to".into());
-                    return Err(ServerError::Shard { shard, problem });
-                }
-                Ok(News::ControlEnded) => return Err(ServerError::Control),
-                Ok(News::JournalEnded(why)) => return Err(ServerError::JournalEnded(why)),
-                Ok(News::Ready) | Err(mpsc::RecvError) => continue,
-            }
-        }
     }
 
     fn begin_drain(&mut self) {
@@ -297,14 +350,39 @@ impl Server {
     }
 }
 
+/// The files that are read again when they change.
+fn watched(key_files: &KeyFiles, secure: Option<&Secure>) -> Arc<Files> {
+    let files = Arc::new(Files::default());
+    key_files.watch_by(&files);
+    if let Some(secure) = secure {
+        secure.watch_by(&files);
+    }
+    files
+}
+
+/// Orders that ring the main thread.
+fn orders(tell: &mpsc::Sender<News>) -> Arc<Orders> {
+    let bell = tell.clone();
+    Arc::new(Orders::new(move || drop(bell.send(News::Order))))
+}
+
+/// What each shard sleeps on, and how others know that it does.
+fn beds(shards: u16) -> io::Result<(Vec<Arc<EventBell>>, Vec<Arc<Parking>>)> {
+    let bells = (0..shards).map(|_| EventBell::new().map(Arc::new));
+    let bells: Vec<Arc<EventBell>> = bells.collect::<io::Result<_>>()?;
+    let parkings = bells.iter().map(|bell| Parking::new(Arc::clone(bell) as _)).collect();
+    Ok((bells, parkings))
+}
+
 fn spawn_control(
     control: Control,
     listener: std::net::TcpListener,
-    stop: Arc<Notify>,
-    tell: mpsc::Sender<News>,
+    stop: &Arc<Notify>,
+    tell: &mpsc::Sender<News>,
 ) -> Result<JoinHandle<()>, ServerError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     listener.set_nonblocking(true)?;
+    let (stop, tell) = (Arc::clone(stop), tell.clone());
     let serve = move || {
         let _parting = Parting(&tell, Some(News::ControlEnded));
         runtime.block_on(async move {

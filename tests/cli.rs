@@ -381,7 +381,7 @@ fn a_subscriber_prints_what_it_counts() {
 #[test]
 fn a_subscriber_tells_how_it_ended() {
     for (last, code, told) in [
-        (close(1001, "server draining"), 0, "1001 server draining; go on with --since 1-3"),
+        (close(1012, "server draining"), 0, "1012 server draining; go on with --since 1-3"),
         (close(1013, "too slow"), 1, "1013 too slow; go on with --since 1-3"),
     ] {
         let messages = vec![Message::text(SUBSCRIBED), publication(3, r#""data":"one""#), last];

@@ -30,12 +30,13 @@ const SERVER: Package = Package {
         (
             "control",
             &[
-                "close", "counters", "frame", "ids", "inputs", "limits", "live", "logs", "mesh",
-                "policy", "report", "shield",
+                "access", "close", "counters", "frame", "ids", "inputs", "limits", "live", "logs",
+                "mesh", "orders", "policy", "report", "shield", "wire",
             ],
         ),
         ("counters", &["close", "frame", "report", "shield"]),
         ("doctor", &["config", "io", "limits"]),
+        ("door", &["counters", "ids", "io", "limits"]),
         ("frame", &["ids"]),
         (
             "hub",
@@ -63,9 +64,9 @@ const SERVER: Package = Package {
         (
             "server",
             &[
-                "access", "bus", "config", "control", "counters", "hub", "ids", "inputs", "io",
-                "journal", "limits", "live", "mesh", "policy", "preface", "report", "session",
-                "shard", "shield",
+                "access", "bus", "config", "control", "counters", "door", "hub", "ids", "inputs",
+                "io", "journal", "limits", "live", "logs", "mesh", "orders", "policy", "preface",
+                "report", "session", "shard", "shield", "watch",
             ],
         ),
         (

@@ -113,6 +113,8 @@ impl Plan {
             pong_timeout: Duration::from_millis(1000),
             stall_timeout: Duration::from_millis(1200),
             policies: self.policies(),
+            channels_max: 10_000,
+            lag_bytes_max: self.lag_bytes_max,
             ..Rules::default()
         }
     }

@@ -180,14 +180,11 @@ impl World {
             inputs: Arc::default(),
             numbered: Vec::new(),
             journal,
-            policies: self.plan.policies(),
             started_ms: STARTED_MS + self.now_us / 1000,
             counters: Arc::clone(&common.counters),
             parking: Arc::clone(parking),
             admission: Arc::clone(&common.admission),
             drain: Arc::clone(&common.drain),
-            channels_max: 10_000,
-            lag_bytes_max: self.plan.lag_bytes_max,
         }
     }
 

@@ -37,6 +37,11 @@ impl Endpoint {
         Ok(Endpoint { base: url.trim_end_matches('/').to_owned() })
     }
 
+    /// The URL of a path.
+    pub fn path(&self, path: &str) -> String {
+        format!("{}{path}", self.base)
+    }
+
     /// The URL of a channel under a path like `/ws/`. A slash in its name is not one of the path.
     pub fn channel(&self, path: &str, channel: &ChannelName) -> String {
         format!("{}{path}{}", self.base, utf8_percent_encode(channel.as_str(), ENCODED))
@@ -51,6 +56,23 @@ impl Endpoint {
     /// What to say when the connection failed in another way.
     pub fn broken(&self, why: impl std::fmt::Display) -> Failure {
         Failure::failed(format!("the connection to {} broke: {why}", self.base))
+    }
+}
+
+/// The value of `Authorization` for the key or token that the flag gives, else the variable, if either
+/// does.
+pub fn authorization(
+    flag: Option<&str>,
+    name: &str,
+    variable: &str,
+) -> Result<Option<String>, Failure> {
+    let from_environment = || env::var(variable).ok();
+    let Some(secret) = flag.map(str::to_owned).or_else(from_environment) else { return Ok(None) };
+    match !secret.is_empty() && secret.bytes().all(|byte| byte.is_ascii_graphic()) {
+        true => Ok(Some(format!("Bearer {secret}"))),
+        false => Err(Failure::usage(format!(
+            "{name}: it has bytes that no header has; write letters, digits and signs without spaces"
+        ))),
     }
 }
 

@@ -3,12 +3,19 @@
 //! The flags of the settings are made from the table in `stentor::config`. Exit codes: 0 all went
 //! well, 1 it did not, 2 it was asked for wrongly.
 
+mod api;
 mod endpoint;
 mod failure;
+mod health;
 mod journal;
+mod operate;
+mod order;
 mod publish;
 mod settings;
+mod shell;
 mod subscribe;
+mod table;
+mod top;
 
 use std::{ffi::OsString, process::ExitCode};
 
@@ -17,9 +24,11 @@ use stentor::{
     config::{self, Auto, Config, LogFormat},
     doctor::{Machine, Report, Wish, judge},
     logs::Log,
+    server::{self, Operator},
 };
 
 use failure::{Failure, print};
+use health::Health;
 use publish::Publish;
 use subscribe::Subscribe;
 
@@ -41,13 +50,24 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
 
 fn dispatch(matches: &ArgMatches) -> Result<(), Failure> {
     match matches.subcommand() {
-        None => serve(configuration(matches)?),
-        Some(("serve", matches)) => serve(configuration(matches)?),
+        None => serve(matches),
+        Some(("serve", matches)) => serve(matches),
         Some(("config", matches)) => show_config(matches),
         Some(("doctor", matches)) => doctor(matches),
         Some(("journal", matches)) => journal::run(matches),
         Some(("subscribe", matches)) => subscribe::run(&parsed::<Subscribe>(matches)),
+        Some(("health", matches)) => health::run(&parsed::<Health>(matches)),
         Some(("publish", matches)) => publish::run(&parsed::<Publish>(matches)),
+        Some(("channels", matches)) => operate::channels(&parsed(matches)),
+        Some(("connections", matches)) => operate::connections(&parsed(matches)),
+        Some(("drain", matches)) => order::drain(&parsed(matches)),
+        Some(("reload", matches)) => order::reload(&parsed(matches)),
+        Some(("log-level", matches)) => order::log_level(&parsed(matches)),
+        Some(("top", matches)) => top::run(&parsed(matches)),
+        Some(("completions", matches)) => shell::completions(matches, command()),
+        Some(("man", matches)) => shell::man(matches, command()),
+        Some(("inputs", matches)) => operate::inputs(&parsed(matches)),
+        Some(("limits", matches)) => operate::limits(&parsed(matches)),
         Some((other, _)) => unreachable!("{other} is no subcommand of ours"),
     }
 }
@@ -66,9 +86,11 @@ fn configuration(matches: &ArgMatches) -> Result<Config, Failure> {
 }
 
 /// Serves until the process is told to stop.
-fn serve(config: Config) -> Result<(), Failure> {
-    let _log = Log::begin(config.log.as_str(), config.log_format == LogFormat::Json);
-    stentor::server::run(&config).map_err(Failure::failed)
+fn serve(matches: &ArgMatches) -> Result<(), Failure> {
+    let config = configuration(matches)?;
+    let log = Log::begin(config.log.as_str(), config.log_format == LogFormat::Json);
+    let operator = Operator { sources: settings::inputs(matches), log };
+    server::run(&config, operator).map_err(Failure::failed)
 }
 
 fn show_config(matches: &ArgMatches) -> Result<(), Failure> {
@@ -106,6 +128,9 @@ fn command() -> Command {
     let publish = Publish::augment_args(Command::new("publish"))
         .about("Publishes a message, or every line of the standard input, to a channel")
         .after_help(PUBLISH_EXAMPLES);
+    let health = Health::augment_args(Command::new("health"))
+        .about("Asks a running server whether it lives, or is ready")
+        .after_help(HEALTH_EXAMPLES);
     Command::new("stentor")
         .version(env!("CARGO_PKG_VERSION"))
         .about("An edge broadcaster: one publication in, millions of WebSocket and SSE subscribers out")
@@ -117,6 +142,11 @@ fn command() -> Command {
         .subcommand(journal::command())
         .subcommand(subscribe)
         .subcommand(publish)
+        .subcommand(health)
+        .subcommands(operate::commands())
+        .subcommands(order::commands())
+        .subcommand(top::command())
+        .subcommands(shell::commands())
         .after_help(EXAMPLES)
 }
 
@@ -196,7 +226,7 @@ Examples:
 
 const SUBSCRIBE_EXAMPLES: &str = "\
 Exits with 0 after --count publications, or, without it, when the server ends the connection
-with 1000 or 1001; otherwise with 1. Publications are printed as they are, but for a JSON string,
+with 1000, 1001 or because it drains; otherwise with 1. Publications are printed as they are, but for a JSON string,
 which is printed as its text. Gaps, and where to go on after an end, are told on the standard error.
 
 Examples:
@@ -213,6 +243,14 @@ Examples:
   stentor publish pictures < cat.jpg
   tail -f events.log | stentor publish events --lines
   stentor publish prices 1.09 --json --key EUR/USD --version 17";
+
+const HEALTH_EXAMPLES: &str = "\
+Exits with 0 if the server says so, with 1 if it does not, or says nothing for 2.5 s. For the probes of
+containers and supervisors.
+
+Examples:
+  stentor health
+  stentor health --ready --url http://edge.example:8081";
 
 #[cfg(test)]
 mod tests {

@@ -9,11 +9,12 @@ use std::{
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use stentor::config::CONTROL_URL_VARIABLE;
-use ureq::{Agent, Body, RequestBuilder, SendBody, http::Response, typestate::WithBody};
+use stentor::config::{API_KEY_VARIABLE, CONTROL_URL_VARIABLE};
+use ureq::{Body, RequestBuilder, SendBody, http::Response, typestate::WithBody};
 
 use super::{
-    endpoint::{Endpoint, channel, refusal},
+    api::{DEFAULT_URL, agent, unanswered},
+    endpoint::{Endpoint, authorization, channel, refusal},
     failure::{Failure, print},
 };
 
@@ -43,6 +44,10 @@ pub struct Publish {
     /// The control listener. [default: http://127.0.0.1:8081] [env: STENTOR_CONTROL_URL]
     #[arg(long)]
     url: Option<String>,
+    /// A key of the API with the scope publish, or a token that grants the channel.
+    /// [env: STENTOR_API_KEY]
+    #[arg(long, value_name = "SECRET")]
+    api_key: Option<String>,
 }
 
 /// Publishes, and prints the server's answer.
@@ -50,14 +55,15 @@ pub fn run(args: &Publish) -> Result<(), Failure> {
     let channel = channel(&args.channel)?;
     let url = args.url.as_deref();
     let endpoint = Endpoint::find(url, CONTROL_URL_VARIABLE, DEFAULT_URL, "http")?;
+    let key = authorization(args.api_key.as_deref(), "api-key", API_KEY_VARIABLE)?;
     let url = endpoint.channel("/publish/", &channel);
     if args.lines {
-        return publish_lines(&endpoint, &url, args);
+        return publish_lines(&endpoint, request(&format!("{url}?lines"), args, key));
     }
-    let url = format!("{url}{}", query(args));
+    let request = request(&format!("{url}{}", query(args)), args, key);
     match &args.message {
-        Some(message) => post(&endpoint, &url, args, message.as_bytes()),
-        None => post(&endpoint, &url, args, &read_message()?),
+        Some(message) => post(&endpoint, request, message.as_bytes()),
+        None => post(&endpoint, request, &read_message()?),
     }
 }
 
@@ -73,7 +79,7 @@ fn query(args: &Publish) -> String {
 }
 
 /// A request with the headers that were asked for.
-fn request(url: &str, args: &Publish) -> RequestBuilder<WithBody> {
+fn request(url: &str, args: &Publish, key: Option<String>) -> RequestBuilder<WithBody> {
     let mut request = agent().post(url);
     if args.json {
         let kind = if args.lines { "application/x-ndjson" } else { "application/json" };
@@ -81,6 +87,9 @@ fn request(url: &str, args: &Publish) -> RequestBuilder<WithBody> {
     }
     if let Some(key) = &args.idempotency_key {
         request = request.header("Idempotency-Key", key);
+    }
+    if let Some(key) = key {
+        request = request.header("Authorization", key);
     }
     request
 }
@@ -99,23 +108,20 @@ fn read_message() -> Result<Vec<u8>, Failure> {
 }
 
 /// One request however many lines there are: the server reads them as they come.
-fn publish_lines(endpoint: &Endpoint, url: &str, args: &Publish) -> Result<(), Failure> {
+fn publish_lines(endpoint: &Endpoint, request: RequestBuilder<WithBody>) -> Result<(), Failure> {
     let mut input = Watched::new(io::stdin().lock(), bytes_to_come());
-    let request = request(&format!("{url}?lines"), args);
     let outcome = request.send(SendBody::from_reader(&mut input));
     input.bar.finish_and_clear();
     answer(endpoint, outcome.map_err(|why| unanswered(endpoint, &why))?)
 }
 
-fn post(endpoint: &Endpoint, url: &str, args: &Publish, message: &[u8]) -> Result<(), Failure> {
-    let answered = request(url, args).send(message);
+fn post(
+    endpoint: &Endpoint,
+    request: RequestBuilder<WithBody>,
+    message: &[u8],
+) -> Result<(), Failure> {
+    let answered = request.send(message);
     answer(endpoint, answered.map_err(|why| unanswered(endpoint, &why))?)
-}
-
-/// A client that tells us of refusals, and goes to the server itself, never through a proxy.
-fn agent() -> Agent {
-    let config = Agent::config_builder().http_status_as_error(false).proxy(None).max_redirects(0);
-    config.build().new_agent()
 }
 
 fn answer(endpoint: &Endpoint, mut answer: Response<Body>) -> Result<(), Failure> {
@@ -125,14 +131,6 @@ fn answer(endpoint: &Endpoint, mut answer: Response<Body>) -> Result<(), Failure
         return Err(refusal(status, &body));
     }
     print(format!("{}\n", body.trim_end()))
-}
-
-fn unanswered(endpoint: &Endpoint, why: &ureq::Error) -> Failure {
-    match why {
-        ureq::Error::Io(io) if io.kind() == io::ErrorKind::ConnectionRefused => endpoint.nobody(),
-        ureq::Error::BadUri(_) | ureq::Error::Http(_) => Failure::usage(format!("url: {why}")),
-        _ => endpoint.broken(why),
-    }
 }
 
 /// What is left of the standard input, if it is a file.
@@ -171,7 +169,6 @@ impl<R: Read> Read for Watched<R> {
     }
 }
 
-const DEFAULT_URL: &str = "http://127.0.0.1:8081";
 const BAR: &str = "{bar:40} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} to go";
 const SPINNER: &str = "{spinner} {human_pos} publications, {per_sec}";
 

@@ -13,16 +13,23 @@ use clap::{Args, value_parser};
 use data_encoding::BASE64;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use stentor::{config::URL_VARIABLE, ids::Position};
+use stentor::{
+    close::CloseReason,
+    config::{TOKEN_VARIABLE, URL_VARIABLE},
+    ids::Position,
+};
 use tungstenite::{
     HandshakeError, Message, WebSocket,
     client::{IntoClientRequest, client_with_config},
-    http::{HeaderValue, Uri, header::SEC_WEBSOCKET_PROTOCOL},
+    http::{
+        HeaderValue, Uri,
+        header::{AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL},
+    },
     protocol::{CloseFrame, WebSocketConfig, frame::coding::CloseCode},
 };
 
 use super::{
-    endpoint::{Endpoint, channel, refusal},
+    endpoint::{Endpoint, authorization, channel, refusal},
     failure::{Failure, write_out},
 };
 
@@ -46,6 +53,9 @@ pub struct Subscribe {
     /// Where subscribers connect. [default: ws://127.0.0.1:8080] [env: STENTOR_URL]
     #[arg(long)]
     url: Option<String>,
+    /// A token that grants the channel, where one is needed. [env: STENTOR_TOKEN]
+    #[arg(long)]
+    token: Option<String>,
 }
 
 /// Prints publications until enough were printed or the connection ends.
@@ -54,7 +64,8 @@ pub fn run(args: &Subscribe) -> Result<(), Failure> {
     let begin = begin(args)?;
     let endpoint = Endpoint::find(args.url.as_deref(), URL_VARIABLE, DEFAULT_URL, "ws")?;
     let url = endpoint.channel("/ws/", &channel) + &begin;
-    let mut socket = connect(&endpoint, &url)?;
+    let token = authorization(args.token.as_deref(), "token", TOKEN_VARIABLE)?;
+    let mut socket = connect(&endpoint, &url, token.as_deref())?;
     let (mut printed, mut position) = (0, None);
     while args.count.is_none_or(|count| printed < count) {
         match socket.read() {
@@ -181,7 +192,11 @@ fn go_on(told: &str, position: Option<&str>) -> String {
     }
 }
 
-fn connect(endpoint: &Endpoint, url: &str) -> Result<WebSocket<TcpStream>, Failure> {
+fn connect(
+    endpoint: &Endpoint,
+    url: &str,
+    token: Option<&str>,
+) -> Result<WebSocket<TcpStream>, Failure> {
     let uri: Uri = url.parse().map_err(|why| Failure::usage(format!("url: '{url}': {why}")))?;
     let stream = dial(&uri).map_err(|why| match why.kind() {
         io::ErrorKind::ConnectionRefused => endpoint.nobody(),
@@ -191,6 +206,10 @@ fn connect(endpoint: &Endpoint, url: &str) -> Result<WebSocket<TcpStream>, Failu
         uri.into_client_request().map_err(|why| Failure::usage(format!("url: '{url}': {why}")))?;
     let protocol = HeaderValue::from_static(SUBPROTOCOL);
     request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, protocol);
+    if let Some(token) = token {
+        let token = HeaderValue::from_str(token).expect("it was checked");
+        request.headers_mut().insert(AUTHORIZATION, token);
+    }
     // How large a publication may be is the server's to say.
     let config = WebSocketConfig::default().max_message_size(None).max_frame_size(None);
     match client_with_config(request, stream, Some(config)) {
@@ -218,7 +237,9 @@ fn ended(frame: Option<&CloseFrame>, may_end: bool, position: Option<&str>) -> R
     };
     let told = format!("the server closed the connection: {} {reason}", u16::from(*code));
     let told = go_on(&told, position);
-    if may_end && matches!(code, CloseCode::Normal | CloseCode::Away) {
+    let is_drain =
+        *code == CloseCode::Restart && reason.as_str() == CloseReason::ServerDraining.label();
+    if may_end && (is_drain || matches!(code, CloseCode::Normal | CloseCode::Away)) {
         eprintln!("stentor: {told}");
         return Ok(());
     }
@@ -255,9 +276,13 @@ mod tests {
     /// Only a polite end of an open-ended subscription is a clean one.
     #[test]
     fn clean_ends_are_told_from_others() {
-        let frame = |code: u16| CloseFrame { code: code.into(), reason: "x".into() };
+        let frame = |code: u16| {
+            let reason = if code == 1012 { "server draining" } else { "x" };
+            CloseFrame { code: code.into(), reason: reason.into() }
+        };
         for (code, may_end, clean) in [
             (1000, true, true),
+            (1012, true, true),
             (1001, true, true),
             (1013, true, false),
             (1002, true, false),

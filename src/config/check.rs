@@ -20,10 +20,6 @@ pub(super) struct Clash {
 pub(super) fn clashes(settings: &Settings) -> Vec<Clash> {
     let rules = [
         (
-            settings.listen.overlaps(settings.control).is_some(),
-            clash("control", "is the same port as", "listen", "give each listener its own port"),
-        ),
-        (
             is_exposed(settings),
             alone(
                 "control",
@@ -38,14 +34,6 @@ pub(super) fn clashes(settings: &Settings) -> Vec<Clash> {
                 "channels",
                 "wants tokens, and there is no key to verify them with",
                 "set --token-key or --token-jwks",
-            ),
-        ),
-        (
-            settings.listen.0.is_empty(),
-            alone(
-                "listen",
-                "leaves subscribers nowhere to connect",
-                "write addresses like 127.0.0.1:8080 or [::]:8080",
             ),
         ),
         (
@@ -77,11 +65,56 @@ pub(super) fn clashes(settings: &Settings) -> Vec<Clash> {
             ),
         ),
     ];
-    rules.into_iter().filter(|(broken, _)| *broken).map(|(_, clash)| clash).collect()
+    let rules = addresses(settings).into_iter().chain(rules);
+    rules.filter(|(broken, _)| *broken).map(|(_, clash)| clash).collect()
 }
 
 fn alone(name: &'static str, relation: &'static str, right: &'static str) -> Clash {
     Clash { name, relation, other: None, right }
+}
+
+/// Where it is listened, and what that takes.
+fn addresses(settings: &Settings) -> Vec<(bool, Clash)> {
+    vec![
+        (
+            settings.listen.overlaps(settings.control).is_some(),
+            clash("control", "is the same port as", "listen", "give each listener its own port"),
+        ),
+        (
+            settings.listen.0.is_empty() && settings.listen_tls.0.is_empty(),
+            alone(
+                "listen",
+                "leaves subscribers nowhere to connect",
+                "write addresses like 127.0.0.1:8080 or [::]:8080",
+            ),
+        ),
+        (
+            settings.listen_tls.overlaps(settings.control).is_some(),
+            clash(
+                "control",
+                "is the same port as",
+                "listen-tls",
+                "give each listener its own port",
+            ),
+        ),
+        (
+            settings.listen.0.iter().any(|&it| settings.listen_tls.overlaps(it).is_some()),
+            clash("listen-tls", "has a port of", "listen", "give each listener its own port"),
+        ),
+        (
+            settings.control_client_ca.0.is_some() && settings.control_tls_cert.0.is_empty(),
+            clash(
+                "control-client-ca",
+                "needs",
+                "control-tls-cert",
+                "give a certificate, and its key as control-tls-key",
+            ),
+        ),
+        (
+            !settings.listen_tls.0.is_empty() && settings.tls_cert.0.is_empty(),
+            clash("listen-tls", "needs", "tls-cert", "give a certificate, and its key as tls-key"),
+        ),
+    ]
 }
 
 fn clash(

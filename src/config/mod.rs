@@ -40,10 +40,12 @@ pub use inputs::{InputFlag, Inputs as BusInputs, input_flags};
 pub use reload::Difference;
 pub use settings::{SETTINGS, Settings};
 pub use show::reference;
-pub use sources::{CONFIG_VARIABLE, CONTROL_URL_VARIABLE, Source, URL_VARIABLE};
+pub use sources::{
+    API_KEY_VARIABLE, CONFIG_VARIABLE, CONTROL_URL_VARIABLE, Source, TOKEN_VARIABLE, URL_VARIABLE,
+};
 pub use table::{Setting, Shape};
 use values::Value as _;
-pub use values::{Auto, Directory, IoChoice, LogFilter, LogFormat, Names, PublishTo, Size};
+pub use values::{Auto, Directory, IoChoice, LogFilter, LogFormat, Names, Paths, PublishTo, Size};
 
 use check::{Clash, clashes};
 use error::from;
@@ -94,7 +96,7 @@ pub struct Loaded {
 }
 
 /// The headings that limits stand under.
-const LIMIT_GROUPS: [&str; 1] = ["Limits"];
+const LIMIT_GROUPS: [&str; 2] = ["Limits", "Under attack"];
 
 /// A setting that bounds how much there may be of something.
 #[derive(Clone, Debug)]

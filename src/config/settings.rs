@@ -17,7 +17,7 @@ use super::{
     sources::Given,
     table::{Setting, Shape, capitals, dashed, is_live, settings, text},
     values::{
-        Auto, Directory, IoChoice, LogFilter, LogFormat, Names, PublishTo, Size, TOO_LITTLE,
+        Auto, Directory, IoChoice, LogFilter, LogFormat, Names, Paths, PublishTo, Size, TOO_LITTLE,
         TOO_MUCH, UserName, Value,
     },
 };
@@ -28,8 +28,24 @@ settings! {
         /// Where subscribers connect, over WebSocket, SSE or long-polling. `[::]` is every IPv6
         /// address and no IPv4 one; give both where both are wanted.
         listen: Addresses = "127.0.0.1:8080";
+        /// Where subscribers connect by TLS (`https://`, `wss://`), beside `listen`; `--listen ''` leaves
+        /// TLS alone. Needs `tls-cert` and `tls-key`.
+        listen_tls: Addresses = "";
+        /// The server's certificate in PEM, and behind it those that lead to the authority. Several are
+        /// chosen from by the name that a client asks for; the first is for all other clients. Read
+        /// again when the file changes.
+        tls_cert: Paths = "";
+        /// The private key of each `tls-cert`, in the same order.
+        tls_key: Paths = "";
         /// Where publishers, probes and the dashboard connect. Keep it off the internet.
         control: SocketAddr = "127.0.0.1:8081";
+        /// The certificate of the control listener in PEM, with those that lead to the authority; with
+        /// one it speaks TLS only. Read again when the file changes.
+        control_tls_cert: Paths = "";
+        /// The private key of each `control-tls-cert`, in the same order.
+        control_tls_key: Paths = "";
+        /// Authorities in PEM of which every client of the control listener must have a certificate.
+        control_client_ca: KeyFile = "";
         /// Connections that the kernel may complete before the server accepts them, per shard.
         /// The kernel caps it at net.core.somaxconn without saying so.
         backlog: u32 = "4096", "1" to "65535";

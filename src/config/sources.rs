@@ -246,7 +246,12 @@ pub const URL_VARIABLE: &str = "STENTOR_URL";
 /// Names the control listener to `stentor publish`.
 pub const CONTROL_URL_VARIABLE: &str = "STENTOR_CONTROL_URL";
 
-const OTHER_VARIABLES: [&str; 3] = [CONFIG_VARIABLE, URL_VARIABLE, CONTROL_URL_VARIABLE];
+/// Holds the key that `stentor publish` and its like show; of the server it is the key itself.
+pub const API_KEY_VARIABLE: &str = "STENTOR_API_KEY";
+/// Holds the token that `stentor subscribe` shows.
+pub const TOKEN_VARIABLE: &str = "STENTOR_TOKEN";
+const OTHER_VARIABLES: [&str; 4] =
+    [CONFIG_VARIABLE, URL_VARIABLE, CONTROL_URL_VARIABLE, TOKEN_VARIABLE];
 
 #[cfg(test)]
 mod tests {

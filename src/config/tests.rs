@@ -1,6 +1,7 @@
 //! What holds for every setting, by iterating over the table, and what each mistake is answered.
 
 mod channels_text;
+mod clashes;
 mod inputs_text;
 mod inputs_wrong;
 mod reload;
@@ -33,6 +34,7 @@ fn samples(setting: &Setting) -> [&'static str; 3] {
         ("head-max" | "frame-max", _) => ["1KiB", "2KiB", "3KiB"],
         ("publication-max", _) => ["64KiB", "65KiB", "66KiB"],
         ("control", _) => ["[::1]:3", "[::1]:4", "0.0.0.0:5"],
+        ("listen-tls", _) => ["[::1]:6", "[::1]:7", "0.0.0.0:8"],
         (_, "SIZE") => ["2MiB", "3MiB", "5000001"],
         (_, "DURATION") => ["40s", "41s", "42s"],
         (_, "ADDRESS") => ["[::1]:1", "[::1]:2", "0.0.0.0:3"],
@@ -67,9 +69,11 @@ fn samples(setting: &Setting) -> [&'static str; 3] {
 
 /// What a setting needs beside it to have its samples.
 fn companions(setting: &Setting) -> Vec<(&'static str, &'static str)> {
-    match (setting.name, setting.noun) {
-        ("proxy-protocol", _) => vec![("trusted", "10.0.0.0/8")],
-        (_, "INPUT") => vec![(
+    match setting.noun {
+        _ if setting.name == "control-client-ca" => vec![("control-tls-cert", "a")],
+        _ if setting.name == "listen-tls" => vec![("tls-cert", "a")],
+        _ if setting.name == "proxy-protocol" => vec![("trusted", "10.0.0.0/8")],
+        "INPUT" => vec![(
             "inputs",
             "nats name=a url=nats://a subject=a; nats name=b url=nats://a subject=b; \
              nats name=c url=nats://a subject=c",

@@ -9,7 +9,10 @@ use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 use super::table::Shape;
-use crate::shield::{Networks, NotNetworks};
+use crate::{
+    limits::CERTIFICATES_MAX,
+    shield::{Networks, NotNetworks},
+};
 
 /// What is wrong with a number below the range, whether or not the type has room for it.
 pub(super) const TOO_LITTLE: &str = "is too little";
@@ -135,6 +138,36 @@ impl Value for UserName {
 
     fn text(&self) -> String {
         self.0.clone()
+    }
+}
+
+/// Files, in an order that matters.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd)]
+pub struct Paths(pub Vec<PathBuf>);
+
+impl Value for Paths {
+    const NOUN: &'static str = "FILE";
+    const KIND: &'static str = "files";
+    const LIKE: &'static str = "like /etc/stentor/edge.pem";
+    const SHAPE: Shape = Shape::List;
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let paths = text.split(',').map(str::trim).filter(|_| !text.trim().is_empty());
+        let paths = paths.map(|path| match (path, path.contains('\0')) {
+            ("", _) => Err("has an empty name, which no file has".to_owned()),
+            (_, true) => Err("has a byte 0, which no path has".to_owned()),
+            (path, false) => Ok(PathBuf::from(path)),
+        });
+        let paths = paths.collect::<Result<Vec<_>, _>>()?;
+        match paths.len() {
+            0..=CERTIFICATES_MAX => Ok(Paths(paths)),
+            many => Err(format!("has {many} files, and there may be {CERTIFICATES_MAX}")),
+        }
+    }
+
+    fn text(&self) -> String {
+        let paths: Vec<_> = self.0.iter().map(|path| path.to_string_lossy()).collect();
+        paths.join(",")
     }
 }
 

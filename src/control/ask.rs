@@ -23,7 +23,7 @@ pub(super) async fn ask<T: Send + 'static>(
     shard: ShardId,
     question: impl FnOnce(Reply<T>) -> Question,
 ) -> Result<T, Refusal> {
-    let until = Until::after(plane.settings.answer_timeout);
+    let until = Until::after(plane.settings().answer_timeout);
     until.hear(put(plane, usize::from(shard.0), question)?).await
 }
 
@@ -74,7 +74,7 @@ fn put<T: Send + 'static>(
         Ok(()) => Ok(pending),
         Err(_) => {
             let reason = "a shard has as many questions as may wait; ask again later";
-            Err(Refusal::later(plane.settings.retry_after, reason))
+            Err(Refusal::later(plane.settings().retry_after, reason))
         }
     }
 }

@@ -23,13 +23,13 @@ pub(super) struct Payload {
 
 /// Reads a whole body as one payload. One that says it is too long is refused unread.
 pub(super) async fn read_payload(plane: &Plane, body: &mut Body) -> Result<Payload, Refusal> {
-    let publication_max = plane.settings.publication_max;
+    let publication_max = plane.settings().publication_max;
     if body.size_hint().lower() > publication_max as u64 {
         return Err(too_long(publication_max));
     }
     let mut payload = Payload { bytes: Bytes::new(), memory: None };
     let mut joined = BytesMut::new();
-    while let Some(piece) = next_piece(body, plane.settings.body_timeout).await? {
+    while let Some(piece) = next_piece(body, plane.settings().body_timeout).await? {
         if payload.bytes.len() + joined.len() + piece.len() > publication_max {
             return Err(too_long(publication_max));
         }
@@ -53,7 +53,7 @@ impl Payload {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         let Ok(more) = Arc::clone(&plane.payload_memory).try_acquire_many_owned(bytes) else {
             let reason = "the memory for payloads is all in use; try again later";
-            return Err(Refusal::later(plane.settings.retry_after, reason));
+            return Err(Refusal::later(plane.settings().retry_after, reason));
         };
         match &mut self.memory {
             Some(memory) => memory.merge(more),
@@ -100,7 +100,7 @@ pub(super) fn discard(plane: &Plane, head: &Parts, mut body: Body) {
     if body.is_end_stream() || head.headers.contains_key(header::EXPECT) {
         return;
     }
-    let idle = plane.settings.body_timeout;
+    let idle = plane.settings().body_timeout;
     let deadline = Instant::now() + Duration::from_secs(DISCARD_SECONDS_MAX);
     tokio::spawn(timeout_at(deadline, async move {
         let mut discarded = 0;

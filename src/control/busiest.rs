@@ -47,7 +47,7 @@ async fn try_show(plane: &Plane, uri: &Uri) -> Result<Response, Refusal> {
         None => LIMIT_UNLESS_TOLD,
     };
     let question = |reply| Question::Busiest { limit, reply };
-    let answers = ask_all(plane, plane.settings.answer_timeout, question).await?;
+    let answers = ask_all(plane, plane.settings().answer_timeout, question).await?;
     let mut all: Vec<BusyChannel> = answers.into_iter().flatten().collect();
     all.sort_by(BusyChannel::compare);
     all.truncate(limit);

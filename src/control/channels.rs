@@ -59,7 +59,7 @@ async fn try_list(plane: &Plane, uri: &Uri) -> Result<Response, Refusal> {
         let (prefix, after) = (prefix.clone(), after.clone());
         Question::Channels { prefix, after, limit: limit + 1, reply }
     };
-    let answers = ask_all(plane, plane.settings.answer_timeout, question).await?;
+    let answers = ask_all(plane, plane.settings().answer_timeout, question).await?;
     let mut reports: Vec<ChannelReport> = answers.into_iter().flatten().collect();
     reports.sort_by(|one, other| one.name.cmp(&other.name));
     let there_are_more = reports.len() > limit;

@@ -155,9 +155,9 @@ impl Way<'_> {
             let sent = self.forwards.send(forward).await;
             sent.map_err(|_| self.ended(plane)).map(|()| pending)
         };
-        match timeout(plane.settings.forward_timeout, hand_over).await {
+        match timeout(plane.settings().forward_timeout, hand_over).await {
             Ok(pending) => pending,
-            Err(_) => Err(self.late(plane.settings.forward_timeout)),
+            Err(_) => Err(self.late(plane.settings().forward_timeout)),
         }
     }
 
@@ -167,14 +167,14 @@ impl Way<'_> {
         plane: &Plane,
         pending: Pending,
     ) -> Result<Option<Position>, Refusal> {
-        match timeout(plane.settings.forward_timeout, pending).await {
+        match timeout(plane.settings().forward_timeout, pending).await {
             Ok(Ok(Ok(position))) => Ok(position),
             Ok(Ok(Err(why))) => Err(Refusal::new(
                 StatusCode::BAD_GATEWAY,
                 format!("the bus of the input {} did not take it: {why}", self.name),
             )),
             Ok(Err(_)) => Err(self.ended(plane)),
-            Err(_) => Err(self.late(plane.settings.forward_timeout)),
+            Err(_) => Err(self.late(plane.settings().forward_timeout)),
         }
     }
 
@@ -187,7 +187,7 @@ impl Way<'_> {
                      was published, try again",
                     self.name
                 );
-                Refusal::later(plane.settings.retry_after, reason)
+                Refusal::later(plane.settings().retry_after, reason)
             }
             TrySendError::Closed(_) => self.ended(plane),
         }

@@ -13,14 +13,14 @@ use std::{
 use axum::{
     extract::{Request, State},
     http::{
-        HeaderMap, HeaderName, HeaderValue, StatusCode, Version, header, request::Parts,
+        HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header, request::Parts,
         uri::Authority,
     },
     middleware::Next,
     response::{IntoResponse, Response},
 };
 
-use super::{Plane, body, reply::Refusal};
+use super::{Plane, body, entitle, reply::Refusal};
 
 /// Refuses what comes from elsewhere, and marks every answer as not for others.
 pub(super) async fn check(
@@ -28,14 +28,38 @@ pub(super) async fn check(
     request: Request,
     next: Next,
 ) -> Response {
-    let (head, body) = request.into_parts();
-    let mut response = match check_head(&head, &plane.settings.hosts) {
-        Ok(()) => next.run(Request::from_parts(head, body)).await,
+    let (mut head, body) = request.into_parts();
+    let settings = plane.settings();
+    let (page, hosts) = (entitle::page(&settings, &head), &settings.hosts);
+    let is_secure = plane.is_secure;
+    let is_preflight = page.is_some() && head.method == Method::OPTIONS;
+    let checked = match &page {
+        Some(_) => check_host(&head, hosts).map(drop),
+        None => check_head(&head, hosts, is_secure),
+    };
+    let admitted = checked.and_then(|()| match is_preflight {
+        true => Ok(None),
+        false => entitle::admit(&settings, &head, page.is_some()).map(Some),
+    });
+    let mut response = match admitted {
+        Ok(Some(caller)) => {
+            head.extensions.insert(caller);
+            next.run(Request::from_parts(head, body)).await
+        }
+        Ok(None) => entitle::preflight(),
         Err(refusal) => {
             body::discard(&plane, &head, body);
             refusal.into_response()
         }
     };
+    if response.status() == StatusCode::UNAUTHORIZED {
+        let how = HeaderValue::from_static("Bearer");
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, how);
+    }
+    if let Some(page) = page {
+        response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, page);
+        response.headers_mut().insert(header::VARY, HeaderValue::from_static("Origin"));
+    }
     let protection = [
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::CACHE_CONTROL, "no-store"),
@@ -49,17 +73,20 @@ pub(super) async fn check(
 }
 
 /// Whether a request may be served, by its head alone.
-pub(super) fn check_head(head: &Parts, allowed: &[String]) -> Result<(), Refusal> {
-    let host = host_of(head)?;
-    if let Some(host) = &host
-        && !is_ours(host, allowed)
-    {
-        return Err(misdirected(host));
-    }
+pub(super) fn check_head(head: &Parts, allowed: &[String], is_secure: bool) -> Result<(), Refusal> {
+    let host = check_host(head, allowed)?;
     let mut origins = head.headers.get_all(header::ORIGIN).iter();
-    match origins.find(|origin| !is_same(origin, host.as_ref(), allowed)) {
+    match origins.find(|origin| !is_same(origin, host.as_ref(), allowed, is_secure)) {
         Some(origin) => Err(foreign(origin, host.as_ref())),
         None => Ok(()),
+    }
+}
+
+/// The `Host` that the request names, if it is one of ours.
+fn check_host(head: &Parts, allowed: &[String]) -> Result<Option<Authority>, Refusal> {
+    match host_of(head)? {
+        Some(host) if !is_ours(&host, allowed) => Err(misdirected(&host)),
+        host => Ok(host),
     }
 }
 
@@ -104,12 +131,18 @@ fn bare_name(host: &Authority) -> &str {
 
 /// Whether a page of this origin was served by us. An operator who lists a name may have put TLS
 /// in front of it; for every other host only `http` is ours.
-fn is_same(origin: &HeaderValue, host: Option<&Authority>, allowed: &[String]) -> bool {
+fn is_same(
+    origin: &HeaderValue,
+    host: Option<&Authority>,
+    allowed: &[String],
+    is_secure: bool,
+) -> bool {
     let (Ok(origin), Some(host)) = (origin.to_str(), host) else { return false };
     match origin.split_once("://") {
-        Some(("http", origin)) => origin.eq_ignore_ascii_case(host.as_str()),
+        Some(("http", origin)) => !is_secure && origin.eq_ignore_ascii_case(host.as_str()),
         Some(("https", origin)) => {
-            origin.eq_ignore_ascii_case(host.as_str()) && is_listed(host, allowed)
+            let is_ours = is_secure || is_listed(host, allowed);
+            is_ours && origin.eq_ignore_ascii_case(host.as_str())
         }
         _ => false,
     }

@@ -53,7 +53,7 @@ struct Slow<'a> {
 
 /// Shows it, over all shards.
 pub(super) async fn show(State(plane): State<Arc<Plane>>) -> Response {
-    let report = match ask_lag(&plane, plane.settings.answer_timeout).await {
+    let report = match ask_lag(&plane, plane.settings().answer_timeout).await {
         Ok(report) => report,
         Err(refusal) => return refusal.into_response(),
     };
@@ -99,7 +99,7 @@ fn slow(slow: &SlowSubscriber) -> Slow<'_> {
 
 /// Appends the lag to a scrape, unless the shards are too busy to tell it in time.
 pub(super) async fn scrape(plane: &Plane, body: &mut String) -> fmt::Result {
-    let Ok(report) = ask_lag(plane, plane.settings.scrape_timeout).await else { return Ok(()) };
+    let Ok(report) = ask_lag(plane, plane.settings().scrape_timeout).await else { return Ok(()) };
     let mut registry = Registry::with_prefix("stentor");
     let policies = plane.policies.clone();
     registry.register_collector(Box::new(LagCollector { policies, report }));

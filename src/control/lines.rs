@@ -127,7 +127,7 @@ impl<'a> Stream<'a> {
     async fn run(&mut self, body: &mut Body) -> Result<(), Refusal> {
         let Ok(_running) = self.plane.line_streams.try_acquire() else {
             let reason = "as many streams of lines as allowed are running; try again later";
-            return Err(Refusal::later(self.plane.settings.retry_after, reason));
+            return Err(Refusal::later(self.plane.settings().retry_after, reason));
         };
         let handed_over = self.hand_over_all(body).await;
         // What was handed over will be published, so it is counted even after an error.
@@ -141,7 +141,7 @@ impl<'a> Stream<'a> {
     }
 
     async fn hand_over_all(&mut self, body: &mut Body) -> Result<(), Refusal> {
-        let mut splitter = Splitter::new(self.plane.settings.publication_max);
+        let mut splitter = Splitter::new(self.plane.settings().publication_max);
         while let Some(piece) = self.next_piece(body).await? {
             splitter.push(&piece);
             while let Some(line) = splitter.next_line().map_err(TooLong::refusal)? {
@@ -158,7 +158,7 @@ impl<'a> Stream<'a> {
 
     async fn next_piece(&self, body: &mut Body) -> Result<Option<Bytes>, Refusal> {
         tokio::select! {
-            piece = body::next_piece(body, self.plane.settings.lines_timeout) => piece,
+            piece = body::next_piece(body, self.plane.settings().lines_timeout) => piece,
             () = self.plane.drained() => Err(draining(self.plane)),
         }
     }
@@ -185,7 +185,7 @@ impl<'a> Stream<'a> {
             let pending = way.publish_line(self.plane, &self.channel, content).await;
             return pending.map(|pending| Answerer::Bus(way, pending));
         }
-        let answer_timeout = self.plane.settings.answer_timeout;
+        let answer_timeout = self.plane.settings().answer_timeout;
         let place = self.plane.publisher.publish_line(&self.channel, content);
         match timeout(answer_timeout, place).await {
             Ok(pending) => Ok(Answerer::Shard(pending)),

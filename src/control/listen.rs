@@ -14,12 +14,13 @@ use hyper_util::{
 };
 use socket2::SockRef;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore, watch},
     task::JoinSet,
     time::{sleep, timeout},
 };
+use tokio_rustls::TlsAcceptor;
 
 use super::Settings;
 use crate::{
@@ -29,13 +30,14 @@ use crate::{
 
 /// Serves `router` to whoever connects, until `stop`.
 pub(super) async fn serve(
-    listener: TcpListener,
+    (listener, tls): (TcpListener, Option<TlsAcceptor>),
     router: Router,
     settings: &Settings,
     stop: impl Future<Output = ()>,
 ) {
     let (stopping, _) = watch::channel(false);
     let mut doors = Doors {
+        tls,
         places: Arc::new(Semaphore::new(settings.connections_max)),
         refusals: Arc::new(Semaphore::new(CONTROL_REFUSALS_MAX)),
         connections: JoinSet::new(),
@@ -66,6 +68,7 @@ async fn pause(error: io::Error) {
 }
 
 struct Doors {
+    tls: Option<TlsAcceptor>,
     places: Arc<Semaphore>,
     refusals: Arc<Semaphore>,
     connections: JoinSet<()>,
@@ -81,26 +84,49 @@ impl Doors {
     ) {
         if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
             let router = router.clone();
-            let head_timeout = settings.head_timeout;
+            let (head_timeout, tls) = (settings.head_timeout, self.tls.clone());
             self.connections.spawn(async move {
-                serve_connection(stream, router, head_timeout, stopping).await;
+                begin_connection(stream, tls, router, head_timeout, stopping).await;
                 drop(place);
             });
         } else if let Ok(place) = Arc::clone(&self.refusals).try_acquire_owned() {
-            self.connections.spawn(refuse(stream, place));
+            // Saying so by TLS would cost a handshake.
+            if self.tls.is_none() {
+                self.connections.spawn(refuse(stream, place));
+            }
         }
     }
 }
 
-async fn serve_connection(
+/// Begins TLS, where it is spoken, and serves. A handshake has as long as a head.
+async fn begin_connection(
     stream: TcpStream,
+    tls: Option<TlsAcceptor>,
     router: Router,
     head_timeout: Duration,
-    mut stopping: watch::Receiver<bool>,
+    stopping: watch::Receiver<bool>,
 ) {
     // Both only fail on a socket that is broken, which reading will tell.
     let _ = stream.set_nodelay(true);
     let _ = SockRef::from(&stream).set_tcp_user_timeout(Some(head_timeout));
+    let Some(tls) = tls else {
+        return serve_connection(stream, router, head_timeout, stopping).await;
+    };
+    match timeout(head_timeout, tls.accept(stream)).await {
+        Ok(Ok(stream)) => serve_connection(stream, router, head_timeout, stopping).await,
+        Ok(Err(error)) => {
+            limited!(debug, "control handshake", %error, "a handshake of a control client failed");
+        }
+        Err(_) => {}
+    }
+}
+
+async fn serve_connection(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    router: Router,
+    head_timeout: Duration,
+    mut stopping: watch::Receiver<bool>,
+) {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(head_timeout)

@@ -18,7 +18,7 @@ use std::{
 use axum::{
     body::Body,
     extract::{Request, State},
-    http::{HeaderValue, StatusCode, header, request::Parts},
+    http::{Extensions, HeaderValue, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
@@ -28,7 +28,7 @@ use serde_json::{Map, Value, json, value::RawValue};
 use tokio::time::timeout;
 
 use super::{
-    Plane, api, body,
+    Plane, api, body, entitle,
     forward::{self, Way},
     lines::{Splitter, TooLong},
     problem::Refused,
@@ -64,9 +64,9 @@ async fn run(plane: &Plane, head: &Parts, body: &mut Body) -> Result<Response, R
     }
     let Ok(_running) = plane.line_streams.try_acquire() else {
         let reason = "as many streams of lines as allowed are running; try again later";
-        return Err(Refusal::later(plane.settings.retry_after, reason));
+        return Err(Refusal::later(plane.settings().retry_after, reason));
     };
-    let mut many = Many::new(plane);
+    let mut many = Many::new(plane, &head.extensions);
     let read = many.hand_over_all(body).await;
     many.hear_all().await;
     match read {
@@ -83,6 +83,8 @@ async fn run(plane: &Plane, head: &Parts, body: &mut Body) -> Result<Response, R
 /// One request's publications.
 struct Many<'a> {
     plane: &'a Plane,
+    /// Of the request: who asks.
+    extensions: &'a Extensions,
     /// One for each line that was read; those that are not answered yet have their number alone.
     results: Vec<Value>,
     /// What was handed over and is not answered yet, oldest first.
@@ -114,11 +116,12 @@ struct Published {
 }
 
 impl<'a> Many<'a> {
-    fn new(plane: &'a Plane) -> Self {
+    fn new(plane: &'a Plane, extensions: &'a Extensions) -> Self {
         let windows =
             (0..plane.ingresses.len() as u16).map(|it| plane.publisher.window(ShardId(it)));
         Many {
             plane,
+            extensions,
             results: Vec::new(),
             window: VecDeque::new(),
             window_max: windows.min().unwrap_or(1).min(FORWARDS_MAX / 4),
@@ -129,9 +132,9 @@ impl<'a> Many<'a> {
 
     async fn hand_over_all(&mut self, body: &mut Body) -> Result<(), Refusal> {
         // As for `stentor.v1`: text that is full of quotes takes twice its bytes as JSON.
-        let line_max = 2 * self.plane.settings.publication_max + COMMAND_BYTES;
+        let line_max = 2 * self.plane.settings().publication_max + COMMAND_BYTES;
         let mut splitter = Splitter::new(line_max);
-        while let Some(piece) = body::next_piece(body, self.plane.settings.body_timeout).await? {
+        while let Some(piece) = body::next_piece(body, self.plane.settings().body_timeout).await? {
             splitter.push(&piece);
             while let Some(line) = splitter.next_line().map_err(TooLong::refusal)? {
                 self.hand_over(splitter.lines, &line).await?;
@@ -169,8 +172,9 @@ impl<'a> Many<'a> {
 
     async fn try_hand_over(&mut self, at: usize, line: &[u8]) -> Result<Waiting<'a>, Refusal> {
         let plane = self.plane;
-        let Line { channel, content } = Line::read(line, plane.settings.publication_max)?;
+        let Line { channel, content } = Line::read(line, plane.settings().publication_max)?;
         self.results[at]["channel"] = channel.as_str().into();
+        entitle::may_publish(plane, self.extensions, &channel)?;
         if plane.is_draining() {
             return Err(draining(plane));
         }
@@ -182,7 +186,7 @@ impl<'a> Many<'a> {
         let answerer = match way {
             Some(way) => Answerer::Bus(way, way.publish_line(plane, &channel, content).await?),
             None => {
-                let wait = plane.settings.answer_timeout;
+                let wait = plane.settings().answer_timeout;
                 let place = plane.publisher.publish_line(&channel, content);
                 let pending = timeout(wait, place).await.map_err(|_| {
                     stuck(format!("the channel's shard made no room within {wait:?}"))

@@ -23,12 +23,14 @@ use prometheus_client::{
 
 use super::{
     Plane, States,
+    entitle::AccessCollector,
     input_metrics::InputsCollector,
     lag,
     own_use::own_use,
     stats::{connections, total},
 };
 use crate::{
+    access::Access,
     close::CloseReason,
     counters::{Counter, Counters, SWEEP_BUCKETS_US},
     mesh::Ingress,
@@ -59,6 +61,7 @@ impl Metrics {
         ingresses: Arc<[Ingress]>,
         counters: Arc<[Counters]>,
         inputs: States,
+        access: Arc<Access>,
     ) -> Self {
         let mut registry = Registry::default();
         registry.register_collector(Box::new(OwnUseCollector));
@@ -70,6 +73,7 @@ impl Metrics {
         ours.register("publications_refused", help, refused.clone());
         ours.register_collector(Box::new(ShardsCollector { ingresses, counters }));
         ours.register_collector(Box::new(InputsCollector(inputs)));
+        ours.register_collector(Box::new(AccessCollector(access)));
         Metrics { registry, refused }
     }
 }
@@ -83,7 +87,7 @@ struct Summed {
 }
 
 /// What only rises.
-static TOTALS: LazyLock<[Summed; 14]> = LazyLock::new(|| {
+static TOTALS: LazyLock<[Summed; 17]> = LazyLock::new(|| {
     let plain = |name, help, of| Summed { name, help, unit: None, of };
     let bytes = |name, help, of| Summed { name, help, unit: Some(Unit::Bytes), of };
     [
@@ -124,12 +128,21 @@ static TOTALS: LazyLock<[Summed; 14]> = LazyLock::new(|| {
             |shard| &shard.skipped,
         ),
         plain("gaps", "Notices of a gap that subscribers were given.", |shard| &shard.gaps),
+        plain("tls_handshakes", "TLS handshakes that succeeded.", |shard| &shard.tls.handshakes),
+        plain("tls_resumed", "Those of them that took a session up again by a ticket.", |shard| {
+            &shard.tls.resumed
+        }),
+        plain(
+            "tls_failed",
+            "Connections to a TLS listener that failed before their handshake was over.",
+            |shard| &shard.tls.failed,
+        ),
         plain("turns", "Turns of the shards' loops.", |shard| &shard.turns),
     ]
 });
 
 /// What rises and falls.
-static LEVELS: LazyLock<[Summed; 5]> = LazyLock::new(|| {
+static LEVELS: LazyLock<[Summed; 6]> = LazyLock::new(|| {
     let plain = |name, help, of| Summed { name, help, unit: None, of };
     [
         plain("subscribers_blocked", "Subscribers whose socket is full.", |shard| &shard.blocked),
@@ -138,6 +151,12 @@ static LEVELS: LazyLock<[Summed; 5]> = LazyLock::new(|| {
             help: "Segments kept for subscribers, once per shard and format that reads them.",
             unit: Some(Unit::Bytes),
             of: |shard| &shard.log_bytes,
+        },
+        Summed {
+            name: "tls_kept",
+            help: "Kept for TLS connections: records that came in part, ciphertext not yet taken.",
+            unit: Some(Unit::Bytes),
+            of: |shard| &shard.tls.kept_bytes,
         },
         plain("channels", "Channels that a shard orders the publications of.", |shard| {
             &shard.channels

@@ -16,6 +16,7 @@ mod ask;
 mod body;
 mod busiest;
 mod channels;
+mod entitle;
 mod forward;
 mod guard;
 mod input_metrics;
@@ -47,18 +48,23 @@ use axum::{
     Router, middleware,
     routing::{get, post},
 };
+use rustls::ServerConfig;
 use tokio::{
     net::TcpListener,
     sync::{Notify, Semaphore, watch},
 };
+use tokio_rustls::TlsAcceptor;
 
 use crate::{
+    access::Access,
     counters::Counters,
     inputs::{Forwards, Input, InputState},
     live::Live,
     mesh::{Ingress, Questions},
+    orders::Orders,
     policy::Policies,
     report::Question,
+    wire::route::Origins,
 };
 use forward::Forwarder;
 use publisher::Publisher;
@@ -84,6 +90,12 @@ pub struct Settings {
     /// Names, without a port, that a request's `Host` may have besides `localhost` and IP
     /// addresses.
     pub hosts: Vec<String>,
+    /// What decides about keys and tokens.
+    pub access: Arc<Access>,
+    /// Whether a key or a token is needed even where no key is set. Default: no.
+    pub wants_keys: bool,
+    /// Pages of other origins that may publish with a token.
+    pub pages: Origins,
     /// Connections to the control listener. Default: 1024, each of at most 64 KiB of buffer.
     pub connections_max: usize,
     /// Streams of `?lines` at a time. Default: 64, each of at most a publication being read and a
@@ -118,6 +130,9 @@ impl Default for Settings {
             retry_after: Duration::from_secs(5),
             subscribers: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080),
             hosts: Vec::new(),
+            access: Arc::default(),
+            wants_keys: false,
+            pages: Origins::default(),
             connections_max: 1024,
             line_streams_max: 64,
             head_timeout: Duration::from_secs(30),
@@ -134,8 +149,10 @@ impl Default for Settings {
 
 /// The control plane of one server.
 pub struct Control {
-    /// What the operator chose.
-    pub settings: Settings,
+    /// What it speaks instead of plain HTTP, if it does.
+    pub tls: Option<Arc<ServerConfig>>,
+    /// What the operator chose, as it is now.
+    pub settings: Arc<Live<Settings>>,
     /// The way into each shard, in the order of their numbers. The control plane takes all their
     /// answers: nobody else may publish through these.
     pub ingresses: Arc<[Ingress]>,
@@ -153,6 +170,8 @@ pub struct Control {
     pub forwards: Option<(usize, Forwards)>,
     /// Told (`notify_one`) by the `answered` of every ingress.
     pub answered: Arc<Notify>,
+    /// Where operators' orders to the server go.
+    pub orders: Arc<Orders>,
     /// Whether the server is draining: no publication is taken then, and it is not ready.
     pub draining: watch::Receiver<bool>,
 }
@@ -169,8 +188,10 @@ impl Control {
         assert_eq!(self.ingresses.len(), self.counters.len(), "every shard counts");
         assert_eq!(self.ingresses.len(), self.questions.len(), "every shard can be asked");
         let answered = Arc::clone(&self.answered);
+        let tls = self.tls.clone().map(TlsAcceptor::from);
         let plane = Arc::new(Plane::of(self));
-        let serving = listen::serve(listener, router(&plane), &plane.settings, stop);
+        let settings = plane.settings();
+        let serving = listen::serve((listener, tls), router(&plane), &settings, stop);
         tokio::select! {
             () = serving => {}
             () = hear_answers(&answered, &plane.publisher) => {}
@@ -188,7 +209,9 @@ async fn hear_answers(answered: &Notify, publisher: &Publisher) {
 
 /// What all endpoints share.
 struct Plane {
-    settings: Settings,
+    /// Whether it speaks TLS.
+    is_secure: bool,
+    settings: Arc<Live<Settings>>,
     publisher: Publisher,
     ingresses: Arc<[Ingress]>,
     questions: Arc<[Questions<Question>]>,
@@ -197,6 +220,7 @@ struct Plane {
     counters: Arc<[Counters]>,
     inputs: States,
     forwarder: Forwarder,
+    orders: Arc<Orders>,
     draining: watch::Receiver<bool>,
     /// Bytes that payloads may still take.
     payload_memory: Arc<Semaphore>,
@@ -210,16 +234,19 @@ struct Plane {
 impl Plane {
     fn of(control: Control) -> Self {
         let Control { settings, ingresses, questions, policies, counters, draining, .. } = control;
+        let is_secure = control.tls.is_some();
         let inputs = control.inputs;
         let metrics = metrics::Metrics::new(
             Arc::clone(&ingresses),
             Arc::clone(&counters),
             Arc::clone(&inputs),
+            Arc::clone(&settings.get().access),
         );
         Plane {
+            is_secure,
             publisher: Publisher::new(Arc::clone(&ingresses)),
-            payload_memory: Arc::new(Semaphore::new(settings.payload_memory_max)),
-            line_streams: Semaphore::new(settings.line_streams_max),
+            payload_memory: Arc::new(Semaphore::new(settings.get().payload_memory_max)),
+            line_streams: Semaphore::new(settings.get().line_streams_max),
             started: Instant::now(),
             metrics,
             forwarder: Forwarder::new(&inputs, control.forwards),
@@ -229,9 +256,15 @@ impl Plane {
             questions,
             policies,
             limits: control.limits,
+            orders: control.orders,
             counters,
             draining,
         }
+    }
+
+    /// What the operator chose, as it is now.
+    fn settings(&self) -> Arc<Settings> {
+        self.settings.get()
     }
 
     fn is_draining(&self) -> bool {

@@ -31,7 +31,7 @@ const CLIENT: &str = include_str!("../../clients/js/stentor.js");
 /// Shows the page.
 pub(super) async fn show(State(plane): State<Arc<Plane>>, request: Request) -> Response {
     let host = guard::requested_host(request.headers());
-    let subscribers = reachable(plane.settings.subscribers, host);
+    let subscribers = reachable(plane.settings().subscribers, host);
     let nonce = nonce();
     let page = whole().replace("{{nonce}}", &nonce).replace("{{subscribers}}", &subscribers);
     let policy = policy(&nonce, &subscribers);

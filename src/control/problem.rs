@@ -24,6 +24,7 @@ pub(super) enum Problem {
     NotFound,
     NoSuchChannel,
     NoSuchConnection,
+    NoSuchShard,
     MethodNotAllowed,
     Timeout,
     Conflict,
@@ -42,13 +43,14 @@ pub(super) enum Problem {
 impl Problem {
     /// All of them, for the test that holds the documents to them.
     #[cfg(test)]
-    pub(super) const ALL: [Problem; 19] = [
+    pub(super) const ALL: [Problem; 20] = [
         Problem::BadRequest,
         Problem::Unauthorized,
         Problem::Forbidden,
         Problem::NotFound,
         Problem::NoSuchChannel,
         Problem::NoSuchConnection,
+        Problem::NoSuchShard,
         Problem::MethodNotAllowed,
         Problem::Timeout,
         Problem::Conflict,
@@ -95,6 +97,7 @@ impl Problem {
             Problem::NotFound => ("not-found", "There is no such path"),
             Problem::NoSuchChannel => ("no-such-channel", "There is no such channel now"),
             Problem::NoSuchConnection => ("no-such-connection", "The connection is gone"),
+            Problem::NoSuchShard => ("no-such-shard", "There is no shard of this number"),
             Problem::MethodNotAllowed => ("method-not-allowed", "The path has no such method"),
             Problem::Timeout => ("timeout", "The request took too long to come"),
             Problem::Conflict => ("conflict", "What is there forbids it"),

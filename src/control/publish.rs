@@ -14,6 +14,7 @@ use tokio::{sync::OwnedSemaphorePermit, time::timeout};
 use super::{
     Plane,
     body::{self, Payload},
+    entitle,
     forward::Way,
     lines,
     problem::Problem,
@@ -67,7 +68,9 @@ fn admit<'a>(plane: &'a Plane, head: &Parts) -> Result<Admitted<'a>, Refusal> {
     if plane.is_draining() {
         return Err(draining(plane));
     }
-    let (channel, wish) = (channel_of(&head.uri)?, Wish::of(head)?);
+    let channel = channel_of(&head.uri)?;
+    entitle::may_publish(plane, &head.extensions, &channel)?;
+    let wish = Wish::of(head)?;
     let way = plane.forwarder.way(&channel)?;
     Ok((channel, way, wish))
 }
@@ -110,7 +113,7 @@ async fn try_publish_whole(
     let Ok(pending) = plane.publisher.publish(channel, content, memory) else {
         plane.metrics.refused.inc();
         let reason = "the queue of the channel's shard is full; nothing was published, try again";
-        return Err(Refusal::later(plane.settings.retry_after, reason));
+        return Err(Refusal::later(plane.settings().retry_after, reason));
     };
     plane.publisher.wake(plane.publisher.home(channel));
     wait_for(plane, pending).await?.map_err(|rejected| rejection(plane, rejected))
@@ -133,7 +136,7 @@ pub(super) async fn wait_for(
     plane: &Plane,
     pending: Pending,
 ) -> Result<Result<Accepted, Rejected>, Refusal> {
-    let answer_timeout = plane.settings.answer_timeout;
+    let answer_timeout = plane.settings().answer_timeout;
     match timeout(answer_timeout, pending).await {
         Ok(Ok(Answer { outcome, .. })) => Ok(outcome),
         Ok(Err(_)) => unreachable!("a waiter is dropped only after it was told its answer"),
@@ -150,7 +153,7 @@ pub(super) fn rejection(plane: &Plane, rejected: Rejected) -> Refusal {
     match rejected {
         Rejected::Stale(_) | Rejected::FedByBus => Refusal::new(StatusCode::CONFLICT, reason),
         Rejected::TooManyKeys | Rejected::TooManyChannels => {
-            Refusal::later(plane.settings.retry_after, reason)
+            Refusal::later(plane.settings().retry_after, reason)
         }
         Rejected::DiskFull => Refusal::new(StatusCode::INSUFFICIENT_STORAGE, reason),
         Rejected::JournalFailed => Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, reason),
@@ -165,5 +168,5 @@ pub(super) fn stuck(reason: String) -> Refusal {
 /// 503: the server is about to go.
 pub(super) fn draining(plane: &Plane) -> Refusal {
     let reason = "the server is draining; publish to another one, or to its successor";
-    Refusal::later(plane.settings.retry_after, reason).named(Problem::Draining)
+    Refusal::later(plane.settings().retry_after, reason).named(Problem::Draining)
 }

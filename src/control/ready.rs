@@ -70,7 +70,7 @@ fn inputs(plane: &Plane) -> Vec<InputReadiness> {
 /// Rings every shard and returns those that had not turned when time was up.
 async fn stuck_shards(plane: &Plane) -> Vec<usize> {
     let turns = |shard: usize| plane.counters[shard].turns.get();
-    let deadline = Instant::now() + plane.settings.ready_timeout;
+    let deadline = Instant::now() + plane.settings().ready_timeout;
     let mut unmoved: Vec<(usize, u64)> = (0..plane.counters.len()).map(|n| (n, turns(n))).collect();
     let mut pause = Duration::from_millis(1);
     loop {

@@ -47,7 +47,8 @@ impl Wish {
             Auto::Auto => machine.cores.min(SHARDS_MAX),
         };
         let (io, backlog) = (config.io, u64::from(config.backlog));
-        let ports = config.listen.0.iter().map(SocketAddr::port).collect();
+        let ports =
+            config.listen.0.iter().chain(&config.listen_tls.0).map(SocketAddr::port).collect();
         Wish { connections, io, shards, backlog, ports }
     }
 

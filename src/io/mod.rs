@@ -18,6 +18,7 @@ use crate::ids::Slot;
 pub mod bell;
 pub mod dial;
 pub mod epoll;
+pub mod inherit;
 pub mod probe;
 pub mod sim;
 pub mod uring;
@@ -46,7 +47,7 @@ pub struct Exception {
 /// What became of a send that did not take all its bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// The socket took this many of the bytes, perhaps none, and is full.
+    /// The socket took this many of the bytes, perhaps none or all, and is full.
     Short(usize),
     /// The connection is broken. No bytes count as sent.
     Broken,

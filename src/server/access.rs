@@ -9,6 +9,7 @@ use std::{
 use crate::{
     access::{Access, ApiKeys, Expected, Keys, NotAKey, NotAnApiKey},
     config::{Config, KeyFile},
+    watch::Files,
 };
 
 /// Why the keys cannot be used. Its text names the setting and the file.
@@ -73,6 +74,19 @@ impl KeyFiles {
     /// Reads them again. Who is connected stays, and if something is wrong, so do the keys.
     pub fn reload(&self) -> Result<(), AccessError> {
         self.reload_as(&self.config)
+    }
+
+    /// Has the files read again when they change.
+    pub fn watch_by(&self, files: &Files) {
+        let (paths, mine) = (self.paths(), self.clone());
+        if !paths.is_empty() {
+            let count = paths.len();
+            let read = move || match mine.reload() {
+                Ok(()) => Ok(format!("the keys of {count} files hold")),
+                Err(problem) => Err(problem.to_string()),
+            };
+            files.watch("keys", paths, Box::new(read));
+        }
     }
 
     /// The same, as other settings say.

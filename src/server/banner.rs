@@ -5,7 +5,7 @@ use std::{
     net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4},
 };
 
-use super::Server;
+use super::{Kind, Server};
 
 /// The start-up message of a server.
 pub struct Banner<'a>(&'a Server);
@@ -21,14 +21,20 @@ impl fmt::Display for Banner<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Banner(server) = self;
         let plan = &server.plan;
-        let (subscribers, control) = (server.subscribers[0], server.control);
+        let ((kind, subscribers), control) = (server.subscribers[0], server.control);
         let (config, slots) = (&server.config, plan.rings.slots);
         writeln!(f, "Stentor {}", env!("CARGO_PKG_VERSION"))?;
-        for (number, at) in server.subscribers.iter().enumerate() {
+        for (number, (kind, at)) in server.subscribers.iter().enumerate() {
             let label = if number == 0 { "subscribers" } else { "" };
-            writeln!(f, "  {label:<11}  http://{at}/sse/{{channel}}  ws://{at}/ws/{{channel}}")?;
+            let (http, ws) = (kind.http(), kind.ws());
+            writeln!(
+                f,
+                "  {label:<11}  {http}://{at}/sse/{{channel}}  {ws}://{at}/ws/{{channel}}"
+            )?;
         }
-        writeln!(f, "  control      http://{control}/  (dashboard, publish, metrics)")?;
+        let by_tls = if config.control_tls_cert.0.is_empty() { Kind::Plain } else { Kind::Tls };
+        let http = by_tls.http();
+        writeln!(f, "  control      {http}://{control}/  (dashboard, publish, metrics)")?;
         writeln!(f, "  engine       {}", plan.engine)?;
         writeln!(f, "  shards       {}, each with a table of {slots} slots", plan.shards)?;
         writeln!(
@@ -44,11 +50,13 @@ impl fmt::Display for Banner<'_> {
         )?;
         writeln!(f, "Try:")?;
         let (subscribers, control) = (reachable(subscribers), reachable(control));
-        writeln!(f, "  curl -N {subscribers}/sse/news")?;
-        writeln!(f, "  curl -d hello {control}/publish/news")?;
-        match subscribers == DEFAULT_SUBSCRIBERS {
+        let scheme = if kind == Kind::Tls { "https://" } else { "" };
+        writeln!(f, "  curl -N {scheme}{subscribers}/sse/news")?;
+        let scheme = if by_tls == Kind::Tls { "https://" } else { "" };
+        writeln!(f, "  curl -d hello {scheme}{control}/publish/news")?;
+        match (kind, subscribers) == (Kind::Plain, DEFAULT_SUBSCRIBERS) {
             true => writeln!(f, "  stentor subscribe news"),
-            false => writeln!(f, "  stentor subscribe news --url ws://{subscribers}"),
+            false => writeln!(f, "  stentor subscribe news --url {}://{subscribers}", kind.ws()),
         }
     }
 }

@@ -37,7 +37,7 @@ impl Opened {
     }
 
     /// Shares it out over the shards that `parkings` wake, and starts its thread.
-    pub fn start(
+    fn start(
         self,
         places: usize,
         parkings: &[Arc<Parking>],
@@ -67,7 +67,16 @@ impl Opened {
     }
 }
 
-/// What shards are given where there is no journal.
-pub(super) fn none(shards: usize) -> Ends {
-    (0..shards).map(|_| (None, Heritages::new())).collect()
+/// What each shard is given of the journal, whose thread begins, if there is one.
+pub(super) fn begin(
+    journal: Option<Opened>,
+    places: usize,
+    parkings: &[Arc<Parking>],
+    tell: &mpsc::Sender<News>,
+) -> io::Result<(Ends, Option<JoinHandle<()>>)> {
+    let Some(journal) = journal else {
+        return Ok((parkings.iter().map(|_| (None, Heritages::new())).collect(), None));
+    };
+    let (ends, thread) = journal.start(places, parkings, tell)?;
+    Ok((ends, Some(thread)))
 }

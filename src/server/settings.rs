@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// What sessions live by. Ticks count from `started_ms`, in milliseconds since 1970.
-pub fn rules(config: &Config, access: &Arc<Access>, started_ms: u64) -> Rules {
+pub fn rules(config: &Config, shards: u16, access: &Arc<Access>, started_ms: u64) -> Rules {
     Rules {
         head_max: config.head_max.bytes(),
         frame_max: config.frame_max.bytes(),
@@ -28,6 +28,8 @@ pub fn rules(config: &Config, access: &Arc<Access>, started_ms: u64) -> Rules {
         subscriptions_max: config.subscriptions_max,
         poll_timeout_max: config.poll_timeout_max,
         publication_max: config.publication_max.bytes(),
+        channels_max: (config.channels_max as usize).div_ceil(usize::from(shards)),
+        lag_bytes_max: config.lag_max.bytes(),
         shield: shield(config),
         access: Arc::clone(access),
         started_ms,
@@ -54,7 +56,11 @@ fn shield(config: &Config) -> Limits {
 }
 
 /// What the control plane lives by.
-pub fn control_settings(config: &Config, subscribers: SocketAddr) -> control::Settings {
+pub fn control_settings(
+    config: &Config,
+    subscribers: SocketAddr,
+    access: &Arc<Access>,
+) -> control::Settings {
     let defaults = control::Settings::default();
     let publication_max = config.publication_max.bytes();
     control::Settings {
@@ -63,6 +69,9 @@ pub fn control_settings(config: &Config, subscribers: SocketAddr) -> control::Se
         retry_after: config.retry_after,
         subscribers,
         hosts: config.control_host.0.clone(),
+        access: Arc::clone(access),
+        wants_keys: !config.control.ip().is_loopback() && !config.control_open,
+        pages: config.allow_origin.clone(),
         ..defaults
     }
 }

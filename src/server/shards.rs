@@ -1,10 +1,10 @@
 //! The shards' threads: what all of them are given, how they begin, and how they are told to stop.
 
 use std::{
-    net::SocketAddr,
+    io,
     os::fd::OwnedFd,
     sync::{Arc, mpsc},
-    thread::JoinHandle,
+    thread::{self, JoinHandle},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -15,13 +15,14 @@ use super::{
     doors::{ingress, questions},
     inputs::{self, Inputs},
     journal::Heritages,
-    settings::{control_settings, limits, rules},
+    settings::{limits, rules},
 };
 use crate::{
     access::Access,
     config::Config,
-    control::{Control, Limit, States},
+    control::{self, Control, Limit, States},
     counters::Counters,
+    door::{Door, Tls},
     hub::Message,
     ids::{Epoch, ShardId},
     inputs::Forwards,
@@ -34,6 +35,7 @@ use crate::{
     },
     live::Live,
     mesh::{Ingress, Mesh, Parking, Questions},
+    orders::Orders,
     policy::Policies,
     preface::Prefaced,
     report::Question,
@@ -45,7 +47,7 @@ use crate::{
 pub(super) struct Shards {
     pub drain: Arc<Drain>,
     parkings: Vec<Arc<Parking>>,
-    pub threads: Vec<JoinHandle<()>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl Shards {
@@ -53,8 +55,20 @@ impl Shards {
         Shards { drain: Arc::clone(drain), parkings: parkings.to_vec(), threads: Vec::new() }
     }
 
+    /// Begins a shard's thread.
+    pub fn spawn(&mut self, index: usize, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
+        let thread = thread::Builder::new().name(format!("shard-{index}"));
+        self.threads.push(thread.spawn(run)?);
+        Ok(())
+    }
+
     pub fn begin_drain(&self) {
         self.drain.begin();
+        self.wake();
+    }
+
+    /// Wakes those that sleep.
+    pub fn wake(&self) {
         self.parkings.iter().for_each(|parking| parking.wake());
     }
 
@@ -78,9 +92,9 @@ pub(super) struct Shared {
     inputs: Arc<[Arc<[Ingress]>]>,
     questions: Arc<[Questions<Question>]>,
     policies: Policies,
+    pub counters: Arc<[Counters]>,
     /// What operators are told of the limits; whoever changes settings replaces it.
     pub limits: Arc<Live<Vec<Limit>>>,
-    counters: Arc<[Counters]>,
     admission: Arc<Admission>,
     pub drain: Arc<Drain>,
     pub rules: Arc<Live<Rules>>,
@@ -108,7 +122,7 @@ impl Shared {
             counters: (0..plan.shards).map(|_| Counters::default()).collect(),
             admission: Arc::new(Admission::new(plan.connections_max)),
             drain: Arc::new(Drain::new(config.drain)),
-            rules: Live::new(rules(config, access, started_ms)),
+            rules: Live::new(rules(config, plan.shards, access, started_ms)),
             limits: Live::new(limits(config, plan)),
             epoch: epoch(),
             start: Instant::now(),
@@ -116,13 +130,7 @@ impl Shared {
         }
     }
 
-    pub fn setup(
-        &self,
-        id: ShardId,
-        config: &Config,
-        plan: &Plan,
-        parking: &Arc<Parking>,
-    ) -> Setup {
+    pub fn setup(&self, id: ShardId, config: &Config, parking: &Arc<Parking>) -> Setup {
         Setup {
             id,
             epoch: self.epoch,
@@ -133,27 +141,24 @@ impl Shared {
             numbered: inputs::numbered(config),
             questions: Arc::clone(&self.questions),
             journal: None,
-            policies: self.policies.clone(),
             started_ms: self.started_ms,
             counters: Arc::clone(&self.counters),
             parking: Arc::clone(parking),
             admission: Arc::clone(&self.admission),
             drain: Arc::clone(&self.drain),
-            channels_max: (config.channels_max as usize).div_ceil(usize::from(plan.shards)),
-            lag_bytes_max: config.lag_max.bytes(),
         }
     }
 
     pub fn control(
         &self,
-        config: &Config,
-        subscribers: SocketAddr,
+        settings: Arc<Live<control::Settings>>,
         (inputs, forwards): (States, Option<(usize, Forwards)>),
-        answered: Arc<Notify>,
-        draining: watch::Receiver<bool>,
+        (orders, answered, draining): (Arc<Orders>, Arc<Notify>, watch::Receiver<bool>),
     ) -> Control {
         Control {
-            settings: control_settings(config, subscribers),
+            tls: None,
+            settings,
+            orders,
             ingresses: Arc::clone(&self.ingresses),
             questions: Arc::clone(&self.questions),
             policies: self.policies.clone(),
@@ -167,39 +172,47 @@ impl Shared {
     }
 }
 
+/// How connections come to a shard, and how it is woken.
+pub(super) struct Entrance {
+    pub listeners: Vec<OwnedFd>,
+    pub tls: Option<Tls>,
+    pub bell: Arc<EventBell>,
+}
+
 /// The life of a shard's thread. The kernel is opened here, since it stays on its thread.
 pub(super) fn run_shard(
     setup: Setup,
     heritages: Heritages,
     plan: &Plan,
-    listeners: Vec<OwnedFd>,
-    bell: Arc<EventBell>,
+    entrance: Entrance,
     start: Instant,
     tell: &mpsc::Sender<News>,
 ) {
     let id = setup.id.0;
     let mut parting = Parting(tell, Some(News::Ended(id, Err("it panicked".into()))));
-    let proxies = setup.rules.shield.prefaced.clone();
+    let Entrance { listeners, tls, bell } = entrance;
     let outcome = match &plan.engine {
         Engine::Uring(_) => Uring::open(&plan.rings, listeners, bell)
             .map_err(|error| Problem::of(&error, &Machine::read(), &plan.rings).to_string())
-            .map(|kernel| Prefaced::new(kernel, proxies))
-            .and_then(|kernel| serve(kernel, setup, heritages, start, tell)),
+            .and_then(|kernel| serve(kernel, tls, setup, heritages, start, tell)),
         Engine::Epoll { .. } => Epoll::open(plan.rings.slots, listeners, bell)
             .map_err(|error| error.to_string())
-            .map(|kernel| Prefaced::new(kernel, proxies))
-            .and_then(|kernel| serve(kernel, setup, heritages, start, tell)),
+            .and_then(|kernel| serve(kernel, tls, setup, heritages, start, tell)),
     };
     parting.1 = Some(News::Ended(id, outcome));
 }
 
 fn serve<K: Kernel>(
     kernel: K,
+    tls: Option<Tls>,
     setup: Setup,
     heritages: Heritages,
     start: Instant,
     tell: &mpsc::Sender<News>,
 ) -> Result<(), String> {
+    // What a proxy says for whom it speaks stands in front of everything, TLS included.
+    let proxies = setup.rules.shield.prefaced.clone();
+    let kernel = Door::new(Prefaced::new(kernel, proxies), tls);
     let mut shard = Shard::new(kernel, setup);
     for (bucket, heritage) in heritages {
         shard.restore(bucket, heritage);

@@ -45,6 +45,10 @@ pub struct Rules {
     pub poll_timeout_max: Duration,
     /// Bytes of payload in the largest publication.
     pub publication_max: usize,
+    /// Channels that one shard may be the home of. The shard sees to it.
+    pub channels_max: usize,
+    /// Encoded bytes of a channel that a subscriber may fall behind. The shard sees to it.
+    pub lag_bytes_max: usize,
     /// How much an address, and a connection, may ask for.
     pub shield: shield::Limits,
     /// What decides about tokens.
@@ -77,6 +81,8 @@ impl Default for Rules {
             // Common proxies cut what is idle for 60 s.
             poll_timeout_max: Duration::from_secs(60),
             publication_max: 1024 * 1024,
+            channels_max: 1_000_000,
+            lag_bytes_max: 16 * 1024 * 1024,
             shield: shield::Limits::default(),
             access: Arc::default(),
             started_ms: 0,

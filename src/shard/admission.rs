@@ -69,13 +69,16 @@ impl Admission {
 #[derive(Debug)]
 pub struct Drain {
     begun: AtomicBool,
-    window: Duration,
+    window_ms: AtomicU64,
+    leaves_backlog: AtomicBool,
 }
 
 impl Drain {
     /// Not yet; once it is begun, connections are closed over this window.
     pub fn new(window: Duration) -> Self {
-        Drain { begun: AtomicBool::new(false), window }
+        let window_ms = AtomicU64::new(window.as_millis() as u64);
+        let [begun, leaves_backlog] = [false; 2].map(AtomicBool::new);
+        Drain { begun, window_ms, leaves_backlog }
     }
 
     /// From now on nobody is accepted, and connections are closed. Shards that sleep must be
@@ -89,9 +92,25 @@ impl Drain {
         self.begun.load(Ordering::SeqCst)
     }
 
+    /// Whether the listeners outlive this server: who comes during the drain is left to a successor
+    /// then, and not told to go away.
+    pub fn leave_backlog(&self, listeners_outlive_us: bool) {
+        self.leaves_backlog.store(listeners_outlive_us, Ordering::Relaxed);
+    }
+
+    /// Whether nobody is accepted now, since a successor will.
+    pub fn is_leaving_backlog(&self) -> bool {
+        self.leaves_backlog.load(Ordering::Relaxed) && self.has_begun()
+    }
+
     /// Over how long connections are closed.
     pub fn window(&self) -> Duration {
-        self.window
+        Duration::from_millis(self.window_ms.load(Ordering::Relaxed))
+    }
+
+    /// Sets that, before it is begun.
+    pub fn set_window(&self, window: Duration) {
+        self.window_ms.store(window.as_millis() as u64, Ordering::Relaxed);
     }
 }
 

@@ -37,6 +37,11 @@ impl Bearers {
         }
     }
 
+    /// Whose token a connection came with.
+    pub fn subject(&self, slot: Slot) -> Option<&str> {
+        self.by_slot.get(&slot).and_then(|bearer| bearer.grants.subject.as_deref())
+    }
+
     /// Seconds since 1970 from which on a connection's token is worth nothing.
     fn until(&self, slot: Slot) -> Option<u64> {
         self.by_slot.get(&slot).map(|bearer| bearer.grants.until)

@@ -72,7 +72,7 @@ impl<K: Kernel> Shard<K> {
             && wanted.channel.as_ref().is_none_or(|it| self.views.reads_channel(slot, it))
     }
 
-    /// One connection, if it is still there, which may be closed.
+    /// One connection, if it is there and not being closed yet; it may be closed.
     pub(super) fn connection(
         &mut self,
         id: ConnectionId,
@@ -80,7 +80,8 @@ impl<K: Kernel> Shard<K> {
     ) -> Option<ConnectionReport> {
         let is_there = id.slot.0 < self.kernel.slots()
             && self.connection_id(id.slot) == id
-            && self.states[id.slot.index()].is_open();
+            && self.states[id.slot.index()].is_open()
+            && !self.sessions[id.slot.index()].is_closing();
         let report = is_there.then(|| self.about(id.slot, SHOWN_CHANNELS_MAX))?;
         if let Some(reason) = close {
             self.end(id.slot, reason);
@@ -96,6 +97,7 @@ impl<K: Kernel> Shard<K> {
         ConnectionReport {
             id: self.connection_id(slot),
             address: self.kernel.peer(slot),
+            subject: self.bearers.subject(slot).map(Into::into),
             transport: session.transport(),
             since_ms: self.setup.started_ms + since,
             blocked,

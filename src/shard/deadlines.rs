@@ -31,9 +31,12 @@ impl<K: Kernel> Shard<K> {
     }
 
     /// Stops or starts accepting, and begins to drain, as the whole server does. Who comes during a
-    /// drain is accepted all the same, to be told so: the backlog would keep it waiting in silence.
+    /// drain is accepted all the same, to be told so, unless a successor will serve it: the backlog
+    /// would keep it waiting in silence.
     pub(super) fn follow_signals(&mut self) {
-        self.setup.rules.refresh();
+        if self.setup.rules.refresh() {
+            self.follow_rules();
+        }
         self.keep_pace();
         let exhausted = self.connections + 1 + self.kernel.slots() / 100 >= self.kernel.slots();
         if self.setup.admission.tell_exhausted(self.setup.id, exhausted) {
@@ -50,8 +53,27 @@ impl<K: Kernel> Shard<K> {
         }
     }
 
+    /// The rules have changed, and what was made by them with them. Sessions' deadlines may have come
+    /// nearer, so every connection is asked for its own: about as much work as a drain begins with.
+    fn follow_rules(&mut self) {
+        let rules = &self.setup.rules;
+        self.home.set_limits(rules.channels_max, rules.lag_bytes_max);
+        self.views.set_limits(rules.lag_bytes_max, rules.subscriptions_max);
+        if !rules.policies.is_same(self.home.policies()) {
+            self.views.set_policies(rules.policies.clone());
+            self.home.set_policies(rules.policies.clone(), self.now.us);
+        }
+        for slot in (0..self.kernel.slots()).map(Slot) {
+            if self.states[slot.index()].is_open() {
+                self.schedule(slot);
+            }
+        }
+    }
+
     pub(super) fn may_accept(&self) -> bool {
-        !self.setup.admission.is_exhausted() && !self.is_pacing
+        !self.setup.admission.is_exhausted()
+            && !self.is_pacing
+            && !self.setup.drain.is_leaving_backlog()
     }
 
     /// Spreads the ends of all connections over the drain's window.

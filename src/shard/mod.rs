@@ -142,16 +142,16 @@ impl<K: Kernel> Shard<K> {
             epoch: setup.epoch,
             journal: setup.journal.as_ref().map(|journal| journal.epoch),
             shards: setup.mesh.shards(),
-            policies: setup.policies.clone(),
+            policies: setup.rules.policies.clone(),
             numbered: setup.numbered.clone(),
-            channels_max: setup.channels_max,
-            lag_bytes_max: setup.lag_bytes_max,
+            channels_max: setup.rules.channels_max,
+            lag_bytes_max: setup.rules.lag_bytes_max,
         };
         let views = ViewsSetup {
             shard: setup.id,
             slots,
-            policies: setup.policies.clone(),
-            lag_bytes_max: setup.lag_bytes_max,
+            policies: setup.rules.policies.clone(),
+            lag_bytes_max: setup.rules.lag_bytes_max,
             subscriptions_max: setup.rules.subscriptions_max,
         };
         Shard {

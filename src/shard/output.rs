@@ -51,9 +51,8 @@ impl<K: Kernel> Shard<K> {
             return;
         }
         self.views.unblock(slot);
-        if self.outboxes.has(slot) || !self.views.cut_rest(slot).is_empty() {
-            self.make_ready(slot);
-        }
+        // Whose last send was taken whole although the socket was full has nothing left.
+        self.on_flushed(slot);
     }
 
     /// Sends private bytes and the rests of cut frames, one send per connection, up to a turn's

@@ -9,7 +9,7 @@ use crate::{
     ids::{Epoch, ShardId},
     live::Reader,
     mesh::{Ingress, Mesh, Parking, Questions},
-    policy::{Pattern, Policies},
+    policy::Pattern,
     report::Question,
     session::Rules,
 };
@@ -34,8 +34,6 @@ pub struct Setup {
     pub questions: Arc<[Questions<Question>]>,
     /// The way to the disk, where a journal is kept.
     pub journal: Option<JournalEnd>,
-    /// How channels live.
-    pub policies: Policies,
     /// When the server started, in milliseconds since 1970.
     pub started_ms: u64,
     /// Counters, an entry per shard.
@@ -46,8 +44,4 @@ pub struct Setup {
     pub admission: Arc<Admission>,
     /// When the server stops.
     pub drain: Arc<Drain>,
-    /// Channels that this shard may be the home of.
-    pub channels_max: usize,
-    /// Encoded bytes of a channel that a subscriber may fall behind.
-    pub lag_bytes_max: usize,
 }

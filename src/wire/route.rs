@@ -239,6 +239,11 @@ impl Origins {
         self.any.then_some("*").into_iter().chain(self.listed.iter().map(String::as_str))
     }
 
+    /// Whether it was listed, or any is.
+    pub fn lists(&self, origin: &str) -> bool {
+        self.any || self.listed.iter().any(|listed| listed.eq_ignore_ascii_case(origin))
+    }
+
     /// Whether a page of `origin` may connect to the server that it calls `host`.
     ///
     /// Without an Origin header it is no browser that asks, and the header would prove nothing. The
@@ -253,7 +258,7 @@ impl Origins {
             let same = !page.is_empty() && page.eq_ignore_ascii_case(server);
             same || (is_loopback(page) && is_loopback(server))
         });
-        own || self.any || self.listed.iter().any(|listed| listed.eq_ignore_ascii_case(origin))
+        own || self.lists(origin)
     }
 }
 

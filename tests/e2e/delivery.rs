@@ -164,7 +164,7 @@ impl Crowd {
         server.signal(rustix::process::Signal::TERM);
         for mut member in self.members {
             match member.subscriber.next() {
-                Received::Close(1001, _) | Received::End => {}
+                Received::Close(1012, _) | Received::End => {}
                 other => panic!("seed {}: {other:?}", self.seed),
             }
         }

@@ -19,6 +19,8 @@ macro_rules! on_both_kernels {
     };
 }
 
+mod activation;
+mod api;
 mod attack;
 mod autobahn;
 mod bad_input;
@@ -31,13 +33,18 @@ mod journal;
 mod limits;
 mod listeners;
 mod many;
+mod operating;
+mod packaging;
 mod polling;
 mod proxied;
 mod recovery;
 mod rights;
 mod several;
+mod shell;
 mod slow;
 mod stopping;
 mod stories;
 mod streams;
 mod terms;
+mod tls;
+mod tokens;

@@ -24,7 +24,7 @@ on_both_kernels!(
 );
 
 /// After SIGTERM or SIGINT every subscriber gets what was published before, then the close code
-/// 1001 or the end of its stream, and the process ends with 0.
+/// 1012 or the end of its stream, and the process ends with 0.
 fn subscribers_are_told_that_the_server_goes(io: Io) {
     for (signal, drain) in [(Signal::TERM, "1s"), (Signal::INT, "0s")] {
         let server = Server::start(io, &["--drain", drain]);
@@ -115,7 +115,7 @@ fn a_stop_under_load_cuts_nobody_off(io: Io) {
                         Received::Publication { payload, .. } => {
                             assert!(payload == numbered(number, 2000), "{number}");
                         }
-                        Received::Close(1001, _) | Received::End => {
+                        Received::Close(1012, _) | Received::End => {
                             assert_eq!(subscriber.wire.rest(), b"");
                             return number;
                         }
@@ -193,7 +193,7 @@ fn numbered(number: u32, length: usize) -> Vec<u8> {
 fn expect_farewell(subscriber: &mut Subscriber, index: usize) {
     let farewell = subscriber.next();
     let expected = match index % 2 {
-        0 => Received::Close(1001, "server draining".into()),
+        0 => Received::Close(1012, "server draining".into()),
         _ => Received::End,
     };
     assert_eq!(farewell, expected, "{index}");

@@ -23,7 +23,6 @@ use stentor::{
     },
     limits::SEGMENT_BYTES_MAX,
     mesh::{Ingress, Mesh, Parking, Publish, Questions, Ticket},
-    policy::Policies,
     session::Rules,
     shard::{Admission, Drain, Now, Setup, Shard},
 };
@@ -88,22 +87,24 @@ impl<K: Kernel> Stentor<K> {
         let setup = Setup {
             id: ShardId(0),
             epoch: Epoch(1),
-            rules: Rules { handshake_timeout: never, ping_interval: never, ..Rules::default() }
-                .into(),
+            rules: Rules {
+                handshake_timeout: never,
+                ping_interval: never,
+                lag_bytes_max: LAG_BYTES_MAX,
+                ..Rules::default()
+            }
+            .into(),
             mesh: Mesh::new(INBOX_MESSAGES, [&parking]),
             ingresses: Arc::clone(&ingresses),
             questions: [Questions::new(1, Arc::clone(&parking))].into(),
             inputs: Arc::default(),
             numbered: Vec::new(),
             journal: None,
-            policies: Policies::default(),
             started_ms: 0,
             counters: Arc::clone(&counters),
             parking,
             admission: Arc::new(Admission::new(u32::MAX)),
             drain: Arc::new(Drain::new(Duration::ZERO)),
-            channels_max: 16,
-            lag_bytes_max: LAG_BYTES_MAX,
         };
         let mut stentor = Stentor {
             shard: Shard::new(kernel, setup),

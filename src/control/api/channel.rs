@@ -65,7 +65,7 @@ async fn try_show(plane: &Plane, uri: &Uri) -> Result<Response, Refusal> {
     let report = find(plane, uri).await?;
     let name = &report.name;
     let question = |reply| Question::ChannelLag { name: name.clone(), reply };
-    let lags = ask_all(plane, plane.settings.answer_timeout, question).await?;
+    let lags = ask_all(plane, plane.settings().answer_timeout, question).await?;
     let all = lags.iter().fold(ChannelLag::default(), |mut all, lag| {
         all.subscribers.iter_mut().zip(lag.subscribers).for_each(|(all, it)| *all += it);
         all.behind += lag.behind;

@@ -7,6 +7,7 @@ use axum::{
     http::{StatusCode, Uri},
     response::{IntoResponse, Response},
 };
+use percent_encoding::percent_decode_str;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use tokio::time::Instant;
@@ -40,6 +41,7 @@ struct List {
 pub(super) struct Shown {
     id: String,
     address: Option<String>,
+    subject: Option<Box<str>>,
     transport: &'static str,
     since_ms: u64,
     blocked: bool,
@@ -78,13 +80,18 @@ pub(super) async fn list(State(plane): State<Arc<Plane>>, request: Request) -> R
 }
 
 async fn try_list(plane: &Plane, uri: &Uri) -> Result<Response, Refusal> {
-    let Asked { wanted, shard, after, limit } = Asked::of(plane, uri)?;
-    let (mut at, last) = match shard {
-        Some(shard) => (Some((shard, Slot(0))), shard.0),
-        None => (Some((ShardId(0), Slot(0))), plane.questions.len() as u16 - 1),
-    };
-    at = after.or(at);
-    let until = Instant::now() + plane.settings.answer_timeout / 2;
+    let Asked { wanted, shard, after, limit } = Asked::of(uri)?;
+    let shards = plane.questions.len() as u16;
+    if let Some(ShardId(number)) = shard.filter(|shard| shard.0 >= shards) {
+        let reason = format!("there is no shard {number}; there are 0 to {}", shards - 1);
+        let refusal = Refusal::new(StatusCode::NOT_FOUND, reason);
+        return Err(refusal.named(Problem::NoSuchShard));
+    }
+    let first = (shard.unwrap_or(ShardId(0)), Slot(0));
+    let last = shard.map_or(shards - 1, |shard| shard.0);
+    let first = after.map_or(first, |after| first.max(after));
+    let mut at = Some(first).filter(|(shard, _)| shard.0 <= last);
+    let until = Instant::now() + plane.settings().answer_timeout / 2;
     let mut found: Vec<ConnectionReport> = Vec::new();
     while let Some((shard, from)) = at
         && found.len() < limit
@@ -147,6 +154,7 @@ async fn connection(
     close: Option<CloseReason>,
 ) -> Result<ConnectionReport, Refusal> {
     let text = uri.path().strip_prefix("/v1/connections/").unwrap_or("");
+    let text = percent_decode_str(text).decode_utf8_lossy();
     let id: ConnectionId = text.parse().map_err(|why| bad(format!("'{text}': {why}")))?;
     let is_gone = || {
         let reason = format!("there is no connection {id}; /v1/connections lists those there are");
@@ -172,6 +180,7 @@ fn shown(report: ConnectionReport) -> Shown {
     Shown {
         id: report.id.to_string(),
         address: report.address.map(|address| address.to_string()),
+        subject: report.subject,
         transport: report.transport.label(),
         since_ms: report.since_ms,
         blocked: report.blocked,
@@ -196,12 +205,10 @@ struct Asked {
 }
 
 impl Asked {
-    fn of(plane: &Plane, uri: &Uri) -> Result<Self, Refusal> {
-        let shards = plane.questions.len() as u16;
+    fn of(uri: &Uri) -> Result<Self, Refusal> {
         let known = ["shard", "transport", "address", "channel", "after", "limit"];
         let query = Query::of(uri, &known)?;
-        let is_shard = |number: &u16| *number < shards;
-        let shard = |text: &str| digits(text)?.parse().ok().filter(is_shard).map(ShardId);
+        let shard = |text: &str| digits(text)?.parse().ok().map(ShardId);
         let place = |text: &str| {
             let (number, slot) = text.split_once('-')?;
             Some((shard(number)?, Slot(digits(slot)?.parse().ok()?)))
@@ -210,27 +217,18 @@ impl Asked {
             |text: &str| Transport::ALL.into_iter().find(|transport| transport.label() == text);
         let limit = |text: &str| digits(text)?.parse().ok().filter(|&limit| limit <= LIMIT_MAX);
         let transports = Transport::ALL.map(Transport::label).join(", ");
-        let wanted = Wanted {
-            address: query.read("address", "an IP address", |text| text.parse::<IpAddr>().ok())?,
-            channel: query
-                .read("channel", "the name of a channel", |text| ChannelName::new(text).ok())?,
-            transport: query.read("transport", &format!("one of {transports}"), transport)?,
-        };
-        let last = shards - 1;
-        let asked = Asked {
-            wanted,
-            shard: query.read("shard", &format!("a shard's number, from 0 to {last}"), shard)?,
+        let limits = format!("a whole number from 0 to {LIMIT_MAX}");
+        Ok(Asked {
+            wanted: Wanted {
+                address: query.read("address", "an IP address", |it| it.parse::<IpAddr>().ok())?,
+                channel: query
+                    .read("channel", "the name of a channel", |it| ChannelName::new(it).ok())?,
+                transport: query.read("transport", &format!("one of {transports}"), transport)?,
+            },
+            shard: query.read("shard", "a shard's number", shard)?,
             after: query.read("after", "what `next` was in the answer before", place)?,
-            limit: query
-                .read("limit", &format!("a whole number from 0 to {LIMIT_MAX}"), limit)?
-                .unwrap_or(LIMIT_UNLESS_TOLD),
-        };
-        match (asked.shard, asked.after) {
-            (Some(shard), Some((other, _))) if shard != other => {
-                Err(bad(format!("after is on shard {}, and shard is {}", other.0, shard.0)))
-            }
-            _ => Ok(asked),
-        }
+            limit: query.read("limit", &limits, limit)?.unwrap_or(LIMIT_UNLESS_TOLD),
+        })
     }
 }
 

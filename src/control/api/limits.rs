@@ -65,7 +65,7 @@ fn fixed(plane: &Plane) -> [(Limit, Option<u64>); 2] {
         let limit = Limit { name, value: max.to_string(), max: Some(max as u64), help };
         (limit, Some(max.saturating_sub(left) as u64))
     };
-    let settings = &plane.settings;
+    let settings = plane.settings();
     [
         limit(
             "control-payload-memory",

@@ -4,10 +4,13 @@
 //! table); an error is a problem (see [`problem`](super::problem)); a parameter that is not known is
 //! refused.
 
+mod addresses;
 mod channel;
 mod connections;
 mod limits;
+mod orders;
 mod query;
+mod shards;
 
 use std::sync::Arc;
 
@@ -20,7 +23,7 @@ use axum::{
 };
 
 use self::query::Query;
-use super::{Plane, channels, inputs, lag, many, publish, reply::Refusal, stats};
+use super::{Plane, busiest, channels, inputs, lag, many, publish, reply::Refusal, stats};
 
 pub use limits::Limit;
 
@@ -32,14 +35,20 @@ pub(super) const ROUTES: &[Route] = &[
     ("/v1/publish/{*channel}", "/v1/publish/{channel}", || post(publish::publish)),
     ("/v1/channels", "/v1/channels", || get(channels::list)),
     ("/v1/channels/{*channel}", "/v1/channels/{channel}", || get(channel::show)),
+    ("/v1/busiest", "/v1/busiest", || get(busiest::show)),
     ("/v1/connections", "/v1/connections", || get(connections::list)),
     ("/v1/connections/{id}", "/v1/connections/{id}", || {
         get(connections::show).delete(connections::close)
     }),
+    ("/v1/addresses", "/v1/addresses", || get(addresses::show)),
     ("/v1/inputs", "/v1/inputs", || get(inputs::show)),
     ("/v1/lag", "/v1/lag", || get(lag::show)),
     ("/v1/limits", "/v1/limits", || get(limits::show)),
+    ("/v1/shards", "/v1/shards", || get(shards::show)),
     ("/v1/stats", "/v1/stats", || get(stats::show)),
+    ("/v1/drain", "/v1/drain", || post(orders::drain)),
+    ("/v1/reload", "/v1/reload", || post(orders::reload)),
+    ("/v1/log-level", "/v1/log-level", || get(orders::log).put(orders::set_log)),
     ("/v1/openapi.json", "/v1/openapi.json", || get(document)),
 ];
 

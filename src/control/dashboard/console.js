@@ -76,10 +76,10 @@ function start(me) {
   return new URLSearchParams({ ...begin, ...me.token && { token: me.token } });
 }
 
-const url = (scheme, path, me) => { const query = start(me).toString(); return `${scheme}://${subscribers}${path}${query && '?'}${query}`; };
+const place = (scheme, path, me) => { const query = start(me).toString(); return `${scheme}://${subscribers}${path}${query && '?'}${query}`; };
 
 function plain(me, mine, live) {
-  source = new WebSocket(url('ws', `/ws/${me.name}`, me));
+  source = new WebSocket(place('ws', `/ws/${me.name}`, me));
   source.binaryType = 'arraybuffer';
   source.onopen = mine(() => { if (me.was) show('', 'Connected again. Over a plain WebSocket nothing tells what came in between.', 'gap'); me.was = true; live(); });
   source.onmessage = mine((e) => show('', typeof e.data === 'string' ? e.data : binary(new Uint8Array(e.data))));
@@ -87,7 +87,7 @@ function plain(me, mine, live) {
 }
 
 function events(me, mine, live) {
-  source = new EventSource(url('http', `/sse/${me.name}`, me));
+  source = new EventSource(place('http', `/sse/${me.name}`, me));
   const at = (act) => mine((e) => { me.position = e.lastEventId || me.position; act(e); });
   source.onopen = mine(live);
   source.onmessage = at((e) => show(e.lastEventId, e.data));

@@ -66,7 +66,7 @@ fn checked(headers: &[(&str, &str)]) -> u16 {
     }
     let (head, ()) = request.body(()).unwrap().into_parts();
     let allowed = ["control.example".to_owned()];
-    check_head(&head, &allowed).map_or_else(|refusal| refusal.status.as_u16(), |()| 200)
+    check_head(&head, &allowed, false).map_or_else(|refusal| refusal.status.as_u16(), |()| 200)
 }
 
 /// What the guard refuses is not published, and the answer says what to set.

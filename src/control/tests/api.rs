@@ -69,8 +69,8 @@ fn errors_are_problems() {
         ("DELETE /v1/connections/0-0-7?reason=x", 400, "bad-request", "policy or reconnect"),
         ("GET /v1/connections?limit=1001", 400, "bad-request", "from 0 to 1000"),
         ("GET /v1/connections?limit=+1", 400, "bad-request", "from 0 to 1000"),
-        ("GET /v1/connections?shard=2", 400, "bad-request", "from 0 to 1"),
-        ("GET /v1/connections?shard=0&after=1-0", 400, "bad-request", "shard"),
+        ("GET /v1/connections?shard=2", 404, "no-such-shard", "there are 0 to 1"),
+        ("GET /v1/connections?shard=x", 400, "bad-request", "a shard's number"),
         ("GET /v1/connections?after=0", 400, "bad-request", "`next`"),
         ("GET /v1/connections?address=here", 400, "bad-request", "an IP address"),
         ("GET /v1/connections?transport=tcp", 400, "bad-request", "stentor.v1, sse, poll"),
@@ -142,6 +142,9 @@ fn connections_are_paged_and_chosen() {
         assert_eq!(all(&format!("limit={limit}")), everybody, "pages of {limit}");
     }
     assert_eq!(all("shard=1"), slots().map(|slot| id(1, slot)).collect::<Vec<_>>());
+    assert_eq!(all("shard=1&after=0-4"), slots().map(|slot| id(1, slot)).collect::<Vec<_>>());
+    assert_eq!(all("shard=1&after=2-0"), [""; 0]);
+    assert_eq!(all("after=2-7"), [id(2, 8)]);
     assert_eq!(all("address=192.0.2.4"), [id(0, 4), id(1, 4), id(2, 4)]);
     assert_eq!(all("channel=room.6"), [id(0, 6)]);
     assert_eq!(
@@ -152,13 +155,27 @@ fn connections_are_paged_and_chosen() {
     assert_eq!((&none["connections"], &none["next"]), (&json!([]), &json!("0-0")));
 }
 
+/// Connections are counted by where they come from, the most first.
+#[test]
+fn connections_are_counted_by_address() {
+    let served = serve_shards(&[Shard::Prompt; 3], 64, patient());
+    let told = get(&served, "/v1/addresses?limit=2");
+    let count = |address: &str| json!({ "address": address, "connections": 3 });
+    let first = json!([count("192.0.2.0"), count("192.0.2.2")]);
+    assert_eq!(told, json!({ "addresses": first, "counted": 15, "complete": true }));
+    assert_eq!(get(&served, "/v1/addresses")["addresses"].as_array().unwrap().len(), 5);
+    for query in ["limit=0", "limit=1001", "limit=x"] {
+        assert_eq!(served.ask(&format!("GET /v1/addresses?{query}")).status, 400, "{query}");
+    }
+}
+
 /// One connection is told whole, and closed for the reason that is given.
 #[test]
 fn one_connection_is_shown_and_closed() {
     let served = serve_shards(&[Shard::Prompt; 2], 64, patient());
     let lag = json!({ "publications": 104, "bytes": 208, "ms": 312 });
     let mut expected = json!({
-        "id": "1-4-7", "address": "192.0.2.4:40000", "transport": "websocket",
+        "id": "1-4-7", "address": "192.0.2.4:40000", "subject": "ann", "transport": "websocket",
         "since_ms": 1_700_000_000_104_u64, "blocked": true, "pending_bytes": 0,
         "received_bytes": 104, "subscriptions": 1, "lag": lag,
         "channels": [{ "channel": "room.104", "position": "e-104", "lag": lag }],

@@ -10,6 +10,7 @@ mod bounds;
 mod inputs;
 mod lines;
 mod many;
+mod orders;
 mod probes;
 mod publishing;
 mod questions;
@@ -146,7 +147,9 @@ fn serve_inputs(
     let (draining, is_draining) = watch::channel(false);
     let (stop, stopped) = oneshot::channel();
     let control = Control {
-        settings,
+        tls: None,
+        settings: Live::new(settings),
+        orders: orders::obeyed(),
         ingresses: Arc::clone(&ingresses),
         questions: Arc::clone(&questions),
         policies,

@@ -81,9 +81,10 @@ pub(super) fn connection(shard: u16, slot: u32) -> Option<ConnectionReport> {
     let lag = Lag { publications: n, bytes: 2 * n, ms: 3 * n };
     let channel =
         SubscriptionReport { channel: room(n).name, position: Some(room(n).position), lag };
-    (slot % 2 == 0).then(|| ConnectionReport {
+    slot.is_multiple_of(2).then(|| ConnectionReport {
         id: ConnectionId { shard: ShardId(shard), slot: Slot(slot), generation: 7 },
         address: Some(SocketAddr::from(([192, 0, 2, slot as u8], 40_000))),
+        subject: (slot == 4).then(|| "ann".into()),
         transport: Transport::ALL[1 + slot as usize % 4],
         since_ms: 1_700_000_000_000 + n,
         blocked: slot == 4,

@@ -97,6 +97,16 @@ impl Home {
         }
     }
 
+    /// How channels live.
+    pub fn policies(&self) -> &Policies {
+        &self.setup.policies
+    }
+
+    /// How many channels there may be from now on, and how much is kept for shards that lag.
+    pub fn set_limits(&mut self, channels_max: usize, lag_bytes_max: usize) {
+        (self.setup.channels_max, self.setup.lag_bytes_max) = (channels_max, lag_bytes_max);
+    }
+
     /// Channels with a reader, or of which something is kept.
     pub fn channels(&self) -> usize {
         self.channels.len()

@@ -4,6 +4,7 @@ use super::Home;
 use crate::{
     frame::Format,
     ids::{Bucket, ChannelName},
+    policy::{PatternId, Policies},
 };
 
 /// Microseconds for which a format that nobody reads goes on being encoded: whoever was cut off
@@ -38,6 +39,25 @@ impl Home {
             worked = true;
         }
         worked
+    }
+
+    /// How channels live from now on: the same patterns (see [`Policies::can_become`]). What is kept
+    /// beyond that is dropped now. Walks all channels, which a reload may.
+    pub fn set_policies(&mut self, policies: Policies, now_us: u64) {
+        assert!(self.setup.policies.can_become(&policies), "channels keep what they are made of");
+        let older = std::mem::replace(&mut self.setup.policies, policies);
+        let newer = &self.setup.policies;
+        let has_changed = |it: PatternId| older.get(it).history != newer.get(it).history;
+        let changed = self.channels.iter().filter(|(_, channel)| has_changed(channel.pattern));
+        let changed: Vec<ChannelName> = changed.map(|(name, _)| name.clone()).collect();
+        for name in changed {
+            let kept = self.channels.get_mut(&name).and_then(|channel| channel.kept.as_mut());
+            // It was set by the age that held until now.
+            if let Some(due_us) = kept.and_then(|kept| kept.timed.take()) {
+                self.timers.remove(&(due_us, name.clone()));
+            }
+            self.age(&name, now_us);
+        }
     }
 
     fn age(&mut self, name: &ChannelName, now_us: u64) {

@@ -186,3 +186,28 @@ fn who_skips_gets_what_is_kept() {
     sweep(&mut views, true);
     assert_eq!(counters.deliveries.get(), 10 + 50);
 }
+
+/// However many channels there are, those that are asked for are the busiest, in order; what was
+/// published long ago makes no channel busy.
+#[test]
+fn the_busiest_are_found_among_many() {
+    let keep = Retention { count: 1, bytes: 1 << 20, age: None };
+    let kept = Policy { history: keep, ..Policy::default() };
+    let mut home = home(Policies::new([(Pattern::new("*"), kept)]), 1, 1000, 1000);
+    let name = |n: usize| ChannelName::new(&format!("c{n}")).unwrap();
+    (0..500).for_each(|_| _ = home.publish(plain(&name(300), b"x"), 0));
+    const LATER: u64 = 600_000_000;
+    for n in (0..300).map(|n| n * 7 % 300) {
+        (0..=n).for_each(|_| _ = home.publish(plain(&name(n), b"x"), LATER));
+    }
+    for limit in [1, 10, 150, 299] {
+        let found = home.busiest(limit, LATER);
+        let names: Vec<&ChannelName> = found.iter().map(|it| &it.name).collect();
+        let expected: Vec<ChannelName> = (0..300).rev().map(name).take(limit).collect();
+        assert_eq!(names, expected.iter().collect::<Vec<_>>(), "the busiest {limit}");
+        assert_eq!(found[0].publications_per_second, 60.0, "300 within 5 s");
+    }
+    let all = home.busiest(1000, LATER);
+    assert_eq!((all.len(), &all[300].name), (301, &name(300)));
+    assert_eq!(all[300].publications_per_second, 0.0, "that was ten minutes ago");
+}

@@ -219,6 +219,18 @@ impl Views {
         }
     }
 
+    /// How far subscribers may lag from now on, and how many channels a connection may read.
+    pub fn set_limits(&mut self, lag_bytes_max: usize, subscriptions_max: u32) {
+        (self.setup.lag_bytes_max, self.setup.subscriptions_max) =
+            (lag_bytes_max, subscriptions_max);
+    }
+
+    /// How channels live from now on: the same patterns (see [`Policies::can_become`]).
+    pub fn set_policies(&mut self, policies: Policies) {
+        debug_assert!(self.setup.policies.can_become(&policies));
+        self.setup.policies = policies;
+    }
+
     /// Views now.
     pub fn len(&self) -> usize {
         self.by_name.len()

@@ -1,6 +1,9 @@
 //! Several listeners: each connection is known by its own, and none keeps the others waiting.
 
-use std::{collections::HashMap, net::TcpStream};
+use std::{
+    collections::HashMap,
+    net::{SocketAddr, TcpStream},
+};
 
 use super::{Rig, bench::Bench, on_every_kernel};
 use crate::{
@@ -14,27 +17,21 @@ on_every_kernel! {
     places_are_not_kept_for_listeners_without_clients
 }
 
+/// Clients by their address and their listener: at another one the same address may be another's.
+type Waiting = HashMap<(SocketAddr, usize), TcpStream>;
+
 /// Takes the next connection in, and says whose it is and by which listener it came.
-fn next_client<R: Rig>(
-    bench: &mut Bench<R>,
-    waiting: &mut HashMap<std::net::SocketAddr, (TcpStream, usize)>,
-) -> (TcpStream, usize) {
+fn next_client<R: Rig>(bench: &mut Bench<R>, waiting: &mut Waiting) -> (TcpStream, usize) {
     let Event::Accepted(slot, Listener(listener)) = bench.next() else { panic!("no client") };
     let peer = bench.kernel.peer(slot).unwrap();
-    let (client, dialled) = waiting.remove(&peer).expect("a client of ours");
-    assert_eq!(usize::from(listener), dialled);
-    (client, dialled)
+    let listener = usize::from(listener);
+    (waiting.remove(&(peer, listener)).expect("a client of this listener"), listener)
 }
 
-fn dial<R: Rig>(
-    bench: &Bench<R>,
-    listener: usize,
-    count: usize,
-    waiting: &mut HashMap<std::net::SocketAddr, (TcpStream, usize)>,
-) {
+fn dial<R: Rig>(bench: &Bench<R>, listener: usize, count: usize, waiting: &mut Waiting) {
     for _ in 0..count {
         let client = bench.dial_at(listener);
-        waiting.insert(client.local_addr().unwrap(), (client, listener));
+        waiting.insert((client.local_addr().unwrap(), listener), client);
     }
 }
 

@@ -379,5 +379,5 @@ fn a_conversation_lives_and_ends() {
     let mut bench = Bench::talk();
     let draining = CloseReason::ServerDraining;
     assert_eq!(bench.close(draining), Step::Finish(draining));
-    assert_eq!(bench.out, closed_with(1001, "server draining"));
+    assert_eq!(bench.out, closed_with(1012, "server draining"));
 }

@@ -395,7 +395,7 @@ impl Client {
         let by_label = CloseReason::ALL.into_iter().find(|reason| reason.label() == text);
         let reason = by_label.or(resume.map(|_| CloseReason::PeerTooSlow));
         let allowed = match (reason, code) {
-            (Some(CloseReason::ServerDraining), Some(1001)) => world.draining,
+            (Some(CloseReason::ServerDraining), Some(1012)) => world.draining,
             (Some(CloseReason::PeerSilent), Some(1001)) => silent || world.jumpy,
             (Some(CloseReason::PeerTooSlow), Some(1013)) => world.laps,
             (Some(reason), _) if self.expelled == Some(reason) => true,

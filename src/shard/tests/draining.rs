@@ -23,7 +23,7 @@ fn drain(world: &mut World) {
     assert!(is_over(world), "a shard has not ended");
 }
 
-/// Subscribers are told evenly over the window: 1001, or the end of the stream.
+/// Subscribers are told evenly over the window: 1012, or the end of the stream.
 #[test]
 fn goodbyes_are_spread_over_the_window() {
     let mut world = World::new(Plan { shards: 2, slots: 300, ..Plan::default() });
@@ -35,7 +35,7 @@ fn goodbyes_are_spread_over_the_window() {
     drain(&mut world);
     let mut quarters = [0; 5];
     for client in &world.clients {
-        assert_eq!(client.said, Some(if client.is_websocket() { 1001 } else { 200 }));
+        assert_eq!(client.said, Some(if client.is_websocket() { 1012 } else { 200 }));
         quarters[((client.said_us - began_us) / 1_000_000) as usize] += 1;
     }
     assert!(quarters[..4].iter().all(|told| (70..130).contains(told)), "{quarters:?}");
@@ -80,7 +80,7 @@ fn nobody_holds_a_drain_up() {
     world.with(full, |client, net| client.stall(net, false));
     world.read();
     let said = [half, pending, pinged, quick].map(|it| world.clients[it].said);
-    assert_eq!(said, [Some(503), Some(503), Some(1001), Some(1001)]);
+    assert_eq!(said, [Some(503), Some(503), Some(1012), Some(1012)]);
     let reason = |client: usize| world.clients[client].reason;
     assert_eq!([half, pending].map(reason), [Some(CloseReason::ServerDraining); 2]);
     assert_eq!(world.clients[full].phase, Phase::Over);

@@ -25,7 +25,6 @@ use crate::{
     io::sim::{Dice, Faults, Sim, SimBell, SimNet},
     limits::{CUT_FRAME_BYTES_MAX, QUESTIONS_MAX},
     mesh::{Ingress, Mesh, Parking, Publish, Questions, Ticket},
-    policy::Policies,
     session::Rules,
 };
 
@@ -157,25 +156,27 @@ impl World {
         let mesh = Mesh::new(world.plan.inbox, &parkings);
         let ask = |parking: &Arc<Parking>| Questions::new(QUESTIONS_MAX, Arc::clone(parking));
         let questions: Arc<[_]> = parkings.iter().map(ask).collect();
+        let rules = Rules {
+            channels_max: world.plan.channels_max,
+            lag_bytes_max: world.plan.lag_bytes_max,
+            ..world.plan.rules.clone()
+        };
         for (index, (bell, parking)) in bells.into_iter().zip(parkings).enumerate() {
             let setup = Setup {
                 id: ShardId(index as u16),
                 epoch: Epoch(0x18c2),
-                rules: world.plan.rules.clone().into(),
+                rules: rules.clone().into(),
                 mesh: mesh.clone(),
                 ingresses: Arc::clone(&world.ingresses),
                 questions: Arc::clone(&questions),
                 inputs: Arc::default(),
                 numbered: Vec::new(),
                 journal: None,
-                policies: Policies::default(),
                 started_ms: 0,
                 counters: Arc::clone(&world.counters),
                 parking: Arc::clone(&parking),
                 admission: Arc::clone(&world.admission),
                 drain: Arc::clone(&world.drain),
-                channels_max: world.plan.channels_max,
-                lag_bytes_max: world.plan.lag_bytes_max,
             };
             let seed = world.plan.seed * 31 + index as u64;
             let (sim, net) = Sim::new(seed, world.plan.slots, world.plan.faults);

@@ -23,7 +23,7 @@ pub use streams::Streams;
 pub use stubborn::{Follows, Seen, Stubborn, Whereabouts, follow};
 pub use subscriber::{Event, Gap, Kind, Received, Subscriber, masked};
 pub use talk::Talk;
-pub use tools::{Running, browser, kosoku, python, run, seccomp_launcher};
+pub use tools::{Running, browser, kosoku, python, run, seccomp_launcher, tool};
 pub use wire::{Answer, Head, Wire, ask, upgrade};
 
 use std::time::{Duration, Instant};

@@ -68,7 +68,7 @@ impl Server {
         }
         let banner = stdout.text();
         let subscribers = address(&banner, "  subscribers  http://");
-        let control = address(&banner, "  control      http://");
+        let control = address(&banner.replace("https://", "http://"), "  control      http://");
         Server { subscribers, control, child, stdout, stderr }
     }
 

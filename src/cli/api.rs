@@ -1,0 +1,134 @@
+//! Speaks to the API of a running server: one request, its JSON, or what was wrong in its own words.
+
+use std::io;
+
+use clap::Args;
+use serde_json::Value;
+use stentor::config::CONTROL_URL_VARIABLE;
+use ureq::{Agent, Body, http::Response};
+
+use super::{
+    endpoint::{Endpoint, refusal},
+    failure::{Failure, print},
+};
+
+/// Where the control listener is unless it is told.
+pub const DEFAULT_URL: &str = "http://127.0.0.1:8081";
+
+/// What all commands that ask a running server can be told.
+#[derive(Args, Clone, Debug)]
+pub struct Server {
+    /// The control listener. [default: http://127.0.0.1:8081] [env: STENTOR_CONTROL_URL]
+    #[arg(long)]
+    url: Option<String>,
+}
+
+/// How an answer is shown.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct Shape {
+    /// Prints the server's JSON, as it is done where the output is no terminal.
+    #[arg(long)]
+    json: bool,
+    /// Prints a table where the output is no terminal, too.
+    #[arg(long, conflicts_with = "json")]
+    table: bool,
+}
+
+impl Shape {
+    /// Prints the answer, as JSON or as what people read.
+    pub fn print(
+        self,
+        answer: &Value,
+        table: impl FnOnce(&Value) -> String,
+    ) -> Result<(), Failure> {
+        let is_terminal = io::IsTerminal::is_terminal(&io::stdout());
+        match self.json || !(self.table || is_terminal) {
+            true => print(format!("{answer}\n")),
+            false => print(table(answer)),
+        }
+    }
+}
+
+/// A running server's control listener.
+pub struct Api {
+    endpoint: Endpoint,
+    agent: Agent,
+}
+
+impl Api {
+    /// The one that the flag names, the variable, or the default.
+    pub fn find(server: &Server) -> Result<Self, Failure> {
+        let url = server.url.as_deref();
+        let endpoint = Endpoint::find(url, CONTROL_URL_VARIABLE, DEFAULT_URL, "http")?;
+        Ok(Api { endpoint, agent: agent() })
+    }
+
+    /// Reads what is under a path of the API.
+    pub fn get(&self, path: &str) -> Result<Value, Failure> {
+        self.read(self.agent.get(self.endpoint.path(path)).call())
+    }
+
+    /// Removes what is under a path.
+    pub fn delete(&self, path: &str) -> Result<Value, Failure> {
+        self.read(self.agent.delete(self.endpoint.path(path)).call())
+    }
+
+    /// Orders something, without a body.
+    pub fn post(&self, path: &str) -> Result<Value, Failure> {
+        self.read(self.agent.post(self.endpoint.path(path)).send_empty())
+    }
+
+    /// Puts JSON in the place of what is under a path.
+    pub fn put(&self, path: &str, json: &Value) -> Result<Value, Failure> {
+        let request = self.agent.put(self.endpoint.path(path));
+        self.read(request.header("Content-Type", "application/json").send(json.to_string()))
+    }
+
+    /// The endpoint, to make paths of channels.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// Reads what is at a whole URL below the endpoint.
+    pub fn get_url(&self, url: &str) -> Result<Value, Failure> {
+        self.read(self.agent.get(url).call())
+    }
+
+    fn read(&self, outcome: Result<Response<Body>, ureq::Error>) -> Result<Value, Failure> {
+        let mut answer = outcome.map_err(|why| unanswered(&self.endpoint, &why))?;
+        let status = answer.status();
+        let body = answer.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_string();
+        let body = body.map_err(|why| self.endpoint.broken(why))?;
+        if !status.is_success() {
+            return Err(refusal(status, &detail(&body)));
+        }
+        serde_json::from_str(&body).map_err(|why| {
+            self.endpoint.broken(format!("the answer is not JSON ({why}); is this a Stentor?"))
+        })
+    }
+}
+
+/// What a problem says, or the whole text where it is none.
+fn detail(body: &str) -> String {
+    let problem: Option<Value> = serde_json::from_str(body).ok();
+    let detail = problem.as_ref().and_then(|problem| problem["detail"].as_str());
+    detail.unwrap_or(body).to_owned()
+}
+
+/// A client that tells us of refusals, and goes to the server itself, never through a proxy.
+pub fn agent() -> Agent {
+    let config = Agent::config_builder().http_status_as_error(false).proxy(None).max_redirects(0);
+    config.build().new_agent()
+}
+
+/// What to say when there was no answer.
+pub fn unanswered(endpoint: &Endpoint, why: &ureq::Error) -> Failure {
+    match why {
+        ureq::Error::Io(io) if io.kind() == io::ErrorKind::ConnectionRefused => endpoint.nobody(),
+        ureq::Error::BadUri(_) | ureq::Error::Http(_) => Failure::usage(format!("url: {why}")),
+        _ => endpoint.broken(why),
+    }
+}
+
+/// Bytes of an answer that are read: a page of 1000 connections has less than one tenth.
+const ANSWER_BYTES_MAX: u64 = 16 * 1024 * 1024;

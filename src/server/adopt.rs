@@ -1,0 +1,103 @@
+//! Listening sockets that were opened before this process began, and outlive it: systemd's socket
+//! activation (`LISTEN_PID`, `LISTEN_FDS`).
+//!
+//! Whoever connects while one server has ended and the next has not begun waits in their backlog.
+
+use std::{
+    env,
+    net::SocketAddr,
+    os::fd::{AsFd, OwnedFd},
+    process,
+};
+
+use socket2::SockRef;
+
+use super::ServerError;
+use crate::{io::inherit::inherited, limits::ADOPTED_MAX};
+
+/// The sockets that nobody has taken yet, by where they listen.
+#[derive(Debug, Default)]
+pub struct Adopted(Vec<(SocketAddr, OwnedFd)>);
+
+impl Adopted {
+    /// Those that the environment tells of. To be called once, first of all.
+    pub fn from_environment() -> Result<Adopted, ServerError> {
+        let variable = |name| env::var(name).ok();
+        // Meant for another process, like the shell that started us.
+        if variable("LISTEN_PID") != Some(process::id().to_string()) {
+            return Ok(Adopted::default());
+        }
+        let told = variable("LISTEN_FDS").unwrap_or_default();
+        let count = told.parse().ok().filter(|&count: &u16| count <= ADOPTED_MAX);
+        let count = count.ok_or_else(|| {
+            let problem = format!("LISTEN_FDS is '{told}', not a number up to {ADOPTED_MAX}");
+            ServerError::Adopted(problem)
+        })?;
+        Adopted::of(inherited(count))
+    }
+
+    fn of(sockets: Vec<OwnedFd>) -> Result<Adopted, ServerError> {
+        let sockets = sockets.into_iter().map(|socket| Ok((listens_at(&socket)?, socket)));
+        Ok(Adopted(sockets.collect::<Result<_, ServerError>>()?))
+    }
+
+    /// Whether none is left, or there was none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The socket that listens there, if one was passed.
+    pub fn take(&mut self, address: SocketAddr) -> Option<OwnedFd> {
+        let at = self.0.iter().position(|(it, _)| *it == address)?;
+        Some(self.0.swap_remove(at).1)
+    }
+
+    /// Nobody would ever accept what comes to a socket that no setting names.
+    pub fn expect_all_taken(&self) -> Result<(), ServerError> {
+        let Some((address, _)) = self.0.first() else { return Ok(()) };
+        let problem = format!(
+            "a socket was passed that listens at {address}, and no setting names that address; add \
+             --listen {address}, or take it out of the socket unit"
+        );
+        Err(ServerError::Adopted(problem))
+    }
+}
+
+fn listens_at(socket: &OwnedFd) -> Result<SocketAddr, ServerError> {
+    let fd = socket.as_fd();
+    let socket = SockRef::from(&fd);
+    let address = socket.local_addr().ok().and_then(|address| address.as_socket());
+    match address.filter(|_| socket.is_listener().unwrap_or(false)) {
+        Some(address) => Ok(address),
+        None => {
+            let problem = "a descriptor was passed that is no TCP socket that listens; name only \
+                           ListenStream= with an IP address and a port in the socket unit";
+            Err(ServerError::Adopted(problem.to_owned()))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, UdpSocket};
+
+    use super::*;
+
+    /// A socket is found by its address, once; one that nobody took is told, and so is what does not
+    /// listen.
+    #[test]
+    fn sockets_are_found_by_address() {
+        let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+        let [one, other] = listeners.each_ref().map(|it| it.local_addr().unwrap());
+        let mut adopted = Adopted::of(listeners.map(OwnedFd::from).into()).unwrap();
+        assert!(adopted.take("127.0.0.1:1".parse().unwrap()).is_none());
+        assert!(adopted.take(one).is_some() && adopted.take(one).is_none());
+        let told = adopted.expect_all_taken().unwrap_err().to_string();
+        assert!(told.contains(&format!("--listen {other}")), "{told}");
+        assert!(adopted.take(other).is_some());
+        adopted.expect_all_taken().unwrap();
+        let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let told = Adopted::of(vec![udp.into()]).unwrap_err().to_string();
+        assert!(told.contains("no TCP socket that listens"), "{told}");
+    }
+}

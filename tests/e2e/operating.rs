@@ -1,0 +1,186 @@
+//! Operating a running server: settings that are read again, a drain that tells how it goes, a log
+//! that programs can read.
+
+use std::{fs, thread};
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::support::{
+    Folder, Io, Kind, Publisher, Received, Server, Subscriber, Wire, eventually, stentor,
+};
+
+on_both_kernels!(
+    reloads_disturb_nobody,
+    new_settings_hold_at_once,
+    a_wrong_file_changes_nothing,
+    a_drain_tells_how_it_goes,
+);
+
+/// A server with a settings file of its own.
+struct Edge {
+    folder: Folder,
+    server: Server,
+    reloads: usize,
+}
+
+impl Edge {
+    fn start(io: Io, name: &str, settings: &str) -> Edge {
+        let folder = Folder::new(&format!("operating-{name}-{io:?}"));
+        let file = folder.path().join("stentor.toml");
+        fs::write(&file, settings).unwrap();
+        let server = Server::start(io, &["--config", file.to_str().unwrap()]);
+        Edge { folder, server, reloads: 0 }
+    }
+
+    /// Writes other settings and has them read; waits until that is done, well or not.
+    #[track_caller]
+    fn reload(&mut self, settings: &str) {
+        fs::write(self.folder.path().join("stentor.toml"), settings).unwrap();
+        self.server.signal(Signal::HUP);
+        self.reloads += 1;
+        eventually("it has read its settings again", || {
+            let told = self.server.stderr();
+            let done = ["reloaded: ", "reload refused, "].map(|end| told.matches(end).count());
+            (done.iter().sum::<usize>() == self.reloads).then_some(())
+        });
+    }
+
+    #[track_caller]
+    fn expect_told(&self, what: &str) {
+        let told = self.server.stderr();
+        assert!(told.contains(what), "not told: {what}: {told}");
+    }
+}
+
+/// While settings are read again fifty times, with other limits, time-outs and rules each time, every
+/// subscriber gets every publication, in order and once, and nobody's connection ends.
+fn reloads_disturb_nobody(io: Io) {
+    let settings = |number: usize| {
+        let (history, lag) = (10 + number % 7, 20 + number % 3);
+        format!(
+            "ping-interval = '{}s'\nlag-max = '{lag}MiB'\nsubscriptions-max = {}\n\
+             channels = ['news history={history} history-bytes=1MiB slow=close']\n",
+            30 + number % 5,
+            8 + number % 4,
+        )
+    };
+    let mut edge = Edge::start(io, "load", &settings(0));
+    let subscribers: Vec<Subscriber> = (0..40)
+        .map(|index| Subscriber::join(edge.server.subscribers, Kind::BOTH[index % 2], "news"))
+        .collect();
+    let mut publisher = Publisher::of(&edge.server);
+    let (stop, stopped) = std::sync::mpsc::channel::<()>();
+    let press = thread::spawn(move || {
+        for number in 0u32.. {
+            publisher.publish("news", format!("{number:0500}").as_bytes());
+            if stopped.try_recv().is_ok() {
+                return number;
+            }
+        }
+        unreachable!("it is told to stop")
+    });
+    (1..=50).for_each(|number| edge.reload(&settings(number)));
+    stop.send(()).unwrap();
+    let last = press.join().unwrap();
+    for (index, mut subscriber) in subscribers.into_iter().enumerate() {
+        for number in 0..=last {
+            match subscriber.next() {
+                Received::Publication { payload, .. } => {
+                    assert_eq!(payload, format!("{number:0500}").into_bytes(), "{index}");
+                }
+                other => panic!("{index} missed {number}: {other:?}"),
+            }
+        }
+    }
+    assert_eq!(edge.server.stderr().matches("reloaded: ").count(), 50);
+    edge.server.stop();
+}
+
+/// What may change holds for those who are there and for those who come; what may not is named, and
+/// holds on; the rest of the same file is taken.
+fn new_settings_hold_at_once(io: Io) {
+    let before = "channels = ['news history=10']\nretry-after = '5s'\n";
+    let mut edge = Edge::start(io, "live", before);
+    let mut publisher = Publisher::of(&edge.server);
+    (0..10).for_each(|number| drop(publisher.publish("news", format!("{number}").as_bytes())));
+    let mut early = Wire::connect(edge.server.subscribers);
+    early.send(b"GET /sse/news HTTP/1.1\r\n");
+    edge.server.await_stat("/connections/total", 1);
+    edge.reload(
+        "channels = ['news history=3']\nbacklog = 77\npublication-max = '8'\n\
+         handshake-timeout = '100ms'\n",
+    );
+    edge.expect_told("channels is 'news history=3");
+    edge.expect_told("publication-max is '8' now");
+    edge.expect_told("backlog needs a restart to become '77'");
+    edge.expect_told("reloaded: 3 settings changed, 1 need a restart");
+    // Who came under ten seconds of patience has a tenth of one left.
+    let answer = early.answer();
+    assert_eq!(answer.head.status, 408);
+    assert_eq!(publisher.try_publish("news", b"123456789").head.status, 413);
+    let (position, _) = publisher.publish("news", b"12345678");
+    let channels = edge.server.shown("/channels/news");
+    assert_eq!(channels["kept"], 3, "{channels} at {position}");
+    // Without the line the default holds again, and what was refused is what it was.
+    edge.reload("channels = ['news history=3']\n");
+    edge.expect_told("reloaded: 2 settings changed, 0 need a restart");
+    publisher.publish("news", b"123456789");
+    edge.server.stop();
+}
+
+/// A file with one wrong value among good ones changes nothing, and the log says where it is wrong;
+/// nor does a file that is gone.
+fn a_wrong_file_changes_nothing(io: Io) {
+    let mut edge = Edge::start(io, "wrong", "retry-after = '9s'\n");
+    let file = edge.folder.path().join("stentor.toml").display().to_string();
+    edge.reload("publication-max = '8'\nping-interval = '5'\n");
+    edge.expect_told("reload refused, nothing has changed: ping-interval: '5'");
+    edge.expect_told(&format!("{file}:2"));
+    Publisher::of(&edge.server).publish("news", b"123456789");
+    fs::remove_file(&file).unwrap();
+    edge.server.signal(Signal::HUP);
+    eventually("it is told that the file is gone", || {
+        (edge.server.stderr().matches("reload refused").count() == 2).then_some(())
+    });
+    edge.server.stop();
+}
+
+/// A drain tells every second how many are left, and nothing is reloaded any more; once the last has
+/// gone the server ends. Every line of a log in JSON is an object.
+fn a_drain_tells_how_it_goes(io: Io) {
+    let server = Server::launch(stentor(&["--drain", "1h", "--log-format", "json"]).env(
+        "STENTOR_IO",
+        match io {
+            Io::Uring => "uring",
+            Io::Epoll => "epoll",
+        },
+    ));
+    let subscribers: Vec<Subscriber> = (0..7)
+        .map(|index| Subscriber::join(server.subscribers, Kind::BOTH[index % 2], "news"))
+        .collect();
+    server.await_stat("/connections/total", 7);
+    server.signal(Signal::TERM);
+    let lines = || -> Vec<Value> {
+        let told = server.stderr();
+        let whole = told.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+        whole.map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"))).collect()
+    };
+    let begins = eventually("it tells that it begins", || {
+        lines().into_iter().find(|line| line["connections"] == 7)
+    });
+    assert_eq!(begins["message"], "told to stop: draining 7 connections for 3600s");
+    server.signal(Signal::HUP);
+    eventually("it refuses to reload", || {
+        let tells = |line: &Value| line["message"].as_str().unwrap().contains("is draining");
+        lines().iter().any(tells).then_some(())
+    });
+    // At most one in an hour and a minute goes in these few seconds by itself.
+    eventually("it tells who is left", || {
+        let tells =
+            |line: &Value| line["left"].as_u64().is_some_and(|left| (6..=7).contains(&left));
+        lines().iter().any(tells).then_some(())
+    });
+    drop(subscribers);
+    server.expect_clean_end();
+}
