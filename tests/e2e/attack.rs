@@ -136,6 +136,7 @@ fn coming_and_going_is_limited(io: Io) {
     siege.serves();
     drop(flood);
     drop(Subscriber::join(siege.server.subscribers, Kind::Sse, "good"));
+    siege.server.await_stat("/connections/total", 2);
     siege.end("address_connection_rate");
 }
 
