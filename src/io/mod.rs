@@ -107,7 +107,7 @@ pub trait Kernel {
     /// changes nothing.
     fn poll(&mut self, slot: Slot, interest: Interest);
 
-    /// Tries to receive from each connection and tells what came, in order.
+    /// Tries to receive from each connection and tells what came, once for each, in any order.
     /// `slots` is at most [`RECEIVE_BATCH`](crate::limits::RECEIVE_BATCH), no slot twice.
     fn receive_batch(&mut self, slots: &[Slot], told: &mut dyn FnMut(Slot, Received<'_>));
 

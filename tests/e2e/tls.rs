@@ -2,6 +2,8 @@
 //! else.
 
 use std::{
+    io::{Read, Write},
+    net::TcpStream,
     path::PathBuf,
     process::{Command, Stdio},
 };
@@ -235,5 +237,35 @@ fn the_control_listener_speaks_tls() {
         !curl(port, &["--cert", secure.certificate(), "--key", &key]).0,
         "of another authority"
     );
+    server.stop();
+}
+
+/// Whoever does not end its handshake in time is cut off: without a word, with half of one, or with a
+/// handshake and no request behind it. Whoever comes while the server is full is closed, too.
+#[test]
+fn a_handshake_has_its_time_and_its_place() {
+    let secure = Secure::new("tls-stalls");
+    let limits = ["--handshake-timeout", "1s", "--max-connections", "4", "--shards", "1"];
+    let server = Server::start(Io::Uring, &[&secure.flags()[..], &limits].concat());
+    let address = server.addresses("https")[0];
+    let mut peers: Vec<_> = (0..2).map(|_| TcpStream::connect(address).expect("a place")).collect();
+    peers[1].write_all(&[0x16, 3, 1, 2, 0, 1, 0]).expect("a socket with room");
+    for peer in &mut peers {
+        let mut told = Vec::new();
+        peer.read_to_end(&mut told).expect("the end of the stream");
+        assert!(told.is_empty(), "nothing can be said in a handshake");
+    }
+    let script = format!("sleep 5 | openssl s_client -quiet -connect {address} || true");
+    let told = run(Command::new("sh").args(["-c", &script]).env("LC_ALL", "C"));
+    assert!(told.is_empty() || told.starts_with("HTTP/1.1 408 "), "{told}");
+    assert_eq!(server.metric("stentor_tls_handshakes_total"), 1.0);
+
+    let plain: Vec<_> =
+        (0..4).map(|_| Subscriber::join(server.subscribers, Kind::WebSocket, "news")).collect();
+    let mut late = TcpStream::connect(address).expect("the kernel accepts");
+    let mut told = Vec::new();
+    let _ = late.read_to_end(&mut told);
+    assert!(told.is_empty(), "closed without a handshake");
+    drop(plain);
     server.stop();
 }

@@ -4,12 +4,13 @@
 //! rings; a slot is a ring and a place in its table. Nothing here borrows the caller's memory
 //! between calls, an idle connection costs one poll (256 bytes of kernel memory) and four bytes.
 //!
-//! Accepting, too, is a try that fits the table: at most [`ACCEPTS_IN_FLIGHT`] single accepts wait
-//! at the listeners, and never more than there is room for. A multishot accept would take in the
-//! listener's whole backlog in one go, and what does not fit the table the kernel drops.
+//! Accepting, too, is a try that fits the table: at most
+//! [`ACCEPTS_IN_FLIGHT`](crate::limits::ACCEPTS_IN_FLIGHT) single accepts wait at the listeners, and
+//! never more than there is room for. A multishot accept would take in a listener's whole backlog in
+//! one go, and what does not fit the table the kernel drops.
 //!
-//! Left to others: `accepts` shares accepts out over the listeners, `ring` enters the kernel, `batch` sends and receives, `table` knows what is
-//! under way on a slot.
+//! Left to others: `accepts` shares accepts out over the listeners, `ring` enters the kernel,
+//! `batch` sends and receives, `table` knows what is under way on a slot.
 
 use std::{
     fmt, io, marker,
