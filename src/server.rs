@@ -233,8 +233,7 @@ impl Server {
         let outlive_us = !adopted.is_empty();
         let (control_listener, listeners) = listen::all(config, plan.shards, adopted)?;
         let secure = Secure::new(config, &listeners)?;
-        user::become_user(&config.user.0)?;
-        user::keep_to_own_rights()?;
+        user::drop_rights(&config.user.0)?;
         let journal = config.journal.0.as_deref().map(Opened::at).transpose()?;
         let subscribers = listen::addresses(&listeners);
         let (bells, parkings) = beds(plan.shards)?;
@@ -244,8 +243,7 @@ impl Server {
         let shared = Shared::new(config, &plan, &parkings, &answered, &inputs, key_files.access());
         shared.drain.leave_backlog(outlive_us);
         // A journal's thread ends once no shard is left that could append.
-        let places = config.publish_queue as usize;
-        let (ends, journal_thread) = journal::begin(journal, places, &parkings, &tell)?;
+        let (ends, journal_thread) = journal::begin(journal, config, &parkings, &tell)?;
         let mut shards = Shards::new(&shared.drain, &parkings);
         // Declared behind the shards, so that it ends before them if starting fails half way.
         let mut inputs = inputs;

@@ -27,6 +27,9 @@ pub enum UserError {
     /// There are threads already, which would keep their rights.
     #[error("--user: {0} threads run already, and would keep their rights")]
     Threads(usize),
+    /// The kernel does not know `no_new_privs`, or forbids it.
+    #[error("setting no_new_privs failed: {0}")]
+    Privileges(io::Error),
     /// The kernel refused.
     #[error("--user: becoming '{user}' failed: {error}")]
     Refused {
@@ -45,14 +48,14 @@ struct Account {
     groups: Vec<u32>,
 }
 
-/// Takes the way to new rights from this process and all that it starts.
-pub fn keep_to_own_rights() -> io::Result<()> {
-    set_no_new_privs(true)?;
-    Ok(())
+/// Becomes this user, whoever it is where the name is empty, and takes the way to new rights from the
+/// process and all that it starts.
+pub fn drop_rights(user: &str) -> Result<(), UserError> {
+    become_user(user)?;
+    set_no_new_privs(true).map_err(|error| UserError::Privileges(error.into()))
 }
 
-/// Becomes this user; the empty name is whoever it is.
-pub fn become_user(name: &str) -> Result<(), UserError> {
+fn become_user(name: &str) -> Result<(), UserError> {
     if name.is_empty() {
         return Ok(());
     }
