@@ -49,6 +49,10 @@ pub(super) fn clashes(settings: &Settings) -> Vec<Clash> {
             clash("address-memory", "is below", "message-max", "let it hold one message at least"),
         ),
         (
+            settings.proxy_protocol && settings.trusted.is_empty(),
+            clash("proxy-protocol", "is on without", "trusted", "name the proxies' networks"),
+        ),
+        (
             settings.pong_timeout > settings.ping_interval,
             clash("pong-timeout", "is above", "ping-interval", "let it end before the next ping"),
         ),

@@ -8,7 +8,7 @@ use crate::{
     config::{self, Config},
     control,
     session::Rules,
-    shield::Limits,
+    shield::{Limits, Networks},
     wire::route::Origins,
 };
 
@@ -42,6 +42,7 @@ pub fn rules(config: &Config, shards: u16, access: &Arc<Access>, started_ms: u64
 fn shield(config: &Config) -> Limits {
     Limits {
         exempt: config.exempt.clone(),
+        prefaced: if config.proxy_protocol { config.trusted.clone() } else { Networks::default() },
         trusted: config.trusted.clone(),
         connections: config.address_connections,
         connects: config.address_connection_rate,
@@ -105,7 +106,10 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::{config::Inputs, server::KeyFiles};
+    use crate::{
+        config::Inputs,
+        server::{KeyFiles, listen::Kind},
+    };
 
     /// A file of keys that has become empty lets nobody in any more, on loopback, too.
     #[test]
@@ -119,7 +123,7 @@ mod tests {
         files.reload().unwrap();
         fs::remove_file(&path).unwrap();
         assert!(!files.access().has_api_keys());
-        let subscribers = SocketAddr::from(([127, 0, 0, 1], 8080));
+        let subscribers = (Kind::Plain, SocketAddr::from(([127, 0, 0, 1], 8080)));
         assert!(control_settings(&config, subscribers, files.access()).wants_keys);
         let open = Config::load(&Inputs::default()).unwrap().config;
         assert!(!control_settings(&open, subscribers, files.access()).wants_keys);

@@ -159,6 +159,5 @@ fn log(address: Option<IpAddr>, excess: Excess) {
         Excess::Publications => line!("publish_rate", "publications of a connection"),
         Excess::MessageTime => line!("message_timeout", "time for a message"),
         Excess::Accepts => line!("accept_rate", "new connections; the next ones wait"),
-        Excess::Proxy => line!("proxy_protocol", "a proxy's word was not believed"),
     }
 }
