@@ -365,7 +365,9 @@ fn orders(tell: &mpsc::Sender<News>) -> Arc<Orders> {
 }
 
 /// What each shard sleeps on, and how others know that it does.
-fn beds(shards: u16) -> io::Result<(Vec<Arc<EventBell>>, Vec<Arc<Parking>>)> {
+type Beds = (Vec<Arc<EventBell>>, Vec<Arc<Parking>>);
+
+fn beds(shards: u16) -> io::Result<Beds> {
     let bells = (0..shards).map(|_| EventBell::new().map(Arc::new));
     let bells: Vec<Arc<EventBell>> = bells.collect::<io::Result<_>>()?;
     let parkings = bells.iter().map(|bell| Parking::new(Arc::clone(bell) as _)).collect();
