@@ -17,6 +17,7 @@ fn the_client_module_is_small_and_made_of_its_source() {
 fn the_client_loses_nothing_without_a_word() {
     let told = run(browser("client.mjs").arg(env!("CARGO_BIN_EXE_stentor")));
     let told: Value = serde_json::from_str(&told).expect("JSON");
-    let held = ["delivery", "journal", "gaps", "blocked", "publishing", "subscriptions", "tokens", "node"];
+    let held =
+        ["delivery", "journal", "gaps", "blocked", "publishing", "subscriptions", "tokens", "node"];
     assert_eq!(told, json!(held));
 }
