@@ -10,6 +10,7 @@ use ureq::{Agent, Body, RequestBuilder, http::Response};
 use super::{
     endpoint::{Endpoint, authorization, refusal},
     failure::{Failure, print},
+    trust::{ADVICE, Authority, Trust},
 };
 
 /// Where the control listener is unless it is told.
@@ -24,6 +25,8 @@ pub struct Server {
     /// A key of the API, or a token, where the server wants one. [env: STENTOR_API_KEY]
     #[arg(long, value_name = "SECRET")]
     api_key: Option<String>,
+    #[command(flatten)]
+    authority: Authority,
 }
 
 /// How an answer is shown.
@@ -66,7 +69,8 @@ impl Api {
         let url = server.url.as_deref();
         let endpoint = Endpoint::find(url, CONTROL_URL_VARIABLE, DEFAULT_URL, "http")?;
         let key = authorization(server.api_key.as_deref(), "api-key", API_KEY_VARIABLE)?;
-        Ok(Api { endpoint, agent: agent(), key })
+        let trust = Trust::of(&endpoint, &server.authority)?;
+        Ok(Api { endpoint, agent: agent(&trust), key })
     }
 
     /// Reads what is under a path of the API.
@@ -130,9 +134,9 @@ fn detail(body: &str) -> String {
 }
 
 /// A client that tells us of refusals, and goes to the server itself, never through a proxy.
-pub fn agent() -> Agent {
+pub fn agent(trust: &Trust) -> Agent {
     let config = Agent::config_builder().http_status_as_error(false).proxy(None).max_redirects(0);
-    config.build().new_agent()
+    config.tls_config(trust.for_http()).build().new_agent()
 }
 
 /// What to say when there was no answer.
@@ -140,6 +144,8 @@ pub fn unanswered(endpoint: &Endpoint, why: &ureq::Error) -> Failure {
     match why {
         ureq::Error::Io(io) if io.kind() == io::ErrorKind::ConnectionRefused => endpoint.nobody(),
         ureq::Error::BadUri(_) | ureq::Error::Http(_) => Failure::usage(format!("url: {why}")),
+        // What was not trusted comes as an error of either kind.
+        _ if why.to_string().contains("certificate") => endpoint.broken(format!("{why}; {ADVICE}")),
         _ => endpoint.broken(why),
     }
 }
