@@ -275,6 +275,10 @@ pub const TOKEN_SUBJECT_BYTES_MAX: usize = 255;
 /// Patterns that a token may have to subscribe, and as many to publish.
 pub const TOKEN_PATTERNS_MAX: usize = 128;
 
+/// Fresh tokens of one connection that may be refused. More are not looked at: a signature takes the
+/// shard up to a tenth of a millisecond.
+pub const TOKENS_REFUSED_MAX: u8 = 3;
+
 /// Keys of a JWKS file. A token without `kid` is tried with each of its kind.
 pub const TOKEN_KEYS_MAX: usize = 32;
 

@@ -66,7 +66,7 @@ const SERVER: Package = Package {
             &[
                 "access", "bus", "config", "control", "counters", "door", "hub", "ids", "inputs",
                 "io", "journal", "limits", "live", "logs", "mesh", "orders", "policy", "preface",
-                "report", "session", "shard", "shield", "watch",
+                "report", "session", "shard", "shield", "watch", "wire",
             ],
         ),
         (

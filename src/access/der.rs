@@ -23,6 +23,11 @@ pub(super) fn public_key(der: &[u8]) -> Option<PublicKey<'_>> {
     }
 }
 
+/// Whether this is one sequence and nothing else: what keys and certificates are.
+pub(super) fn is_sequence(der: &[u8]) -> bool {
+    whole(SEQUENCE, der).is_some()
+}
+
 /// Reads an `RSAPublicKey`.
 pub(super) fn rsa(der: &[u8]) -> Option<PublicKey<'_>> {
     let mut key = whole(SEQUENCE, der)?;

@@ -10,7 +10,7 @@ use ring::{
         UnparsedPublicKey,
     },
 };
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 
 use super::der::{self, PublicKey};
 use crate::limits::TOKEN_KEYS_MAX;
@@ -51,6 +51,12 @@ pub enum NotAKey {
          openssl pkey -pubout"
     )]
     Pem,
+    /// A key that others may know, or a set of keys, where a secret is expected.
+    #[error(
+        "is {0}, which would be taken for a secret although others may know it; give a public key \
+         in PEM (openssl pkey -pubin -inform DER -pubout), or the secret itself"
+    )]
+    NotASecret(&'static str),
     /// A secret that can be guessed.
     #[error("has a secret of {0} bytes; HS256 wants 32 at least: openssl rand -base64 32")]
     ShortSecret(usize),
@@ -69,16 +75,23 @@ pub enum NotAKey {
 }
 
 impl Keys {
-    /// Reads what a key file holds: a public key in PEM, or else a secret, whose line end does not
-    /// count.
+    /// Reads what a key file holds: a public key in PEM, perhaps behind a text about it, or else a
+    /// secret, whose line end does not count. A public key in any other form is refused: as a secret
+    /// it would let everybody sign who has it.
     pub fn from_key_file(bytes: &[u8]) -> Result<Self, NotAKey> {
-        let bytes = bytes.trim_ascii();
-        let verifier = match bytes.starts_with(b"-----BEGIN") {
-            true => from_pem(bytes).ok_or(NotAKey::Pem)?,
-            false if bytes.len() < SECRET_BYTES_MIN => {
-                return Err(NotAKey::ShortSecret(bytes.len()));
+        let secret = bytes.trim_ascii();
+        let begin = secret.windows(PEM_BEGIN.len()).position(|window| window == PEM_BEGIN);
+        let verifier = match begin {
+            Some(begin) => from_pem(&secret[begin..]).ok_or(NotAKey::Pem)?,
+            None => {
+                if let Some(what) = known_to_others(bytes) {
+                    return Err(NotAKey::NotASecret(what));
+                }
+                if secret.len() < SECRET_BYTES_MIN {
+                    return Err(NotAKey::ShortSecret(secret.len()));
+                }
+                Verifier::secret(secret)
             }
-            false => Verifier::secret(bytes),
         };
         Ok(Keys(vec![Key { kid: None, verifier }]))
     }
@@ -178,6 +191,27 @@ impl Verifier {
     }
 }
 
+/// What a file holds that is not meant as a secret, if it can be told.
+fn known_to_others(bytes: &[u8]) -> Option<&'static str> {
+    let text = bytes.trim_ascii();
+    let is_base64_of_der = || {
+        let joined: Vec<u8> =
+            text.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
+        BASE64.decode(&joined).is_ok_and(|decoded| der::is_sequence(&decoded))
+    };
+    if text.starts_with(b"{") && serde_json::from_slice::<IgnoredAny>(text).is_ok() {
+        Some("JSON (for a JWKS file there is token-jwks)")
+    } else if der::is_sequence(bytes) {
+        Some("a key or a certificate in DER")
+    } else if is_base64_of_der() {
+        Some("a key or a certificate without the lines of PEM around it")
+    } else if OPENSSH.iter().any(|kind| text.starts_with(kind)) {
+        Some("a public key of OpenSSH")
+    } else {
+        None
+    }
+}
+
 /// A block `PUBLIC KEY`, or `RSA PUBLIC KEY`.
 fn from_pem(bytes: &[u8]) -> Option<Verifier> {
     let text = str::from_utf8(bytes).ok()?;
@@ -268,6 +302,11 @@ impl fmt::Debug for Key {
         write!(f, "Key({:?}, {:?})", self.kid, self.algorithm())
     }
 }
+
+const PEM_BEGIN: &[u8] = b"-----BEGIN";
+
+/// How public keys of OpenSSH begin.
+const OPENSSH: &[&[u8]] = &[b"ssh-", b"ecdsa-sha2-", b"sk-"];
 
 /// As many as its digest has (RFC 7518 §3.2).
 const SECRET_BYTES_MIN: usize = 32;

@@ -329,3 +329,24 @@ proptest! {
         let _ = Keys::from_jwks(text.as_bytes());
     }
 }
+
+/// Whoever gives a public key in another form than PEM, or a set of them, hears so: as a secret it
+/// would let everybody sign who has it. A text before a key in PEM does no harm.
+#[test]
+fn what_others_know_is_no_secret() {
+    let pem = vector!("ec.pem");
+    let body: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
+    let der = data_encoding::BASE64.decode(body.as_bytes()).unwrap();
+    let openssh = format!("ssh-ed25519 {} anna@example.com", "A".repeat(68));
+    let files = [vector!("jwks.json").as_bytes(), &der, body.as_bytes(), openssh.as_bytes()];
+    for (at, file) in files.into_iter().enumerate() {
+        let refused = Keys::from_key_file(file).err();
+        assert!(matches!(refused, Some(NotAKey::NotASecret(_))), "{at}: {refused:?}");
+    }
+    for before in ["Issued by us.\n", "\u{feff}"] {
+        let keys = Keys::from_key_file(format!("{before}{pem}\n").as_bytes()).unwrap();
+        assert!(with(keys).verify(TOKENS[2].1, ISSUED).is_ok(), "{before}");
+    }
+    let wrong = Keys::from_key_file(format!("# {pem}").replace("PUBLIC", "ODD").as_bytes());
+    assert_eq!(wrong.err(), Some(NotAKey::Pem));
+}

@@ -4,12 +4,13 @@ use std::io;
 
 use clap::Args;
 use serde_json::Value;
-use stentor::config::CONTROL_URL_VARIABLE;
-use ureq::{Agent, Body, http::Response};
+use stentor::config::{API_KEY_VARIABLE, CONTROL_URL_VARIABLE};
+use ureq::{Agent, Body, RequestBuilder, http::Response};
 
 use super::{
-    endpoint::{Endpoint, refusal},
+    endpoint::{Endpoint, authorization, refusal},
     failure::{Failure, print},
+    trust::{ADVICE, Authority, Trust},
 };
 
 /// Where the control listener is unless it is told.
@@ -21,6 +22,11 @@ pub struct Server {
     /// The control listener. [default: http://127.0.0.1:8081] [env: STENTOR_CONTROL_URL]
     #[arg(long)]
     url: Option<String>,
+    /// A key of the API, or a token, where the server wants one. [env: STENTOR_API_KEY]
+    #[arg(long, value_name = "SECRET")]
+    api_key: Option<String>,
+    #[command(flatten)]
+    authority: Authority,
 }
 
 /// How an answer is shown.
@@ -53,6 +59,8 @@ impl Shape {
 pub struct Api {
     endpoint: Endpoint,
     agent: Agent,
+    /// The value of `Authorization`.
+    key: Option<String>,
 }
 
 impl Api {
@@ -60,27 +68,29 @@ impl Api {
     pub fn find(server: &Server) -> Result<Self, Failure> {
         let url = server.url.as_deref();
         let endpoint = Endpoint::find(url, CONTROL_URL_VARIABLE, DEFAULT_URL, "http")?;
-        Ok(Api { endpoint, agent: agent() })
+        let key = authorization(server.api_key.as_deref(), "api-key", API_KEY_VARIABLE)?;
+        let trust = Trust::of(&endpoint, &server.authority)?;
+        Ok(Api { endpoint, agent: agent(&trust), key })
     }
 
     /// Reads what is under a path of the API.
     pub fn get(&self, path: &str) -> Result<Value, Failure> {
-        self.read(self.agent.get(self.endpoint.path(path)).call())
+        self.read(self.signed(self.agent.get(self.endpoint.path(path))).call())
     }
 
     /// Removes what is under a path.
     pub fn delete(&self, path: &str) -> Result<Value, Failure> {
-        self.read(self.agent.delete(self.endpoint.path(path)).call())
+        self.read(self.signed(self.agent.delete(self.endpoint.path(path))).call())
     }
 
     /// Orders something, without a body.
     pub fn post(&self, path: &str) -> Result<Value, Failure> {
-        self.read(self.agent.post(self.endpoint.path(path)).send_empty())
+        self.read(self.signed(self.agent.post(self.endpoint.path(path))).send_empty())
     }
 
     /// Puts JSON in the place of what is under a path.
     pub fn put(&self, path: &str, json: &Value) -> Result<Value, Failure> {
-        let request = self.agent.put(self.endpoint.path(path));
+        let request = self.signed(self.agent.put(self.endpoint.path(path)));
         self.read(request.header("Content-Type", "application/json").send(json.to_string()))
     }
 
@@ -91,7 +101,15 @@ impl Api {
 
     /// Reads what is at a whole URL below the endpoint.
     pub fn get_url(&self, url: &str) -> Result<Value, Failure> {
-        self.read(self.agent.get(url).call())
+        self.read(self.signed(self.agent.get(url)).call())
+    }
+
+    /// The request with our key, if we have one.
+    fn signed<B>(&self, request: RequestBuilder<B>) -> RequestBuilder<B> {
+        match &self.key {
+            Some(key) => request.header("Authorization", key),
+            None => request,
+        }
     }
 
     fn read(&self, outcome: Result<Response<Body>, ureq::Error>) -> Result<Value, Failure> {
@@ -116,9 +134,9 @@ fn detail(body: &str) -> String {
 }
 
 /// A client that tells us of refusals, and goes to the server itself, never through a proxy.
-pub fn agent() -> Agent {
+pub fn agent(trust: &Trust) -> Agent {
     let config = Agent::config_builder().http_status_as_error(false).proxy(None).max_redirects(0);
-    config.build().new_agent()
+    config.tls_config(trust.for_http()).build().new_agent()
 }
 
 /// What to say when there was no answer.
@@ -126,6 +144,8 @@ pub fn unanswered(endpoint: &Endpoint, why: &ureq::Error) -> Failure {
     match why {
         ureq::Error::Io(io) if io.kind() == io::ErrorKind::ConnectionRefused => endpoint.nobody(),
         ureq::Error::BadUri(_) | ureq::Error::Http(_) => Failure::usage(format!("url: {why}")),
+        // What was not trusted comes as an error of either kind.
+        _ if why.to_string().contains("certificate") => endpoint.broken(format!("{why}; {ADVICE}")),
         _ => endpoint.broken(why),
     }
 }

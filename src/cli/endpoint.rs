@@ -14,8 +14,8 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// The URL that the flag gives, else the variable, else the default. All must have this
-    /// scheme: neither TLS nor anything else is spoken here.
+    /// The URL that the flag gives, else the variable, else the default. All must have this scheme,
+    /// or the same with TLS.
     pub fn find(
         flag: Option<&str>,
         variable: &str,
@@ -27,14 +27,22 @@ impl Endpoint {
             .map(|url| (url.to_owned(), "--url"))
             .or_else(from_environment)
             .unwrap_or_else(|| (default.to_owned(), "default"));
-        let authority = url.strip_prefix(scheme).and_then(|rest| rest.strip_prefix("://"));
+        let authority = url.strip_prefix(scheme).map(|rest| rest.strip_prefix('s').unwrap_or(rest));
+        let authority = authority.and_then(|rest| rest.strip_prefix("://"));
         if authority.is_none_or(|authority| authority.trim_matches('/').is_empty()) {
             return Err(Failure::usage(format!(
-                "url: '{url}' (from {place}) does not begin with {scheme}:// and a host; \
-                 write a URL like {default}"
+                "url: '{url}' (from {place}) does not begin with {scheme}:// or {scheme}s:// \
+                 and a host; write a URL like {default}"
             )));
         }
         Ok(Endpoint { base: url.trim_end_matches('/').to_owned() })
+    }
+
+    /// Whether it is spoken to by TLS.
+    pub fn is_tls(&self) -> bool {
+        self.base
+            .split_once("://")
+            .is_some_and(|(scheme, _)| scheme.ends_with('s') && scheme != "ws")
     }
 
     /// The URL of a path.
@@ -111,10 +119,13 @@ mod tests {
         }
     }
 
-    /// Only plain URLs with a host are taken.
+    /// Only URLs of the scheme with a host are taken, with TLS or without.
     #[test]
     fn other_schemes_are_refused() {
-        for url in ["wss://h", "http://h", "h:8080", "ws://", "ws:///", ""] {
+        for (url, is_tls) in [("ws://h", false), ("wss://h:1/a", true)] {
+            assert_eq!(find(url).unwrap().is_tls(), is_tls, "{url}");
+        }
+        for url in ["wsss://h", "http://h", "h:8080", "ws://", "ws:///", ""] {
             let Err(Failure::Usage(why)) = find(url) else { panic!("{url} was taken") };
             assert!(why.contains("ws://127.0.0.1:8080") && why.contains("--url"), "{why}");
         }

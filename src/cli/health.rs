@@ -10,6 +10,7 @@ use super::{
     api::{DEFAULT_URL, unanswered},
     endpoint::{Endpoint, refusal},
     failure::{Failure, print},
+    trust::{Authority, Trust},
 };
 
 /// The arguments.
@@ -21,14 +22,17 @@ pub struct Health {
     /// The control listener. [default: http://127.0.0.1:8081] [env: STENTOR_CONTROL_URL]
     #[arg(long)]
     url: Option<String>,
+    #[command(flatten)]
+    authority: Authority,
 }
 
 /// Asks, and prints the answer; what is no 200 within [`WAIT`] is a failure.
 pub fn run(args: &Health) -> Result<(), Failure> {
     let endpoint = Endpoint::find(args.url.as_deref(), CONTROL_URL_VARIABLE, DEFAULT_URL, "http")?;
     let url = endpoint.path(if args.ready { "/readyz" } else { "/healthz" });
+    let trust = Trust::of(&endpoint, &args.authority)?;
     let config = Agent::config_builder().http_status_as_error(false).proxy(None).max_redirects(0);
-    let agent = config.timeout_global(Some(WAIT)).build().new_agent();
+    let agent = config.tls_config(trust.for_http()).timeout_global(Some(WAIT)).build().new_agent();
     let mut answer = agent.get(&url).call().map_err(|why| unanswered(&endpoint, &why))?;
     let status = answer.status();
     let body = answer.body_mut().read_to_string().map_err(|why| endpoint.broken(why))?;

@@ -13,9 +13,11 @@ mod order;
 mod publish;
 mod settings;
 mod shell;
+mod stream;
 mod subscribe;
 mod table;
 mod top;
+mod trust;
 
 use std::{ffi::OsString, process::ExitCode};
 

@@ -10,12 +10,13 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use stentor::config::{API_KEY_VARIABLE, CONTROL_URL_VARIABLE};
-use ureq::{Body, RequestBuilder, SendBody, http::Response, typestate::WithBody};
+use ureq::{Agent, Body, RequestBuilder, SendBody, http::Response, typestate::WithBody};
 
 use super::{
     api::{DEFAULT_URL, agent, unanswered},
     endpoint::{Endpoint, authorization, channel, refusal},
     failure::{Failure, print},
+    trust::{Authority, Trust},
 };
 
 /// The arguments.
@@ -48,6 +49,8 @@ pub struct Publish {
     /// [env: STENTOR_API_KEY]
     #[arg(long, value_name = "SECRET")]
     api_key: Option<String>,
+    #[command(flatten)]
+    authority: Authority,
 }
 
 /// Publishes, and prints the server's answer.
@@ -56,11 +59,12 @@ pub fn run(args: &Publish) -> Result<(), Failure> {
     let url = args.url.as_deref();
     let endpoint = Endpoint::find(url, CONTROL_URL_VARIABLE, DEFAULT_URL, "http")?;
     let key = authorization(args.api_key.as_deref(), "api-key", API_KEY_VARIABLE)?;
+    let agent = agent(&Trust::of(&endpoint, &args.authority)?);
     let url = endpoint.channel("/publish/", &channel);
     if args.lines {
-        return publish_lines(&endpoint, request(&format!("{url}?lines"), args, key));
+        return publish_lines(&endpoint, request(&agent, &format!("{url}?lines"), args, key));
     }
-    let request = request(&format!("{url}{}", query(args)), args, key);
+    let request = request(&agent, &format!("{url}{}", query(args)), args, key);
     match &args.message {
         Some(message) => post(&endpoint, request, message.as_bytes()),
         None => post(&endpoint, request, &read_message()?),
@@ -79,8 +83,13 @@ fn query(args: &Publish) -> String {
 }
 
 /// A request with the headers that were asked for.
-fn request(url: &str, args: &Publish, key: Option<String>) -> RequestBuilder<WithBody> {
-    let mut request = agent().post(url);
+fn request(
+    agent: &Agent,
+    url: &str,
+    args: &Publish,
+    key: Option<String>,
+) -> RequestBuilder<WithBody> {
+    let mut request = agent.post(url);
     if args.json {
         let kind = if args.lines { "application/x-ndjson" } else { "application/json" };
         request = request.header("Content-Type", kind);

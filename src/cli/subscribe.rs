@@ -3,11 +3,7 @@
 //! It speaks `stentor.v1`, which tells positions and gaps: those go to the standard error, so that
 //! the output stays what was published.
 
-use std::{
-    io,
-    net::{TcpStream, ToSocketAddrs},
-    time::Duration,
-};
+use std::{io, time::Duration};
 
 use clap::{Args, value_parser};
 use data_encoding::BASE64;
@@ -31,6 +27,8 @@ use tungstenite::{
 use super::{
     endpoint::{Endpoint, authorization, channel, refusal},
     failure::{Failure, write_out},
+    stream::Stream,
+    trust::{ADVICE, Authority, Trust},
 };
 
 /// The arguments.
@@ -56,6 +54,8 @@ pub struct Subscribe {
     /// A token that grants the channel, where one is needed. [env: STENTOR_TOKEN]
     #[arg(long)]
     token: Option<String>,
+    #[command(flatten)]
+    authority: Authority,
 }
 
 /// Prints publications until enough were printed or the connection ends.
@@ -65,7 +65,8 @@ pub fn run(args: &Subscribe) -> Result<(), Failure> {
     let endpoint = Endpoint::find(args.url.as_deref(), URL_VARIABLE, DEFAULT_URL, "ws")?;
     let url = endpoint.channel("/ws/", &channel) + &begin;
     let token = authorization(args.token.as_deref(), "token", TOKEN_VARIABLE)?;
-    let mut socket = connect(&endpoint, &url, token.as_deref())?;
+    let trust = Trust::of(&endpoint, &args.authority)?;
+    let mut socket = connect(&endpoint, &url, token.as_deref(), &trust)?;
     let (mut printed, mut position) = (0, None);
     while args.count.is_none_or(|count| printed < count) {
         match socket.read() {
@@ -196,10 +197,13 @@ fn connect(
     endpoint: &Endpoint,
     url: &str,
     token: Option<&str>,
-) -> Result<WebSocket<TcpStream>, Failure> {
+    trust: &Trust,
+) -> Result<WebSocket<Stream>, Failure> {
     let uri: Uri = url.parse().map_err(|why| Failure::usage(format!("url: '{url}': {why}")))?;
-    let stream = dial(&uri).map_err(|why| match why.kind() {
+    let tls = endpoint.is_tls().then_some(trust);
+    let stream = Stream::dial(&uri, tls).map_err(|why| match why.kind() {
         io::ErrorKind::ConnectionRefused => endpoint.nobody(),
+        _ if why.to_string().contains("certificate") => endpoint.broken(format!("{why}; {ADVICE}")),
         _ => endpoint.broken(why),
     })?;
     let mut request =
@@ -222,12 +226,6 @@ fn connect(
     }
 }
 
-fn dial(uri: &Uri) -> io::Result<TcpStream> {
-    let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
-    let addresses: Vec<_> = (host, uri.port_u16().unwrap_or(80)).to_socket_addrs()?.collect();
-    TcpStream::connect(&addresses[..])
-}
-
 /// What the server's close frame means for us. One that was to send a certain number and did not
 /// has not ended well, however politely.
 fn ended(frame: Option<&CloseFrame>, may_end: bool, position: Option<&str>) -> Result<(), Failure> {
@@ -247,8 +245,8 @@ fn ended(frame: Option<&CloseFrame>, may_end: bool, position: Option<&str>) -> R
 }
 
 /// Says goodbye and waits a moment for the answer, so that the server sees a clean end.
-fn leave(mut socket: WebSocket<TcpStream>) {
-    let _ = socket.get_ref().set_read_timeout(Some(GOODBYE_MAX));
+fn leave(mut socket: WebSocket<Stream>) {
+    let _ = socket.get_ref().tcp().set_read_timeout(Some(GOODBYE_MAX));
     let frame = CloseFrame { code: CloseCode::Normal, reason: "".into() };
     if socket.close(Some(frame)).is_ok() {
         while socket.read().is_ok() {}

@@ -52,6 +52,10 @@ settings! {
         /// Web pages that may subscribe, by exact origin, `null` for pages without one, or `*` for
         /// any page; besides those from the host name they connect to, which may on any port.
         allow_origin: Origins = "" => live;
+        /// Names besides localhost and IP addresses by which the pages of this host call the subscriber
+        /// listener; a page of another name has to be in allow-origin, since anyone can point a name here.
+        /// Where every channel wants a token, any name will do.
+        host: Names = "" => live;
         /// Names besides localhost and IP addresses by which the control listener may be called;
         /// a request for another Host is refused, since any web page can send one.
         control_host: Names = "" => live;

@@ -279,6 +279,8 @@ fn present<'de, D: Deserializer<'de>>(from: D) -> Result<Option<&'de RawValue>, 
 impl Line {
     fn read(line: &[u8], publication_max: usize) -> Result<Self, Refusal> {
         let fields: Fields = serde_json::from_slice(line).map_err(|why| {
+            // It may repeat what was sent, and is kept until the last line was read.
+            let why: String = why.to_string().chars().take(REASON_CHARACTERS_MAX).collect();
             bad(format!(
                 "the line is no publication: {why}; write one like \
                  {{\"channel\":\"news\",\"text\":\"hello\"}}"
@@ -321,6 +323,9 @@ impl Line {
         }
     }
 }
+
+/// Characters of what is wrong with the form of a line that its result has.
+const REASON_CHARACTERS_MAX: usize = 200;
 
 fn bad(reason: String) -> Refusal {
     Refusal::new(StatusCode::BAD_REQUEST, reason)

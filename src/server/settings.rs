@@ -9,6 +9,7 @@ use crate::{
     control,
     session::Rules,
     shield::{Limits, Networks},
+    wire::route::Origins,
 };
 
 /// What sessions live by. Ticks count from `started_ms`, in milliseconds since 1970.
@@ -22,7 +23,7 @@ pub fn rules(config: &Config, shards: u16, access: &Arc<Access>, started_ms: u64
         pong_timeout: config.pong_timeout,
         stall_timeout: config.stall_timeout,
         echo: config.echo,
-        allowed_origins: config.allow_origin.clone(),
+        allowed_origins: origins(config),
         retry_after: config.retry_after,
         policies: config.channels.policies().clone(),
         subscriptions_max: config.subscriptions_max,
@@ -55,6 +56,14 @@ fn shield(config: &Config) -> Limits {
     }
 }
 
+/// The pages that may connect. The host's own may by whatever name only where nothing is public.
+fn origins(config: &Config) -> Origins {
+    match config.channels.policies().has_public() {
+        true => config.allow_origin.clone().known_as(&config.host.0),
+        false => config.allow_origin.clone(),
+    }
+}
+
 /// What the control plane lives by.
 pub fn control_settings(
     config: &Config,
@@ -70,7 +79,9 @@ pub fn control_settings(
         subscribers,
         hosts: config.control_host.0.clone(),
         access: Arc::clone(access),
-        wants_keys: !config.control.ip().is_loopback() && !config.control_open,
+        // A file of keys that is empty, perhaps since it is just being written, opens nothing.
+        wants_keys: config.api_key_file.0.is_some()
+            || (!config.control.ip().is_loopback() && !config.control_open),
         pages: config.allow_origin.clone(),
         ..defaults
     }
@@ -87,4 +98,30 @@ pub fn limits(config: &Config, plan: &Plan) -> Vec<control::Limit> {
         control::Limit { name, value: limit.value, max, help }
     };
     config.limits().map(limit).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::{config::Inputs, server::KeyFiles};
+
+    /// A file of keys that has become empty lets nobody in any more, on loopback, too.
+    #[test]
+    fn an_empty_file_of_keys_opens_nothing() {
+        let path = std::env::temp_dir().join(format!("stentor-keys-{}", std::process::id()));
+        fs::write(&path, "a:admin:0123456789abcdef").unwrap();
+        let flags = vec![("api-key-file", path.to_string_lossy().into_owned())];
+        let config = Config::load(&Inputs { flags, ..Inputs::default() }).unwrap().config;
+        let files = KeyFiles::open(&config).unwrap();
+        fs::write(&path, "").unwrap();
+        files.reload().unwrap();
+        fs::remove_file(&path).unwrap();
+        assert!(!files.access().has_api_keys());
+        let subscribers = SocketAddr::from(([127, 0, 0, 1], 8080));
+        assert!(control_settings(&config, subscribers, files.access()).wants_keys);
+        let open = Config::load(&Inputs::default()).unwrap().config;
+        assert!(!control_settings(&open, subscribers, files.access()).wants_keys);
+    }
 }

@@ -53,6 +53,8 @@ pub(super) struct Conversation {
     grants: Option<Arc<Grants>>,
     /// Whether its subject's connections are counted, and this one was.
     is_seated: bool,
+    /// Fresh tokens that were not good.
+    tokens_refused: u8,
     /// What the shard has yet to be given.
     pub(super) bearer: Option<Bearer>,
 }

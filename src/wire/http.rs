@@ -153,7 +153,8 @@ pub enum HttpError {
     Method(&'static str),
     /// The origin of the page is neither this host nor allowed.
     #[error(
-        "pages of this origin may not connect; the server's --allow-origin lists those that may"
+        "pages of this origin may not connect; the server's --allow-origin lists those that may, and \
+         --host the names of its own"
     )]
     Origin,
     /// A token is needed, or the one that was shown is not good.

@@ -111,7 +111,8 @@ pub fn write_preflight(origin: Option<&str>, out: &mut Vec<u8>) {
         out,
         "HTTP/1.1 204 No Content\r\nAccess-Control-Allow-Origin: {origin}\r\nVary: Origin\r\n\
          Access-Control-Allow-Methods: GET\r\n\
-         Access-Control-Allow-Headers: Cache-Control, If-None-Match, Last-Event-ID\r\n\
+         Access-Control-Allow-Headers: Authorization, Cache-Control, If-None-Match, \
+         Last-Event-ID\r\n\
          Access-Control-Max-Age: 86400\r\nConnection: close\r\n\r\n"
     )
     .expect("a Vec takes every write");
@@ -213,6 +214,8 @@ fn split_target(target: &str) -> (Option<&str>, &str, &str) {
 pub struct Origins {
     any: bool,
     listed: Vec<String>,
+    /// The names that the server has; `None` where it is believed to have whatever it is called.
+    hosts: Option<Vec<String>>,
 }
 
 /// A text is not an origin that can be allowed.
@@ -234,9 +237,24 @@ impl Origins {
         Ok(origins)
     }
 
+    /// The same, of a server that has these names besides `localhost` and its addresses. Pages of a name
+    /// that anyone may point here (DNS rebinding) are then not taken for its own.
+    pub fn known_as(self, hosts: &[String]) -> Self {
+        Origins { hosts: Some(hosts.to_vec()), ..self }
+    }
+
     /// What was listed, `*` first.
     pub fn listed(&self) -> impl Iterator<Item = &str> {
         self.any.then_some("*").into_iter().chain(self.listed.iter().map(String::as_str))
+    }
+
+    /// Whether the server has this name.
+    fn is_host(&self, name: &str) -> bool {
+        let bare = name.trim_matches(['[', ']']);
+        let is_known = |hosts: &Vec<String>| hosts.iter().any(|it| it.eq_ignore_ascii_case(name));
+        bare.parse::<IpAddr>().is_ok()
+            || is_loopback(name)
+            || self.hosts.as_ref().is_none_or(is_known)
     }
 
     /// Whether it was listed, or any is.
@@ -256,7 +274,7 @@ impl Origins {
         let own = origin.split_once("://").is_some_and(|(_scheme, authority)| {
             let (page, server) = (host_name(authority), host_name(host));
             let same = !page.is_empty() && page.eq_ignore_ascii_case(server);
-            same || (is_loopback(page) && is_loopback(server))
+            (same && self.is_host(server)) || (is_loopback(page) && is_loopback(server))
         });
         own || self.lists(origin)
     }

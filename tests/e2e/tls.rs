@@ -240,6 +240,62 @@ fn the_control_listener_speaks_tls() {
     server.stop();
 }
 
+/// The commands speak TLS to both listeners, to whom they are told to trust alone, and say what to do
+/// about anybody else.
+#[test]
+fn the_commands_speak_tls() {
+    let secure = Secure::new("tls-commands");
+    let server = Server::start(Io::Uring, &secure.flags());
+    let url = format!("wss://localhost:{}", server.addresses("https")[0].port());
+    let trusting = ["--ca", secure.certificate()];
+    let subscribe = |more: &[&str]| {
+        let start = ["subscribe", "news", "--count", "1", "--url", &url];
+        Running::start(&mut stentor(&[&start[..], more].concat()))
+    };
+    let mut subscriber = subscribe(&trusting);
+    server.await_stat("/connections/json", 1);
+    Publisher::of(&server).publish("news", b"hello");
+    let ended = subscriber.end();
+    assert_eq!(String::from_utf8_lossy(&ended.stdout), "hello\n");
+    assert_eq!(ended.status.code(), Some(0));
+    let stranger = Secure::new("tls-stranger");
+    for (more, code, words) in [
+        (&["--ca", stranger.certificate()][..], 1, "with --ca FILE"),
+        (&["--ca", "/nowhere.pem"], 2, "ca: /nowhere.pem: "),
+        (&["--ca", stranger.flags()[5]], 2, "no certificate in it"),
+    ] {
+        let ended = subscribe(more).end();
+        let told = String::from_utf8(ended.stderr).unwrap();
+        assert!(told.contains(words) && ended.status.code() == Some(code), "{told}");
+    }
+    server.stop();
+
+    let key = secure.flags()[5];
+    let flags = ["--control-tls-cert", secure.certificate(), "--control-tls-key", key];
+    let server = Server::start(Io::Uring, &flags);
+    let url = format!("https://localhost:{}", server.control.port());
+    let command = |arguments: &[&str], ca: &str| {
+        let mut command = stentor(arguments);
+        Running::start(command.env("STENTOR_CONTROL_URL", &url).env("STENTOR_CA", ca)).end()
+    };
+    for (arguments, words) in [
+        (&["publish", "news", "hello"][..], "\"channel\":\"news\""),
+        (&["channels"], "\"channels\":["),
+        (&["health"], "ok"),
+        (&["log-level", "warn"], "\"filter\":\"warn\""),
+        (&["top", "--once", "--interval", "0.1"], "Stentor "),
+    ] {
+        let ended = command(arguments, secure.certificate());
+        let told = String::from_utf8(ended.stdout).unwrap();
+        assert!(told.contains(words), "{arguments:?}: {told}");
+        let refused = command(arguments, stranger.certificate());
+        let told = String::from_utf8(refused.stderr).unwrap();
+        let is_told = refused.status.code() == Some(1) && told.contains("with --ca FILE");
+        assert!(is_told, "{arguments:?}: {told}");
+    }
+    server.stop();
+}
+
 /// Whoever does not end its handshake in time is cut off: without a word, with half of one, or with a
 /// handshake and no request behind it. Whoever comes while the server is full is closed, too.
 #[test]

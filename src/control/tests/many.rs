@@ -145,3 +145,20 @@ fn a_stuck_shard_is_told() {
         assert_eq!(result["position"] == "e-1", home == 0, "{name}: {result}");
     }
 }
+
+/// What is wrong with a line is told in few words, however long what was sent: all results are kept
+/// until the last line was read.
+#[test]
+fn a_result_does_not_repeat_what_was_sent() {
+    let served = serve_shards(&[Shard::Prompt], 64, patient());
+    let long = "x".repeat(100_000);
+    let lines = [
+        format!(r#"{{"channel":"a","text":"x","{long}":1}}"#),
+        format!(r#"{{"channel":"a","text":"x","version":"{long}"}}"#),
+        format!(r#"{{"channel":"{long}","text":"x"}}"#),
+    ];
+    for result in publish(&served, &lines.join("\n")) {
+        assert_eq!(result["error"]["status"], 400);
+        assert!(result.to_string().len() < 1000, "{} bytes", result.to_string().len());
+    }
+}

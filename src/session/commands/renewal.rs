@@ -6,6 +6,7 @@ use super::{Asked, Conversation};
 use crate::{
     access::{Bearer, Fault, Refused, may_subscribe},
     ids::{ChannelName, Tick},
+    limits::TOKENS_REFUSED_MAX,
     session::{Call, Rules},
     wire::{
         commands::Wrong,
@@ -27,7 +28,14 @@ impl Conversation {
         if !access.takes_tokens() {
             return Err(Wrong::new(Code::Forbidden, "this server takes no tokens"));
         }
-        let grants = access.verify(token, seconds).map_err(|why| barred(why, rules))?;
+        if self.tokens_refused >= TOKENS_REFUSED_MAX {
+            let message = "too many tokens were refused here; open another connection";
+            return Err(Wrong::new(Code::Unauthorized, message));
+        }
+        let grants = access.verify(token, seconds).map_err(|why| {
+            self.tokens_refused += 1;
+            barred(why, rules)
+        })?;
         if self.grants.as_ref().is_some_and(|grants_now| grants_now.subject != grants.subject) {
             let message = "the token is of another subject; open another connection";
             return Err(Wrong::new(Code::Forbidden, message));

@@ -284,7 +284,6 @@ fn pages_may_poll() {
     let mut bench = Bench::new();
     let preflight = with("Origin: http://h").replace("GET", "OPTIONS");
     assert_eq!(bench.bytes(preflight), Step::Finish(CloseReason::PeerLeft));
-    let allowed =
-        "\r\nAccess-Control-Allow-Headers: Cache-Control, If-None-Match, Last-Event-ID\r\n";
+    let allowed = "\r\nAccess-Control-Allow-Headers: Authorization, Cache-Control, If-None-Match, Last-Event-ID\r\n";
     assert!(bench.text().contains(allowed));
 }

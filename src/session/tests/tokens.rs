@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     access::forge::{access, token},
+    limits::TOKENS_REFUSED_MAX,
     policy::{Pattern, Policies, Policy, Who},
 };
 
@@ -303,4 +304,26 @@ fn without_keys_tokens_mean_nothing() {
     let said =
         r#"{"id":1,"type":"error","code":"forbidden","message":"this server takes no tokens"}"#;
     assert_eq!(bench.heard(), [said]);
+}
+
+/// A connection that brings bad tokens makes us verify a few, and from then on not even a good one:
+/// it is told to open another.
+#[test]
+fn bad_tokens_are_looked_at_a_few_times() {
+    let (mut bench, good) = (bench(), claims(r#""subscribe":["news"]"#));
+    assert_eq!(bench.bytes(commands_at("/ws")), Step::Wait);
+    bench.out.clear();
+    let mut answer = |token: &str| {
+        let _ = bench.say(&format!(r#"{{"id":1,"type":"token","token":"{token}"}}"#));
+        (bench.heard().concat(), bench.rules.access.tally().counts().map(|it| it.1).sum::<u64>())
+    };
+    assert!(answer(&good).0.contains(r#""seconds":630"#));
+    for verified in 1..=u64::from(TOKENS_REFUSED_MAX) {
+        let (said, refused) = answer("a.b.c");
+        assert!(said.contains("this needs a valid token"), "{said}");
+        assert_eq!(refused, verified);
+    }
+    let (said, refused) = answer(&good);
+    assert!(said.contains("open another connection"), "{said}");
+    assert_eq!(refused, u64::from(TOKENS_REFUSED_MAX));
 }

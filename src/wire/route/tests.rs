@@ -204,6 +204,28 @@ fn origins_are_checked() {
     assert_eq!(twice, Err(HttpError::BadHeader("Origin")));
 }
 
+/// A server that is known by certain names takes no page for its own that calls it by another, unless the
+/// page is listed: anyone can point a name at it.
+#[test]
+fn a_rebound_name_is_not_our_own() {
+    let origins = Origins::new(["https://app.example"]).unwrap();
+    let known = origins.clone().known_as(&["edge.example".to_owned()]);
+    for (host, origin, allowed) in [
+        ("edge.example:80", "http://edge.example", true),
+        ("EDGE.example", "https://edge.EXAMPLE:8443", true),
+        ("192.0.2.1:80", "http://192.0.2.1", true),
+        ("[2001:db8::1]:80", "http://[2001:db8::1]", true),
+        ("localhost:80", "http://127.0.0.1:9000", true),
+        ("rebound.example", "https://app.example", true),
+        ("rebound.example", "http://rebound.example", false),
+        ("edge.example", "http://rebound.example", false),
+    ] {
+        assert_eq!(known.allow(Some(origin), host), allowed, "{host} {origin}");
+    }
+    assert!(known.allow(None, "rebound.example"), "no page asks");
+    assert!(origins.allow(Some("http://any.example"), "any.example"));
+}
+
 /// The target's authority overrides Host, as RFC 9112 §3.2.2 demands.
 #[test]
 fn an_absolute_target_names_the_host() {
