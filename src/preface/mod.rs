@@ -6,7 +6,7 @@
 //! of theirs is a malformed request.
 //!
 //! Bounded: at most [`PREFACES_MAX`] connections wait for their headers, each for
-//! [`PREFACE_SECONDS_MAX`] at most and with [`PREFACE_BYTES_MAX`] and one read; one more, or one that
+//! [`PREFACE_SECONDS_MAX`] at most and with `PREFACE_BYTES_MAX` and one read; one more, or one that
 //! sends anything else, is closed. Without trusted proxies everything passes, at the cost of a look at an
 //! empty table.
 #![forbid(unsafe_code)]
