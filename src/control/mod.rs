@@ -89,6 +89,8 @@ pub struct Settings {
     pub subscribers: SocketAddr,
     /// Whether they connect by TLS there. Default: no.
     pub subscribers_by_tls: bool,
+    /// How channels live, as it is now.
+    pub policies: Policies,
     /// Names, without a port, that a request's `Host` may have besides `localhost` and IP
     /// addresses.
     pub hosts: Vec<String>,
@@ -132,6 +134,7 @@ impl Default for Settings {
             retry_after: Duration::from_secs(5),
             subscribers: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080),
             subscribers_by_tls: false,
+            policies: Policies::default(),
             hosts: Vec::new(),
             access: Arc::default(),
             wants_keys: false,

@@ -9,11 +9,13 @@ use std::{
 use super::{
     News, Server, ServerError,
     settings::{control_settings, limits, rules},
+    shards::since_1970,
 };
 use crate::{
     config::{self, Config, Difference, Loaded},
     logs::{Log, limited, tell_all_left_out, tell_left_out},
     orders::{Change, Draining, FileReloaded, Order, Reloaded},
+    session::Rules,
 };
 
 /// What a server needs to follow its operators: where its settings came from, and its log.
@@ -23,6 +25,9 @@ pub struct Operator {
     /// The log, whose level can be set.
     pub log: Log,
 }
+
+/// How far the clock may be from where it was when sessions were told: below this, tokens have leeway.
+const CLOCK_MS_MAX: u64 = 1000;
 
 /// How often files are looked at and the progress of a drain is told.
 const TICK: Duration = Duration::from_secs(1);
@@ -93,6 +98,7 @@ impl Server {
 
     fn tick(&mut self) {
         tell_left_out();
+        self.follow_clock(since_1970().as_millis() as u64);
         if self.manager.watches() {
             self.tell_alive();
         }
@@ -106,6 +112,16 @@ impl Server {
                 seconds,
                 "draining: {left} connections left, {seconds} s of {window:?}"
             );
+        }
+    }
+
+    /// Sessions count ticks, and tokens end at a time of day: where the machine's clock was set, or
+    /// stood still while it slept, sessions are told anew when the ticks began.
+    fn follow_clock(&self, now_ms: u64) {
+        let elapsed_ms = self.shared.start.elapsed().as_millis() as u64;
+        let rules = self.shared.rules.get();
+        if let Some(started_ms) = other_start(rules.started_ms, now_ms, elapsed_ms) {
+            self.shared.rules.replace(Rules { started_ms, ..Rules::clone(&rules) });
         }
     }
 
@@ -210,6 +226,12 @@ impl Server {
     }
 }
 
+/// When the ticks began, by a clock that says something else than what sessions were told.
+fn other_start(told_ms: u64, now_ms: u64, elapsed_ms: u64) -> Option<u64> {
+    let started_ms = now_ms.saturating_sub(elapsed_ms);
+    (started_ms.abs_diff(told_ms) > CLOCK_MS_MAX).then_some(started_ms)
+}
+
 fn tell(outcome: &Result<Reloaded, String>) {
     let reloaded = match outcome {
         Ok(reloaded) => reloaded,
@@ -241,6 +263,27 @@ fn tell_file(file: &FileReloaded) {
         (None, now) => {
             let now = now.as_deref().unwrap_or("as before");
             tracing::info!(setting = name, "{name}: read again, {now}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A clock that is set forth or back, or that ran on while the machine slept, is followed; one that
+    /// is a little off is not, and neither is one that runs as it should.
+    #[test]
+    fn a_clock_that_was_set_is_followed() {
+        for (now_ms, elapsed_ms, expected) in [
+            (1_005_000, 5000, None),
+            (1_006_000, 5000, None),
+            (1_004_000, 5000, None),
+            (1_006_001, 5000, Some(1_001_001)),
+            (905_000, 5000, Some(900_000)),
+            (0, 5000, Some(0)),
+        ] {
+            assert_eq!(other_start(1_000_000, now_ms, elapsed_ms), expected, "{now_ms}");
         }
     }
 }

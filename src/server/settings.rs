@@ -78,6 +78,7 @@ pub fn control_settings(
         retry_after: config.retry_after,
         subscribers,
         subscribers_by_tls: kind == Kind::Tls,
+        policies: config.channels.policies().clone(),
         hosts: config.control_host.0.clone(),
         access: Arc::clone(access),
         // A file of keys that is empty, perhaps since it is just being written, opens nothing.

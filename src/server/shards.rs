@@ -240,6 +240,7 @@ fn epoch() -> Epoch {
     Epoch(since_1970().as_micros() as u64)
 }
 
-fn since_1970() -> Duration {
+/// The time of day.
+pub(super) fn since_1970() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }

@@ -14,7 +14,6 @@ impl<K: Kernel> Shard<K> {
         let now = self.now.tick();
         self.connections += 1;
         self.counters().accepted.add(1);
-        self.pace.on_done(self.setup.rules.shield.accepts, self.now.us);
         self.sessions[slot.index()] = Session::new(now, slot.0);
         self.states[slot.index()].set(State::OPEN);
         self.births[slot.index()].next(now);
@@ -26,6 +25,8 @@ impl<K: Kernel> Shard<K> {
         {
             self.states[slot.index()].set(State::ADMITTED);
             if self.count_in(slot) {
+                // Who is turned away costs little, and must not keep others waiting.
+                self.pace.on_done(self.setup.rules.shield.accepts, self.now.us);
                 self.kernel.poll(slot, Interest::Read);
                 self.schedule(slot);
             }

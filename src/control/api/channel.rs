@@ -76,7 +76,9 @@ async fn try_show(plane: &Plane, uri: &Uri) -> Result<Response, Refusal> {
         all
     });
     let [websocket, sse, json] = Format::ALL.map(|format| all.subscribers[format.index()]);
-    let Policy { history, slow, presence, .. } = plane.policies.of(name);
+    // As it is after the last reload.
+    let settings = plane.settings();
+    let Policy { history, slow, presence, .. } = settings.policies.of(name);
     let shown = Shown {
         channel: channels::shown(plane, &report),
         readers: Readers { websocket, sse, json },
