@@ -117,6 +117,8 @@ fn every_setting_follows_the_precedence() {
         inputs.environment.clear();
         holds(&inputs, key, place);
         inputs.file = None;
+        // Some of what stands beside it is refused without it.
+        inputs.flags.clear();
         holds(&inputs, setting.default, Source::Default);
     }
     fs::remove_file(path).unwrap();

@@ -148,7 +148,7 @@ fn serve_inputs(
     let (stop, stopped) = oneshot::channel();
     let control = Control {
         tls: None,
-        settings: Live::new(settings),
+        settings: Live::new(Settings { policies: policies.clone(), ..settings }),
         orders: orders::obeyed(),
         ingresses: Arc::clone(&ingresses),
         questions: Arc::clone(&questions),
