@@ -119,7 +119,7 @@ mod tests {
         files.reload().unwrap();
         fs::remove_file(&path).unwrap();
         assert!(!files.access().has_api_keys());
-        let subscribers = SocketAddr::from(([127, 0, 0, 1], 8080));
+        let subscribers = (Kind::Plain, SocketAddr::from(([127, 0, 0, 1], 8080)));
         assert!(control_settings(&config, subscribers, files.access()).wants_keys);
         let open = Config::load(&Inputs::default()).unwrap().config;
         assert!(!control_settings(&open, subscribers, files.access()).wants_keys);
