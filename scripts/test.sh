@@ -130,7 +130,7 @@ set_up_rust() {
 # What the end-to-end tests drive. They find it by these variables.
 set_up_tools() {
     set_up_python || return 1
-    install_packages curl:curl node:nodejs npm:npm
+    install_packages curl:curl node:nodejs npm:npm haproxy:haproxy
     # Without any font Chromium does not start.
     if ! command -v chromium >/dev/null; then install_packages :chromium :fonts-liberation; fi
     local browser=tests/browser

@@ -24,6 +24,7 @@ pub mod mapping;
 pub mod mesh;
 pub mod orders;
 pub mod policy;
+pub mod preface;
 pub mod report;
 pub mod resume;
 pub mod segment;

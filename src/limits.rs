@@ -309,3 +309,9 @@ pub const WATCHED_MAX: usize = 64;
 
 /// Listening sockets that may be passed to the server when it is started.
 pub const ADOPTED_MAX: u16 = 64;
+
+/// Connections of a shard from trusted proxies whose PROXY headers have yet to end; one more is closed.
+pub const PREFACES_MAX: usize = 1024;
+
+/// Seconds that a PROXY header may take.
+pub const PREFACE_SECONDS_MAX: u64 = 5;

@@ -1,6 +1,6 @@
 //! The log: its format, its level while the server runs, and how often a kind of line may come.
 //!
-//! What a peer can cause as often as it likes goes through [`limited!`]: of each kind the first few
+//! What a peer can cause as often as it likes goes through `limited!`: of each kind the first few
 //! lines of a period are told, and at its end how many were left out. No line is lost without being
 //! counted.
 //!

@@ -17,6 +17,7 @@ mod plan;
 mod settings;
 mod shards;
 mod tls;
+mod user;
 
 use std::{
     io::{self, Write},
@@ -56,6 +57,8 @@ use tls::Secure;
 pub use access::{AccessError, KeyFiles};
 pub use listen::Kind;
 pub use operate::Operator;
+pub use user::UserError;
+
 pub use plan::{Engine, Plan, PlanError};
 
 /// Why the server could not start, or ended by itself.
@@ -113,6 +116,9 @@ pub enum ServerError {
     /// The journal's thread has ended, and nothing could be kept any more.
     #[error("the journal ended: {0}")]
     JournalEnded(String),
+    /// The process could not become the user that it is to be.
+    #[error(transparent)]
+    User(#[from] UserError),
     /// The control plane failed.
     #[error("the control plane ended, and nobody could publish any more; the log says why")]
     Control,
@@ -224,10 +230,11 @@ impl Server {
     fn start_on(config: &Config, adopted: Adopted) -> Result<Server, ServerError> {
         let plan = Plan::new(config)?;
         let key_files = KeyFiles::open(config)?;
-        let journal = config.journal.0.as_deref().map(Opened::at).transpose()?;
         let outlive_us = !adopted.is_empty();
         let (control_listener, listeners) = listen::all(config, plan.shards, adopted)?;
         let secure = Secure::new(config, &listeners)?;
+        user::drop_rights(&config.user.0)?;
+        let journal = config.journal.0.as_deref().map(Opened::at).transpose()?;
         let subscribers = listen::addresses(&listeners);
         let (bells, parkings) = beds(plan.shards)?;
         let answered = Arc::new(Notify::new());
@@ -236,8 +243,7 @@ impl Server {
         let shared = Shared::new(config, &plan, &parkings, &answered, &inputs, key_files.access());
         shared.drain.leave_backlog(outlive_us);
         // A journal's thread ends once no shard is left that could append.
-        let places = config.publish_queue as usize;
-        let (ends, journal_thread) = journal::begin(journal, places, &parkings, &tell)?;
+        let (ends, journal_thread) = journal::begin(journal, config, &parkings, &tell)?;
         let mut shards = Shards::new(&shared.drain, &parkings);
         // Declared behind the shards, so that it ends before them if starting fails half way.
         let mut inputs = inputs;
@@ -359,7 +365,9 @@ fn orders(tell: &mpsc::Sender<News>) -> Arc<Orders> {
 }
 
 /// What each shard sleeps on, and how others know that it does.
-fn beds(shards: u16) -> io::Result<(Vec<Arc<EventBell>>, Vec<Arc<Parking>>)> {
+type Beds = (Vec<Arc<EventBell>>, Vec<Arc<Parking>>);
+
+fn beds(shards: u16) -> io::Result<Beds> {
     let bells = (0..shards).map(|_| EventBell::new().map(Arc::new));
     let bells: Vec<Arc<EventBell>> = bells.collect::<io::Result<_>>()?;
     let parkings = bells.iter().map(|bell| Parking::new(Arc::clone(bell) as _)).collect();

@@ -57,6 +57,7 @@ const SERVER: Package = Package {
         ("mesh", &["frame", "ids", "io", "policy"]),
         ("orders", &["limits", "report"]),
         ("policy", &["ids"]),
+        ("preface", &["ids", "io", "limits", "logs", "shield", "wire"]),
         ("report", &["close", "frame", "ids", "policy"]),
         ("resume", &["ids"]),
         ("segment", &[]),
@@ -64,8 +65,8 @@ const SERVER: Package = Package {
             "server",
             &[
                 "access", "bus", "config", "control", "counters", "door", "hub", "ids", "inputs",
-                "io", "journal", "limits", "live", "logs", "mesh", "orders", "policy", "report",
-                "session", "shard", "shield", "watch", "wire",
+                "io", "journal", "limits", "live", "logs", "mesh", "orders", "policy", "preface",
+                "report", "session", "shard", "shield", "watch", "wire",
             ],
         ),
         (

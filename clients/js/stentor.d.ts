@@ -74,6 +74,11 @@ export interface Options {
   backoff?: [least: number, most: number];
   /** Milliseconds after which a lesser transport gives the best one another try: `300_000`. */
   upgrade?: number;
+  /**
+   * The token to show, or what gets one: called with every connection, and again by `renew`. When a token runs
+   * out the connection ends (4401), and the next begins with a fresh one where the channels were.
+   */
+  token?: string | (() => string | undefined | Promise<string | undefined>);
 }
 
 export type State = 'idle' | 'connecting' | 'connected' | 'closed';
@@ -90,6 +95,8 @@ export class Stentor {
   subscribe(channel: string, options?: SubscribeOptions): Subscription;
   /** Publishes a text, bytes, or else JSON; over WebSocket alone. */
   publish(channel: string, data: unknown, options?: PublishOptions): Promise<Position>;
+  /** Shows a fresh token before the last runs out, so that the connection stays. */
+  renew(): Promise<void>;
   /** Ends everything. */
   close(): void;
 }

@@ -252,17 +252,25 @@ struct Jwk {
 impl Jwk {
     /// `None` for a key that is for something else.
     fn verifier(&self) -> Result<Option<Verifier>, &'static str> {
-        let (algorithm, read): (_, fn(&Jwk) -> Result<Verifier, &'static str>) =
-            match (&*self.kty, self.crv.as_deref()) {
-                ("RSA", _) => (Algorithm::Rs256, Jwk::rsa),
-                ("EC", Some("P-256")) => (Algorithm::Es256, Jwk::p256),
-                ("OKP", Some("Ed25519")) => (Algorithm::EdDsa, Jwk::ed25519),
-                ("oct", _) => (Algorithm::Hs256, Jwk::secret),
-                _ => return Ok(None),
-            };
+        let algorithm = match (&*self.kty, self.crv.as_deref()) {
+            ("RSA", _) => Algorithm::Rs256,
+            ("EC", Some("P-256")) => Algorithm::Es256,
+            ("OKP", Some("Ed25519")) => Algorithm::EdDsa,
+            ("oct", _) => Algorithm::Hs256,
+            _ => return Ok(None),
+        };
         let is_alg = self.alg.as_deref().is_none_or(|alg| Algorithm::named(alg) == Some(algorithm));
         let is_ours = is_alg && self.purpose.as_deref().is_none_or(|purpose| purpose == "sig");
-        is_ours.then(|| read(self)).transpose()
+        if !is_ours {
+            return Ok(None);
+        }
+        let verifier = match algorithm {
+            Algorithm::Hs256 => self.secret(),
+            Algorithm::Rs256 => self.rsa(),
+            Algorithm::Es256 => self.p256(),
+            Algorithm::EdDsa => self.ed25519(),
+        };
+        verifier.map(Some)
     }
 
     fn rsa(&self) -> Result<Verifier, &'static str> {

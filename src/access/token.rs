@@ -119,9 +119,9 @@ impl Claims {
         if expected.issuer.is_some() && self.iss != expected.issuer {
             return Err(Refused::Issuer);
         }
-        let is_for = |audience: &Box<str>| match &self.aud {
-            Some(Audience::One(one)) => one == audience,
-            Some(Audience::Several(several)) => several.contains(audience),
+        let is_for = |audience: &str| match &self.aud {
+            Some(Audience::One(one)) => **one == *audience,
+            Some(Audience::Several(several)) => several.iter().any(|one| **one == *audience),
             None => false,
         };
         match &expected.audience {
@@ -139,12 +139,13 @@ impl Claims {
             // Whose connections?
             return Err(Refused::Claims);
         }
-        let scope = |name: &Box<str>| match &**name {
+        let scope = |name: &str| match name {
             "read" => Ok(Scope::Read),
             "admin" => Ok(Scope::Admin),
             _ => Err(Refused::Claims),
         };
-        let control: Vec<Scope> = self.control.iter().map(scope).collect::<Result<_, _>>()?;
+        let control: Vec<Scope> =
+            self.control.iter().map(|name| scope(name)).collect::<Result<_, _>>()?;
         Ok(Grants {
             subject: self.sub,
             until: until(self.exp.ok_or(Refused::NoExpiry)?),
@@ -167,7 +168,7 @@ fn patterns(texts: &[Box<str>]) -> Result<Box<[Pattern]>, Refused> {
     if texts.len() > TOKEN_PATTERNS_MAX {
         return Err(Refused::Claims);
     }
-    let pattern = |text: &Box<str>| {
+    let pattern = |text: &str| {
         let name = text.strip_suffix('*').unwrap_or(text);
         let is_all = name.is_empty() && !text.is_empty();
         match is_all || ChannelName::check(name.as_bytes()).is_ok() {
@@ -175,7 +176,7 @@ fn patterns(texts: &[Box<str>]) -> Result<Box<[Pattern]>, Refused> {
             false => Err(Refused::Claims),
         }
     };
-    texts.iter().map(pattern).collect()
+    texts.iter().map(|text| pattern(text)).collect()
 }
 
 fn read<T: for<'de> Deserialize<'de>>(part: &str) -> Result<T, Refused> {

@@ -86,7 +86,7 @@ pub fn reload(args: &Reload) -> Result<(), Failure> {
         for file in list("files") {
             let (name, problem) = (text(&file["name"]), file["problem"].as_str());
             told += &match problem {
-                Some(problem) => format!("{name}: was not read again: {problem}\n"),
+                Some(problem) => format!("{name}: not read again: {problem}\n"),
                 None => format!("{name}: {}\n", file["now"].as_str().unwrap_or("as before")),
             };
         }

@@ -49,6 +49,10 @@ pub(super) fn clashes(settings: &Settings) -> Vec<Clash> {
             clash("address-memory", "is below", "message-max", "let it hold one message at least"),
         ),
         (
+            settings.proxy_protocol && settings.trusted.is_empty(),
+            clash("proxy-protocol", "is on without", "trusted", "name the proxies' networks"),
+        ),
+        (
             settings.pong_timeout > settings.ping_interval,
             clash("pong-timeout", "is above", "ping-interval", "let it end before the next ping"),
         ),
@@ -110,6 +114,24 @@ fn addresses(settings: &Settings) -> Vec<(bool, Clash)> {
             !settings.listen_tls.0.is_empty() && settings.tls_cert.0.is_empty(),
             clash("listen-tls", "needs", "tls-cert", "give a certificate, and its key as tls-key"),
         ),
+        // Who gives a certificate believes that TLS is spoken.
+        (
+            settings.listen_tls.0.is_empty() && !settings.tls_cert.0.is_empty(),
+            clash("tls-cert", NO_USE, "listen-tls", "say there where TLS is to be spoken"),
+        ),
+        (
+            settings.tls_cert.0.is_empty() && !settings.tls_key.0.is_empty(),
+            clash("tls-key", NO_USE, "tls-cert", "give the certificate that it is the key of"),
+        ),
+        (
+            settings.control_tls_cert.0.is_empty() && !settings.control_tls_key.0.is_empty(),
+            clash(
+                "control-tls-key",
+                NO_USE,
+                "control-tls-cert",
+                "give the certificate that it is the key of",
+            ),
+        ),
     ]
 }
 
@@ -132,3 +154,6 @@ fn is_exposed(settings: &Settings) -> bool {
 fn takes_tokens(settings: &Settings) -> bool {
     settings.token_key.0.is_some() || settings.token_jwks.0.is_some()
 }
+
+/// How a setting stands to another that alone gives it a meaning, and that is not there.
+const NO_USE: &str = "is of no use without";

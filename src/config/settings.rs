@@ -18,7 +18,7 @@ use super::{
     table::{Setting, Shape, capitals, dashed, is_live, settings, text},
     values::{
         Auto, Directory, IoChoice, LogFilter, LogFormat, Names, Paths, PublishTo, Size, TOO_LITTLE,
-        TOO_MUCH, Value,
+        TOO_MUCH, UserName, Value,
     },
 };
 use crate::{shield::Networks, wire::route::Origins};
@@ -68,20 +68,20 @@ settings! {
         /// when it changes, so that keys can be rotated.
         token_jwks: KeyFile = "";
         /// What the `iss` of every token must be.
-        token_issuer: Claim = "";
+        token_issuer: Claim = "" => live;
         /// What the `aud` of every token must be, or have.
-        token_audience: Claim = "";
+        token_audience: Claim = "" => live;
         /// A key that may do everything at the control listener, sent as `Authorization: Bearer`; or
         /// `sha256:` and its hash in hexadecimal. Flags can be seen by others of the machine: better
         /// use the environment, or a file.
-        api_key: ApiKey = "";
+        api_key: ApiKey = "" => live;
         /// Keys of the control listener, a line each: `name:scopes:secret`, where scopes are publish,
         /// read and admin with commas between, and the secret may be `sha256:` and its hash. Read again
         /// when it changes.
         api_key_file: KeyFile = "";
         /// Lets everybody who reaches the control listener publish and stop the server, although
         /// it listens beyond this machine and has no key. Only for networks that are closed by other means.
-        control_open: bool = "false";
+        control_open: bool = "false" => live;
     }
     "Channels" {
         /// What is kept of which channels, and what befalls their slow subscribers, as patterns
@@ -112,6 +112,11 @@ settings! {
         /// (TCP_NOTSENT_LOWAT). Raise it to 128KiB where publications are above 16KiB.
         notsent_lowat: Size = "16KiB", "1KiB" to "16MiB";
     }
+    "Rights" {
+        /// The user that the server becomes, by name or number, once it listens; only root can. Then
+        /// journals, certificates and keys that are read again must be readable for that user.
+        user: UserName = "";
+    }
     "Limits" {
         /// Subscribers at one time, over all shards; one more is answered 503. With auto 100,000,
         /// or what the kernel can hold if that is less.
@@ -141,7 +146,10 @@ settings! {
         exempt: Networks = "127.0.0.0/8,::1" => live;
         /// Proxies: networks whose word is taken for whom they speak. No limit by address holds for
         /// themselves.
-        trusted: Networks = "" => live;
+        trusted: Networks = "";
+        /// Whether connections from those begin with a PROXY header, version 1 or 2, beneath TLS where
+        /// there is TLS. Then those without are closed.
+        proxy_protocol: bool = "false";
         /// Connections of one address at one time; one more is answered 429. An address is an IPv4
         /// address or an IPv6 /64. 0 is no limit, here and below.
         address_connections: u32 = "10000", "0" to "16777216" => live;

@@ -28,7 +28,7 @@ fn file(text: &str) -> Result<Config, ConfigErrors> {
 /// Three values of a setting, none its default, that fit beside the defaults of all others.
 fn samples(setting: &Setting) -> [&'static str; 3] {
     match (setting.name, setting.noun) {
-        ("echo", _) => ["true", "true", "true"],
+        ("echo" | "proxy-protocol", _) => ["true", "true", "true"],
         ("io", _) => ["uring", "epoll", "uring"],
         ("log-format", _) => ["json", "json", "json"],
         ("head-max" | "frame-max", _) => ["1KiB", "2KiB", "3KiB"],
@@ -41,6 +41,7 @@ fn samples(setting: &Setting) -> [&'static str; 3] {
         (_, "NUMBER") => ["17", "18", "19"],
         (_, "ORIGIN") => ["https://a", "null", "*,https://a"],
         (_, "NAME") => ["a", "b.example", "c,d"],
+        (_, "USER") => ["edge", "65534", "www-data"],
         (_, "NETWORKS") => ["10.0.0.0/8", "::1", "192.0.2.1,2001:db8::/32"],
         (_, "FILE") => ["/etc/a.pem", "b", "/etc/c d"],
         (_, "TEXT") => ["https://a", "b", "c d"],
@@ -71,6 +72,10 @@ fn companions(setting: &Setting) -> Vec<(&'static str, &'static str)> {
     match setting.noun {
         _ if setting.name == "control-client-ca" => vec![("control-tls-cert", "a")],
         _ if setting.name == "listen-tls" => vec![("tls-cert", "a")],
+        _ if setting.name == "tls-cert" => vec![("listen-tls", "127.0.0.1:1")],
+        _ if setting.name == "tls-key" => vec![("listen-tls", "127.0.0.1:1"), ("tls-cert", "a")],
+        _ if setting.name == "control-tls-key" => vec![("control-tls-cert", "a")],
+        _ if setting.name == "proxy-protocol" => vec![("trusted", "10.0.0.0/8")],
         "INPUT" => vec![(
             "inputs",
             "nats name=a url=nats://a subject=a; nats name=b url=nats://a subject=b; \

@@ -120,6 +120,27 @@ impl Value for Directory {
     }
 }
 
+/// The name or the number of a user of this machine, or none.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd)]
+pub struct UserName(pub String);
+
+impl Value for UserName {
+    const NOUN: &'static str = "USER";
+    const KIND: &'static str = "a user";
+    const LIKE: &'static str = "like stentor or 65534";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        match text.contains([':', '\n', '\0']) {
+            true => Err("has a character that no user's name has".to_owned()),
+            false => Ok(UserName(text.to_owned())),
+        }
+    }
+
+    fn text(&self) -> String {
+        self.0.clone()
+    }
+}
+
 /// Files, in an order that matters.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd)]
 pub struct Paths(pub Vec<PathBuf>);

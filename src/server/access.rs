@@ -9,6 +9,7 @@ use std::{
 use crate::{
     access::{Access, ApiKeys, Expected, Keys, NotAKey, NotAnApiKey},
     config::{Config, KeyFile},
+    live::Live,
     watch::Files,
 };
 
@@ -48,7 +49,8 @@ pub enum AccessError {
 /// What decides who may do what, and the files that it follows.
 #[derive(Clone, Debug)]
 pub struct KeyFiles {
-    config: Config,
+    /// The settings that hold now.
+    config: Arc<Live<Config>>,
     access: Arc<Access>,
 }
 
@@ -57,7 +59,7 @@ impl KeyFiles {
     pub fn open(config: &Config) -> Result<Self, AccessError> {
         let (keys, expected, api_keys) = read(config)?;
         let access = Arc::new(Access::new(keys, expected, api_keys));
-        Ok(KeyFiles { config: config.clone(), access })
+        Ok(KeyFiles { config: Live::new(config.clone()), access })
     }
 
     /// What was made of them.
@@ -67,13 +69,14 @@ impl KeyFiles {
 
     /// The files, for whoever watches them.
     pub fn paths(&self) -> Vec<PathBuf> {
-        let files = [&self.config.token_key, &self.config.token_jwks, &self.config.api_key_file];
+        let config = self.config.get();
+        let files = [&config.token_key, &config.token_jwks, &config.api_key_file];
         files.into_iter().filter_map(|file| file.0.clone()).collect()
     }
 
     /// Reads them again. Who is connected stays, and if something is wrong, so do the keys.
     pub fn reload(&self) -> Result<(), AccessError> {
-        self.reload_as(&self.config)
+        self.reload_as(&self.config.get())
     }
 
     /// Has the files read again when they change.
@@ -82,6 +85,7 @@ impl KeyFiles {
         if !paths.is_empty() {
             let count = paths.len();
             let read = move || match mine.reload() {
+                Ok(()) if count == 1 => Ok("the keys of 1 file hold".to_owned()),
                 Ok(()) => Ok(format!("the keys of {count} files hold")),
                 Err(problem) => Err(problem.to_string()),
             };
@@ -89,10 +93,11 @@ impl KeyFiles {
         }
     }
 
-    /// The same, as other settings say.
+    /// The same, as other settings say, which hold from now on.
     pub fn reload_as(&self, config: &Config) -> Result<(), AccessError> {
         let (keys, expected, api_keys) = read(config)?;
         self.access.replace(keys, expected, api_keys);
+        self.config.replace(config.clone());
         Ok(())
     }
 }

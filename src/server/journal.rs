@@ -10,6 +10,7 @@ use std::{
 
 use super::{News, Parting, ServerError};
 use crate::{
+    config::Config,
     ids::{Bucket, ShardId},
     journal::{Journal, Restored},
     mesh::Parking,
@@ -70,13 +71,13 @@ impl Opened {
 /// What each shard is given of the journal, whose thread begins, if there is one.
 pub(super) fn begin(
     journal: Option<Opened>,
-    places: usize,
+    config: &Config,
     parkings: &[Arc<Parking>],
     tell: &mpsc::Sender<News>,
 ) -> io::Result<(Ends, Option<JoinHandle<()>>)> {
     let Some(journal) = journal else {
         return Ok((parkings.iter().map(|_| (None, Heritages::new())).collect(), None));
     };
-    let (ends, thread) = journal.start(places, parkings, tell)?;
+    let (ends, thread) = journal.start(config.publish_queue as usize, parkings, tell)?;
     Ok((ends, Some(thread)))
 }

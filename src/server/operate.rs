@@ -177,6 +177,7 @@ impl Server {
         let Loaded { config: newer, warnings } = loaded;
         let (mixed, differences) =
             self.config.reloaded(&newer).map_err(|errors| errors.to_string())?;
+        self.key_files.reload_as(&mixed).map_err(|error| error.to_string())?;
         operator.log.set(mixed.log.as_str())?;
         mixed.log.as_str().clone_into(&mut self.log_filter);
         self.config = mixed;
@@ -234,12 +235,12 @@ fn tell_file(file: &FileReloaded) {
         (Some(problem), _) => {
             tracing::error!(
                 setting = name,
-                "{name} was not read again, what held still does: {problem}"
+                "{name}: not read again, what held still does: {problem}"
             );
         }
         (None, now) => {
             let now = now.as_deref().unwrap_or("as before");
-            tracing::info!(setting = name, "{name} was read again: {now}");
+            tracing::info!(setting = name, "{name}: read again, {now}");
         }
     }
 }

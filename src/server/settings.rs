@@ -8,7 +8,7 @@ use crate::{
     config::{self, Config},
     control,
     session::Rules,
-    shield::Limits,
+    shield::{Limits, Networks},
     wire::route::Origins,
 };
 
@@ -42,6 +42,7 @@ pub fn rules(config: &Config, shards: u16, access: &Arc<Access>, started_ms: u64
 fn shield(config: &Config) -> Limits {
     Limits {
         exempt: config.exempt.clone(),
+        prefaced: if config.proxy_protocol { config.trusted.clone() } else { Networks::default() },
         trusted: config.trusted.clone(),
         connections: config.address_connections,
         connects: config.address_connection_rate,
@@ -105,7 +106,10 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::{config::Inputs, server::KeyFiles};
+    use crate::{
+        config::Inputs,
+        server::{KeyFiles, listen::Kind},
+    };
 
     /// A file of keys that has become empty lets nobody in any more, on loopback, too.
     #[test]

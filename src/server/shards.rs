@@ -37,6 +37,7 @@ use crate::{
     mesh::{Ingress, Mesh, Parking, Questions},
     orders::Orders,
     policy::Policies,
+    preface::Prefaced,
     report::Question,
     session::Rules,
     shard::{Admission, Drain, Setup, Shard},
@@ -193,21 +194,25 @@ pub(super) fn run_shard(
     let outcome = match &plan.engine {
         Engine::Uring(_) => Uring::open(&plan.rings, listeners, bell)
             .map_err(|error| Problem::of(&error, &Machine::read(), &plan.rings).to_string())
-            .and_then(|kernel| serve(Door::new(kernel, tls), setup, heritages, start, tell)),
+            .and_then(|kernel| serve(kernel, tls, setup, heritages, start, tell)),
         Engine::Epoll { .. } => Epoll::open(plan.rings.slots, listeners, bell)
             .map_err(|error| error.to_string())
-            .and_then(|kernel| serve(Door::new(kernel, tls), setup, heritages, start, tell)),
+            .and_then(|kernel| serve(kernel, tls, setup, heritages, start, tell)),
     };
     parting.1 = Some(News::Ended(id, outcome));
 }
 
 fn serve<K: Kernel>(
     kernel: K,
+    tls: Option<Tls>,
     setup: Setup,
     heritages: Heritages,
     start: Instant,
     tell: &mpsc::Sender<News>,
 ) -> Result<(), String> {
+    // What a proxy says for whom it speaks stands in front of everything, TLS included.
+    let proxies = setup.rules.shield.prefaced.clone();
+    let kernel = Door::new(Prefaced::new(kernel, proxies), tls);
     let mut shard = Shard::new(kernel, setup);
     for (bucket, heritage) in heritages {
         shard.restore(bucket, heritage);

@@ -84,6 +84,7 @@ fn watch(name: &'static str, certificates: &Arc<Certificates>, files: &WatchedFi
     let paths = certificates.files().map(Path::to_path_buf).collect();
     let certificates = Arc::clone(certificates);
     let read = move || match certificates.reload() {
+        Ok(1) => Ok("1 certificate".to_owned()),
         Ok(count) => Ok(format!("{count} certificates")),
         Err(error) => Err(error.to_string()),
     };

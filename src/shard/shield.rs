@@ -143,7 +143,7 @@ impl<K: Kernel> Shard<K> {
 /// Each limit's lines are limited by themselves, so that none hides another.
 fn log(address: Option<IpAddr>, excess: Excess) {
     let address = address.map(|address| address.to_canonical());
-    let address = tracing::field::debug(address);
+    let address = address.map(tracing::field::display);
     macro_rules! line {
         ($kind:literal, $what:literal) => {
             limited!(warn, $kind, address, concat!("over a limit: ", $what))
@@ -159,6 +159,5 @@ fn log(address: Option<IpAddr>, excess: Excess) {
         Excess::Publications => line!("publish_rate", "publications of a connection"),
         Excess::MessageTime => line!("message_timeout", "time for a message"),
         Excess::Accepts => line!("accept_rate", "new connections; the next ones wait"),
-        Excess::Proxy => line!("proxy_protocol", "a proxy's word was not believed"),
     }
 }

@@ -22,6 +22,8 @@ pub struct Limits {
     pub exempt: Networks,
     /// Proxies that are believed whom they speak for; no limit holds for themselves.
     pub trusted: Networks,
+    /// Those of them whose connections begin with a PROXY header, as it was at the start.
+    pub prefaced: Networks,
     /// Connections of an address at one time.
     pub connections: u32,
     /// New connections of an address per second.
@@ -88,13 +90,11 @@ pub enum Excess {
     MessageTime,
     /// Connections that waited since others were accepted. Nobody is refused.
     Accepts,
-    /// Proxies' words that were not believed or not understood.
-    Proxy,
 }
 
 impl Excess {
     /// Every kind, in the order of their numbers.
-    pub const ALL: [Excess; 10] = [
+    pub const ALL: [Excess; 9] = [
         Excess::Connections,
         Excess::Connects,
         Excess::Requests,
@@ -104,7 +104,6 @@ impl Excess {
         Excess::Publications,
         Excess::MessageTime,
         Excess::Accepts,
-        Excess::Proxy,
     ];
 
     /// The kind's number, for tables with an entry per kind.
@@ -124,7 +123,6 @@ impl Excess {
             Excess::Publications => "publish_rate",
             Excess::MessageTime => "message_timeout",
             Excess::Accepts => "accept_rate",
-            Excess::Proxy => "proxy_protocol",
         }
     }
 }

@@ -33,7 +33,10 @@ pub struct Request<'a> {
 pub fn parse(buf: &[u8], head_max: usize) -> Result<Option<(Request<'_>, usize)>, HttpError> {
     let mut headers = [EMPTY_HEADER; REQUEST_HEADERS_MAX];
     let mut head = httparse::Request::new(&mut headers);
-    let status = head.parse(buf)?;
+    let status = head.parse(buf).map_err(|error| match buf.starts_with(b"PROXY ") {
+        true => HttpError::Malformed("no PROXY header is taken of this address; see --trusted"),
+        false => error.into(),
+    })?;
     let Status::Complete(len) = status else {
         return if buf.len() < head_max {
             Ok(None)

@@ -12,6 +12,7 @@ pub mod handshake;
 pub mod http;
 pub mod json;
 pub mod poll;
+pub mod proxy;
 pub mod query;
 pub mod replies;
 pub mod route;

@@ -2,7 +2,8 @@
 // Prints the names of what holds.
 
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { createHmac } from 'node:crypto';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join as joinPath } from 'node:path';
 import { chromium } from 'playwright-core';
@@ -196,6 +197,38 @@ const scenarios = {
     const got = publications.map(({ channel, data }) => `${channel} ${data}`);
     assert.deepEqual(got.sort(), channels.map((it) => `${it} ${it}`).sort());
     await visitor.close();
+  },
+
+  /** A token that runs out costs a connection and no publication; what none grants is refused. */
+  async tokens({ startServer, visit, folder }) {
+    const [file, secret] = [joinPath(folder, 'token.key'), 'a secret of more than thirty-two bytes'];
+    writeFileSync(file, secret);
+    const server = await startServer(['--token-key', file, '--channels', '* subscribe=token history=10']);
+    const part = (it) => Buffer.from(JSON.stringify(it)).toString('base64url');
+    const sign = (seconds) => {
+      const exp = Math.floor(Date.now() / 1000) + seconds;
+      const signed = `${part({ alg: 'HS256' })}.${part({ exp, subscribe: ['news.*'] })}`;
+      return `${signed}.${createHmac('sha256', secret).update(signed).digest('base64url')}`;
+    };
+    for (const transport of TRANSPORTS) {
+      const channel = `news.${transport}`;
+      // The first ends after some five seconds: 30 are the leeway.
+      const visitor = await visit({ transports: [transport], tokens: [sign(-25), sign(600)] }, server.listen);
+      await visitor.join([channel]);
+      await visitor.run(() => join('other'));
+      await visitor.until(() => kept.errors.length === 1);
+      const ids = [await server.publish(channel, 'one')];
+      await visitor.until(() => kept.publications.length === 1);
+      // A poll that waits is answered, and the next one shows the other.
+      await visitor.until((least) => kept.transports.length >= least, transport === 'poll' ? 1 : 2);
+      ids.push(await server.publish(channel, 'two'));
+      await visitor.until(() => kept.publications.length >= 2);
+      const { publications, errors } = await visitor.kept();
+      assert.deepEqual(publications, ids.map((id, at) => ({ channel, id, data: ['one', 'two'][at] })));
+      assert.deepEqual(errors.map(({ channel, code }) => [channel, code]),
+        [['other', transport === 'websocket' ? 'forbidden' : 403]]);
+      await visitor.close();
+    }
   },
 
   /** The same module runs in Node. */

@@ -103,11 +103,17 @@ export class Visitor {
     visitor.page = await browser.newPage();
     visitor.page.on('pageerror', (error) => { visitor.complaint = error; });
     await visitor.page.goto(`http://${address}/stentor.js`);
-    await visitor.page.evaluate(async ([options, url]) => {
+    await visitor.page.evaluate(async ([{ tokens, ...options }, url]) => {
       const { Stentor } = await import(url);
       const kept = window.kept = { publications: [], gaps: [], subscribed: [], errors: [], transports: [] };
-      const client = window.client = new Stentor('/', options);
-      client.onstate = (state) => { if (state === 'connected') kept.transports.push(client.transport); };
+      // The first is shown with the first connection, and the second when that is no good any more.
+      let shown = 0;
+      const token = tokens && (() => tokens[Math.min(shown, tokens.length - 1)]);
+      const client = window.client = new Stentor('/', { ...options, token });
+      client.onstate = (state) => {
+        if (state === 'connected') kept.transports.push(client.transport);
+        else if (kept.transports.length) shown += 1;
+      };
       const plain = ({ data, ...publication }) =>
         ({ ...publication, data: data instanceof Uint8Array ? { bytes: [...data] } : data });
       window.join = (channel, options) => client.subscribe(channel, {

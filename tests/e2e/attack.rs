@@ -1,7 +1,7 @@
 //! One attacking client per limit: it gets the stated answer, a good subscriber with an oracle misses
 //! nothing meanwhile, and nothing of the attack is left behind.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use serde_json::json;
 
@@ -24,7 +24,7 @@ on_both_kernels!(
 );
 
 /// Where the attacker comes from. The good ones have another address.
-const ATTACKER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 66);
+const ATTACKER: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 66));
 
 /// A server whose limits hold for everybody, and its good subscribers.
 struct Siege {
@@ -136,6 +136,7 @@ fn coming_and_going_is_limited(io: Io) {
     siege.serves();
     drop(flood);
     drop(Subscriber::join(siege.server.subscribers, Kind::Sse, "good"));
+    siege.server.await_stat("/connections/total", 2);
     siege.end("address_connection_rate");
 }
 

@@ -30,7 +30,7 @@ fn the_console_shows_what_is_published() {
     let seen = ["ws", "sse", "v1"]
         .map(|by| [format!("<b>over</b> {by}\nsecond line & more"), format!("missed over {by}")]);
     let gap = "What was published behind 1-1 up to …-0 is missing.";
-    let told = shown(&mut visit("live_page.mjs", &server).args(pictures()));
+    let told = shown(visit("live_page.mjs", &server).args(pictures()));
     assert_eq!(told, json!({ "seen": seen.concat(), "gap": gap }));
     server.stop();
 }
@@ -62,7 +62,7 @@ fn the_dashboard_shows_what_happens() {
     });
     let behind = slowest["publications"].as_u64().expect("a number");
     let delivered = 3 * 7 + FLOOD - behind;
-    let told = shown(&mut visit("dashboard.mjs", &server).args(pictures()));
+    let told = shown(visit("dashboard.mjs", &server).args(pictures()));
     assert_eq!(
         told["tiles"],
         json!({

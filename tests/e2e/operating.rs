@@ -13,6 +13,7 @@ use crate::support::{
 on_both_kernels!(
     reloads_disturb_nobody,
     new_settings_hold_at_once,
+    keys_change_without_a_restart,
     a_wrong_file_changes_nothing,
     a_drain_tells_how_it_goes,
 );
@@ -126,6 +127,25 @@ fn new_settings_hold_at_once(io: Io) {
     edge.reload("channels = ['news history=3']\n");
     edge.expect_told("reloaded: 2 settings changed, 0 need a restart");
     publisher.publish("news", b"123456789");
+    edge.server.stop();
+}
+
+/// A key of the control listener holds from the reload that brings it, and the one before no more; its
+/// text is in no log. What keys a file holds stays known with it.
+fn keys_change_without_a_restart(io: Io) {
+    let mut edge = Edge::start(io, "keys", "api-key = 'first-0123456789ab'\n");
+    let publish = |edge: &Edge, key: &str| {
+        let mut publisher = Publisher::of(&edge.server);
+        let lines = format!("Authorization: Bearer {key}\r\n");
+        publisher.try_publish_as("news", &lines, b"x").head.status
+    };
+    let statuses =
+        |edge: &Edge| ["first-0123456789ab", "other-0123456789ab"].map(|key| publish(edge, key));
+    assert_eq!(statuses(&edge), [200, 401]);
+    edge.reload("api-key = 'other-0123456789ab'\n");
+    edge.expect_told("api-key is '***' now");
+    assert_eq!(statuses(&edge), [401, 200]);
+    assert!(!edge.server.stderr().contains("0123456789ab"));
     edge.server.stop();
 }
 

@@ -42,7 +42,7 @@ const fieldsOf = (event) => {
 
 export class Stentor {
   constructor(url = '/', options) {
-    const { transports, backoff, upgrade } = {
+    const { transports, backoff, upgrade, token } = {
       transports: ['websocket', 'sse', 'poll'], backoff: [500, 30_000], upgrade: 300_000, ...options,
     };
     const base = new URL(url, globalThis.location).href.replace(/^ws/, 'http').replace(/\/$/, '');
@@ -125,10 +125,15 @@ export class Stentor {
       queueMicrotask(() => link?.flush());
     };
 
+    /** The token to show, if there is one: asked for anew with each connection. */
+    const fresh = async () => typeof token === 'function' ? token() : token;
+
     const get = async ({ signal }, path, query) => {
       const url = `${base}/${path}?${new URLSearchParams(query)}`;
+      const shown = await fresh();
+      const headers = shown && { Authorization: `Bearer ${shown}` };
       // With a cache the browser would add an If-None-Match of its own, which is a position.
-      const answer = await fetch(url, { signal, cache: 'no-store' });
+      const answer = await fetch(url, { signal, headers, cache: 'no-store' });
       if (answer.ok) return answer;
       const message = (await answer.text()).trim();
       throw fault(answer.status, message, answer.headers.get('Retry-After'));
@@ -136,7 +141,7 @@ export class Stentor {
 
     const ways = {
       async websocket(own) {
-        const socket = new WebSocket(`${base.replace('http', 'ws')}/ws`, 'stentor.v1');
+        let socket;
         const asked = new Map();
         let ids = 0;
         let out = [];
@@ -145,7 +150,7 @@ export class Stentor {
           out.push(JSON.stringify({ id: ids, ...command }));
         };
         own.flush = () => {
-          if (socket.readyState !== 1) return;
+          if (socket?.readyState !== 1) return;
           for (const sub of subscriptions.values()) {
             if (sub.asked === own) continue;
             sub.asked = own;
@@ -163,9 +168,13 @@ export class Stentor {
           wait(PONG_MAX, own.silent);
         };
         own.signal.onabort = () => {
-          socket.close();
+          socket?.close();
           asked.forEach((answers) => answers.error?.(fault('disconnected')));
         };
+        const shown = await fresh();
+        if (own !== link) return;
+        const protocols = ['stentor.v1', ...shown ? [`stentor.token.${shown}`] : []];
+        socket = new WebSocket(`${base.replace('http', 'ws')}/ws`, protocols);
         socket.onopen = ping;
         socket.onerror = socket.onclose = ({ code = 'failed', reason }) => own.fail(fault(code, reason || undefined));
         socket.onmessage = ({ data }) => {
@@ -207,7 +216,7 @@ export class Stentor {
         sub.subscribed(told);
         told.publications.forEach(sub.publication);
       } catch (error) {
-        if (error.code !== 400) throw error;
+        if (error.code !== 400 && error.code !== 403) throw error;
         sub.error(error);
       }
     };
@@ -269,6 +278,8 @@ export class Stentor {
           if (encoding === 'base64') publication.data = fromBase64(publication.data);
           tell('onPublication', publication, publication.id);
         },
+        /** Nobody asked for it: a fresh token does not grant the channel. */
+        unsubscribed: ({ code }) => sub.error(fault(code)),
         error(error) {
           // The end of a connection, drained or not, is not that of the subscription.
           if (!link || error.code === 'draining') return;
@@ -298,6 +309,12 @@ export class Stentor {
           error: reject,
         },
       ));
+    };
+
+    this.renew = async () => {
+      const shown = await fresh();
+      link?.ask?.({ type: 'token', token: shown });
+      link?.flush();
     };
 
     const online = () => this.state !== 'idle' && open(first);

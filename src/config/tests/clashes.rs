@@ -26,6 +26,21 @@ fn addresses_of_tls_fit_beside_the_others() {
             "control: '127.0.0.1:8081' (default) is the same port as listen-tls \
             '127.0.0.1:8081' (from --listen-tls); give each listener its own port",
         ),
+        (
+            &[("tls-cert", "a"), ("tls-key", "b")],
+            "tls-cert: 'a' (from --tls-cert) is of no use without listen-tls '' (default); \
+            say there where TLS is to be spoken",
+        ),
+        (
+            &[("tls-key", "b")],
+            "tls-key: 'b' (from --tls-key) is of no use without tls-cert '' (default); \
+            give the certificate that it is the key of",
+        ),
+        (
+            &[("control-tls-key", "b")],
+            "control-tls-key: 'b' (from --control-tls-key) is of no use without control-tls-cert '' \
+            (default); give the certificate that it is the key of",
+        ),
     ] {
         assert_eq!(Config::with(pairs).unwrap_err().to_string(), told);
     }

@@ -81,6 +81,37 @@ fn a_channel_has_one_timer() {
     assert_eq!((home.channels(), fired), (0, 1));
 }
 
+/// Other rules hold at once for what is kept already: what is too much or too old by them goes, and an
+/// age that was not there, or was longer, fires when it says.
+#[test]
+fn kept_publications_follow_new_rules() {
+    let rules = |count, age: Option<u64>| {
+        let history = Retention { count, bytes: 1000, age: age.map(Duration::from_secs) };
+        policies(Policy { history, ..Policy::default() })
+    };
+    let mut home = home(rules(100, None), 1, 100, 1000);
+    let channel = name("a");
+    let kept = |home: &Home| home.report(&name("a")).map_or(0, |report| report.kept);
+    for second in 0..20u64 {
+        home.publish(plain(&channel, b"x"), second * 1_000_000);
+    }
+    let now_us = 20_000_000;
+    assert_eq!((kept(&home), home.next_due_us()), (20, None));
+    home.set_policies(rules(15, None), now_us);
+    assert_eq!((kept(&home), home.next_due_us()), (15, None));
+    // The oldest came at 5 s.
+    home.set_policies(rules(100, Some(60)), now_us);
+    assert_eq!((kept(&home), home.next_due_us()), (15, Some(65_010_000)));
+    home.set_policies(rules(100, Some(10)), now_us);
+    assert_eq!((kept(&home), home.next_due_us()), (9, Some(21_010_000)));
+    assert!(home.on_time(21_010_000));
+    assert_eq!(kept(&home), 8);
+    home.set_policies(rules(100, None), 22_000_000);
+    assert_eq!((kept(&home), home.next_due_us()), (8, None));
+    home.set_policies(rules(100, Some(1)), 22_000_000);
+    assert_eq!((home.channels(), home.next_due_us()), (0, None));
+}
+
 /// A home whose publications go through a journal, and of which `count` are kept of each channel.
 fn journaled(count: u32) -> Home {
     let history = Retention { count, bytes: 16 << 20, age: None };

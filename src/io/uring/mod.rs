@@ -34,6 +34,7 @@ use crate::{
 mod accepts;
 mod batch;
 mod call;
+mod restrict;
 mod ring;
 mod table;
 mod user_data;
@@ -122,6 +123,8 @@ pub struct Features {
     /// Whether a close lets go of the connection at once: Linux 6.13 and later. Before that it
     /// stays until requests that are older than the close have ended, so a shutdown comes first.
     pub prompt_close: bool,
+    /// Whether the rings take only what a shard asks of them.
+    pub restricted: bool,
 }
 
 impl fmt::Display for Features {
@@ -131,7 +134,8 @@ impl fmt::Display for Features {
         write!(f, "{rings} ring{plural} {submission_entries}/{completion_entries} DEFER_TASKRUN")?;
         let array = if self.without_array { " NO_SQARRAY" } else { "" };
         let close = if self.prompt_close { "" } else { ", shutdown before close" };
-        write!(f, "{array}, {slots} slots{close}")
+        let open = if self.restricted { "" } else { ", NOT restricted to what is used" };
+        write!(f, "{array}, {slots} slots{close}{open}")
     }
 }
 
@@ -198,6 +202,7 @@ impl Uring {
             rings: self.rings.len() as u32,
             slots: self.table.slots(),
             prompt_close: self.prompt_close,
+            restricted: self.rings.iter().all(|ring| ring.restricted),
         }
     }
 

@@ -30,6 +30,7 @@ use crate::{
         bell::EventBell,
         uring::{
             OpenError,
+            restrict::restrict,
             user_data::{Kind, UserData},
         },
     },
@@ -84,6 +85,8 @@ pub(super) struct Ring {
     bell: Option<BellPoll>,
     /// Whether the kernel takes the ring without an index array.
     pub(super) without_array: bool,
+    /// Whether it takes only what a shard asks.
+    pub(super) restricted: bool,
 }
 
 struct BellPoll {
@@ -102,6 +105,8 @@ impl Ring {
         // Only shutdowns run on workers. The limit is per thread and a hint: an old kernel that
         // does not know it works with more.
         let _ = uring.submitter().register_iowq_max_workers(&mut [1, 2]);
+        let restricted = restrict(&uring);
+        uring.submitter().register_enable_rings().map_err(OpenError::Ring)?;
         Ok(Ring {
             uring,
             kept: Vec::new(),
@@ -110,6 +115,7 @@ impl Ring {
             accepts: 0,
             bell: bell.map(|bell| BellPoll { bell, armed: false, rung: false }),
             without_array,
+            restricted,
         })
     }
 
@@ -339,6 +345,7 @@ fn build(shape: Shape, without_array: bool) -> io::Result<IoUring> {
         .setup_defer_taskrun()
         .setup_taskrun_flag()
         .setup_submit_all()
+        .setup_r_disabled()
         .setup_cqsize(shape.completion_entries)
         .dontfork();
     if without_array {
@@ -367,3 +374,27 @@ const ENTRIES_PER_TURN: u32 = 64;
 const MEMORY_TRIES: u32 = 10;
 
 const _: () = assert!(mem::size_of::<Completion>() == 16);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A ring does what a shard asks of it, and refuses everything else: other requests, other flags of
+    /// requests, and other registrations.
+    #[test]
+    fn a_ring_is_restricted_to_what_is_used() {
+        let shape = Shape { slots: 4, submission_entries: 64, completion_entries: 128 };
+        let mut ring = Ring::open(shape, None).expect("io_uring");
+        assert!(ring.restricted);
+        let used = opcode::Timeout::new(&raw const PAUSE).build();
+        // SAFETY: the entry points to a constant.
+        assert_eq!(unsafe { ring.call(used) }, -libc::ETIME);
+        let flagged = opcode::Timeout::new(&raw const PAUSE).build().flags(Flags::ASYNC);
+        for refused in [opcode::Nop::new().build(), flagged] {
+            // SAFETY: the entries point to nothing but a constant.
+            assert_eq!(unsafe { ring.call(refused) }, -libc::EACCES);
+        }
+        let registered = ring.uring.submitter().unregister_files();
+        assert_eq!(registered.unwrap_err().raw_os_error(), Some(libc::EACCES));
+    }
+}

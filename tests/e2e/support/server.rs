@@ -122,6 +122,11 @@ impl Server {
         value.unwrap_or_else(|| panic!("no {name} in {told}")).parse().expect("a number")
     }
 
+    /// Its process's number.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(self.child.id().cast_signed()).expect("a process id");

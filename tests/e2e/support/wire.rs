@@ -2,7 +2,7 @@
 
 use std::{
     io::{ErrorKind, Read, Write},
-    net::{Ipv4Addr, SocketAddr, TcpStream},
+    net::{IpAddr, SocketAddr, TcpStream},
 };
 
 use socket2::{Domain, Socket, Type};
@@ -57,8 +57,8 @@ impl Wire {
     }
 
     /// Connects from an address of this machine.
-    pub fn from(source: Ipv4Addr, address: SocketAddr) -> Wire {
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    pub fn from(source: IpAddr, address: SocketAddr) -> Wire {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
         socket.bind(&SocketAddr::from((source, 0)).into()).expect("an address of this machine");
         socket.connect(&address.into()).expect("the server listens");
         Wire::over(socket.into())
