@@ -118,11 +118,11 @@ const LOADTEST: Package = Package {
         ("meter", &["record", "watch"]),
         ("options", &["bus", "decoder", "payload", "plan", "shelf", "slo", "units"]),
         ("oracle", &["payload", "tally"]),
-        ("order", &["bus", "decoder", "plan"]),
+        ("order", &["bus", "decoder", "plan", "tls"]),
         ("payload", &[]),
         ("plan", &["decoder"]),
         ("preflight", &["decoder", "order", "plan", "units", "watch"]),
-        ("profile", &["decoder", "options", "order", "plan", "shelf"]),
+        ("profile", &["decoder", "options", "order", "plan", "shelf", "tls"]),
         ("program", &["agent", "cli", "live", "record", "report", "run", "slo"]),
         ("publisher", &["bus", "order", "payload", "plan", "record", "shared"]),
         ("record", &["plan", "tally", "watch"]),
@@ -147,8 +147,9 @@ const LOADTEST: Package = Package {
         ("shared", &["decoder", "oracle", "order", "plan", "schedule", "tally"]),
         ("shelf", &[]),
         ("slo", &["record", "shelf", "units"]),
-        ("swarm", &["decoder", "oracle", "order", "payload", "plan", "shared", "tally"]),
+        ("swarm", &["decoder", "oracle", "order", "payload", "plan", "shared", "tally", "tls"]),
         ("tally", &[]),
+        ("tls", &[]),
         ("units", &[]),
         ("watch", &[]),
     ],
@@ -156,8 +157,8 @@ const LOADTEST: Package = Package {
     islands: &[],
 };
 
-/// What the load tester may use of the server: the kernel, and the words its trait speaks.
-const LOADTEST_USES: &[&str] = &["io::", "ids::Slot", "limits::"];
+/// What the load tester may use of the server: the kernel, its trait's words, TLS before it.
+const LOADTEST_USES: &[&str] = &["counters::Door", "door::", "io::", "ids::Slot", "limits::"];
 
 const SIM: Package = Package {
     folder: "sim/src",

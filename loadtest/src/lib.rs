@@ -25,5 +25,6 @@ pub mod shelf;
 pub mod slo;
 pub mod swarm;
 pub mod tally;
+pub mod tls;
 pub mod units;
 pub mod watch;

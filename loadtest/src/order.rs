@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{bus::Bus, decoder::Transport, plan::Plan};
+use crate::{bus::Bus, decoder::Transport, plan::Plan, tls::Tls};
 
 /// A run that can begin.
 #[derive(Clone, Debug)]
@@ -53,6 +53,8 @@ pub struct Subscribe {
     pub path: String,
     /// Headers beside those that the transport needs.
     pub headers: Vec<(String, String)>,
+    /// How TLS is spoken there, if it is.
+    pub tls: Option<Tls>,
 }
 
 /// How to publish by HTTP.

@@ -247,6 +247,7 @@ mod tests {
                 host: String::new(),
                 path: String::new(),
                 headers: Vec::new(),
+                tls: None,
             };
             let subscribe = vec![(Transport::WebSocket, subscribe)];
             let task = Task { run: 7, plan, subscribe, first_share: 0, threads: 2 };

@@ -97,6 +97,7 @@ fn task(threads: u32) -> Task {
         host: "localhost".into(),
         path: "/{channel}".into(),
         headers: Vec::new(),
+        tls: None,
     };
     let subscribe = vec![(Transport::WebSocket, subscribe)];
     Task { run: 7, plan: plan(9), subscribe, first_share: 0, threads }

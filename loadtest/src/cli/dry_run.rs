@@ -21,9 +21,10 @@ pub fn text(run: &Run) -> String {
         let weight = plan.transports.iter().find(|(it, _)| it == transport).map_or(0, |it| it.1);
         let share = f64::from(weight) / f64::from(all);
         let (host, path) = (&subscribe.host, &subscribe.path);
+        let by = if subscribe.tls.is_some() { " by TLS" } else { "" };
         lines.push((
             "subscribe",
-            format!("{} {} at {host}{path}", percent(share), spelled(*transport)),
+            format!("{} {} at {host}{path}{by}", percent(share), spelled(*transport)),
         ));
     }
     if let Some(publish) = &order.endpoints.publish {

@@ -65,10 +65,14 @@ struct ServerArguments {
     /// How the server is spoken to: a known one (`stentor-loadtest profiles`) or a TOML file.
     #[arg(long, value_name = "NAME|FILE", default_value = "stentor")]
     server: String,
-    /// Where to subscribe: ws://HOST:PORT/PATH/{channel}, or http:// for Server-Sent Events.
-    /// Without a path it is the profile's. May be given once for each transport.
+    /// Where to subscribe: ws://HOST:PORT/PATH/{channel}, or http:// for Server-Sent Events, or
+    /// wss:// and https:// with --ca. Without a path it is the profile's. May be given once for each
+    /// transport.
     #[arg(long, value_name = "URL")]
     target: Vec<String>,
+    /// The authorities that subscribers trust where the target speaks TLS, in PEM.
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
     /// Where to publish: http://HOST:PORT/PATH/{channel}. Without this it is the profile's path at
     /// the target's host.
     #[arg(long, value_name = "URL")]
@@ -191,6 +195,7 @@ fn endpoints(
         publish: server.publish.clone(),
         headers: server.header.clone(),
         publish_headers: server.publish_header.clone(),
+        authorities: server.ca.clone(),
         is_through_bus,
     };
     Profile::from_sheet(&sheet)?.endpoints(&sheet.name, &wanted, plan)

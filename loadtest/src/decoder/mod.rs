@@ -83,11 +83,13 @@ impl Transport {
         self != Transport::WebSocket
     }
 
-    /// The scheme of its URLs.
-    pub fn scheme(self) -> &'static str {
-        match self {
-            Transport::WebSocket | Transport::V1 => "ws",
-            Transport::Sse | Transport::Poll => "http",
+    /// The scheme of its URLs, by TLS or without it.
+    pub fn scheme(self, is_secure: bool) -> &'static str {
+        match (self, is_secure) {
+            (Transport::WebSocket | Transport::V1, false) => "ws",
+            (Transport::WebSocket | Transport::V1, true) => "wss",
+            (Transport::Sse | Transport::Poll, false) => "http",
+            (Transport::Sse | Transport::Poll, true) => "https",
         }
     }
 }

@@ -10,6 +10,7 @@ use crate::{
     options::spelled,
     order::{Endpoints, Publish, Subscribe},
     plan::{CHANNEL, Plan},
+    tls::Tls,
 };
 
 /// Where to subscribe and publish.
@@ -25,7 +26,8 @@ pub fn find(
         .transports
         .iter()
         .map(|&(transport, _)| search.subscribe(transport).map(|subscribe| (transport, subscribe)));
-    let subscribe = subscribe.collect::<Result<_, _>>()?;
+    let subscribe = subscribe.collect::<Result<Vec<_>, _>>()?;
+    search.check_secure(&subscribe)?;
     Ok(Endpoints { profile: name.to_owned(), subscribe, publish: search.publish()? })
 }
 
@@ -98,7 +100,49 @@ impl Search<'_> {
             host: site.authority(),
             path: path.to_owned(),
             headers: laid_over(self.profile.headers.iter().chain(&self.wanted.headers)),
+            tls: site.is_secure.then(|| self.tls(site)).transpose()?,
         })
+    }
+
+    /// Whom subscribers trust there.
+    fn tls(&self, site: Site<'_>) -> Result<Tls, ProfileError> {
+        let Some(authorities) = &self.wanted.authorities else {
+            return Err(ProfileError::Missing {
+                option: "ca",
+                problem: format!("{} speaks TLS, and no authority is trusted", site.authority()),
+                right: "add --ca FILE with the certificate of the server's authority, in PEM"
+                    .to_owned(),
+            });
+        };
+        Tls::read(site.host, authorities).map_err(|flaw| ProfileError::Wrong {
+            option: "ca",
+            value: authorities.display().to_string(),
+            problem: flaw.problem,
+            right: flaw.right.to_owned(),
+        })
+    }
+
+    /// Authorities are for TLS, and it is spoken to one host.
+    fn check_secure(&self, subscribe: &[(Transport, Subscribe)]) -> Result<(), ProfileError> {
+        let mut secure = subscribe.iter().filter_map(|(_, it)| it.tls.as_ref());
+        let Some(first) = secure.next() else {
+            let Some(authorities) = &self.wanted.authorities else { return Ok(()) };
+            return Err(ProfileError::Wrong {
+                option: "ca",
+                value: authorities.display().to_string(),
+                problem: "is for TLS, which no target speaks".to_owned(),
+                right: "write --target wss://HOST:PORT, or leave it out".to_owned(),
+            });
+        };
+        match secure.find(|it| it.server_name != first.server_name) {
+            None => Ok(()),
+            Some(other) => Err(ProfileError::Wrong {
+                option: "target",
+                value: other.server_name.clone(),
+                problem: format!("speaks TLS, and so does {}", first.server_name),
+                right: "write the same host in all targets that speak TLS".to_owned(),
+            }),
+        }
     }
 
     fn publish(&self) -> Result<Option<Publish>, ProfileError> {
@@ -113,11 +157,19 @@ impl Search<'_> {
         if let Some(url) = given.filter(|url| url.transport == Transport::WebSocket) {
             return Err(url.wrong("is for WebSocket", format!("write {PUBLISH}")));
         }
+        if let Some(url) = given.filter(|url| url.site.is_secure) {
+            return Err(
+                url.wrong("needs TLS, which publishers do not speak", format!("write {PUBLISH}"))
+            );
+        }
         let site = match &given {
             Some(url) => Some(url.site),
-            None => self
-                .site()
-                .map(|site| Site { port: self.profile.publish_port.unwrap_or(site.port), ..site }),
+            // Publishers speak no TLS: where the port for them is not known, it is not guessed.
+            None => self.site().and_then(|site| {
+                let subscribers = Some(site.port).filter(|_| !site.is_secure);
+                let port = self.profile.publish_port.or(subscribers)?;
+                Some(Site { port, is_secure: false, ..site })
+            }),
         };
         let path = path(given.as_ref(), &self.profile.publish);
         let (Some(site), Some(path)) = (site, path) else {
@@ -152,7 +204,7 @@ impl Search<'_> {
     fn site(&self) -> Option<Site<'_>> {
         let usual = || {
             let host = self.profile.host.as_deref()?;
-            Some(Site { host, port: self.profile.port.unwrap_or(80) })
+            Some(Site { host, port: self.profile.port.unwrap_or(80), is_secure: false })
         };
         self.targets.first().map(|target| target.site).or_else(usual)
     }

@@ -10,6 +10,8 @@ mod header;
 mod tests;
 mod url;
 
+use std::path::PathBuf;
+
 use serde::Deserialize;
 
 use crate::{
@@ -59,6 +61,8 @@ pub struct Wanted {
     pub headers: Vec<Header>,
     /// Headers of every publication's request.
     pub publish_headers: Vec<Header>,
+    /// The file with the authorities that are trusted where TLS is spoken.
+    pub authorities: Option<PathBuf>,
     /// Whether publications go through a bus: then nothing is said of how to publish.
     pub is_through_bus: bool,
 }

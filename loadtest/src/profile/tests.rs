@@ -38,7 +38,7 @@ fn endpoints(
 fn subscribe(address: &str, path: &str) -> Subscribe {
     let host = address.strip_suffix(":80").unwrap_or(address).to_owned();
     let (address, path) = (address.parse().unwrap(), path.to_owned());
-    Subscribe { address, host, path, headers: Vec::new() }
+    Subscribe { address, host, path, headers: Vec::new(), tls: None }
 }
 
 fn post(url: &str) -> Publish {
@@ -152,6 +152,31 @@ fn headers_lie_over_the_profile() {
     assert_eq!(publish.url, "http://localhost/p/{channel}");
 }
 
+/// Authorities are for TLS, and a file that has none is told before a run.
+#[test]
+fn authorities_are_for_tls() {
+    let told = |target: &str, file: &str| {
+        let wanted = Wanted { authorities: Some(file.into()), ..wanted(&[target], None) };
+        let found = profile("stentor").endpoints("stentor", &wanted, &plan("ws"));
+        found.unwrap_err().to_string()
+    };
+    let right = "write a file that has the certificate of the server's authority, in PEM";
+    let secure = "wss://127.0.0.1";
+    assert_eq!(
+        told(secure, "Cargo.toml"),
+        format!("ca: 'Cargo.toml' is of no use: it has no certificate; {right}")
+    );
+    assert_eq!(
+        told(secure, "absent.pem"),
+        format!("ca: 'absent.pem' cannot be read: No such file or directory (os error 2); {right}")
+    );
+    assert_eq!(
+        told("ws://127.0.0.1", "Cargo.toml"),
+        "ca: 'Cargo.toml' is for TLS, which no target speaks; write --target wss://HOST:PORT, or \
+         leave it out"
+    );
+}
+
 /// Each mistake is told in full.
 #[test]
 fn a_wrong_place_is_told_in_full() {
@@ -216,10 +241,10 @@ const WRONG: &[(&str, &[&str], Option<&str>, &str)] = &[
     ),
     (
         "stentor",
-        &["wss://a/{channel}"],
+        &["wss://127.0.0.1/{channel}"],
         None,
-        "target: 'wss://a/{channel}' needs TLS, which is not supported yet; write \
-         ws://HOST:PORT/PATH/{channel}, or http:// for Server-Sent Events",
+        "ca: 127.0.0.1 speaks TLS, and no authority is trusted; add --ca FILE with the certificate of the \
+         server's authority, in PEM",
     ),
     (
         "stentor",
@@ -280,7 +305,7 @@ const WRONG: &[(&str, &[&str], Option<&str>, &str)] = &[
         "stentor",
         &[],
         Some("https://127.0.0.1:1/{channel}"),
-        "publish: 'https://127.0.0.1:1/{channel}' needs TLS, which is not supported yet; write \
+        "publish: 'https://127.0.0.1:1/{channel}' needs TLS, which publishers do not speak; write \
          http://HOST:PORT/PATH/{channel}",
     ),
 ];

@@ -5,7 +5,7 @@ use std::net::{Ipv6Addr, SocketAddr, ToSocketAddrs};
 use super::ProfileError;
 use crate::decoder::Transport;
 
-/// A URL without TLS. It borrows the text that the user wrote, which errors quote.
+/// A URL. It borrows the text that the user wrote, which errors quote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Url<'a> {
     /// The option that it was given to.
@@ -27,6 +27,8 @@ pub struct Site<'a> {
     pub host: &'a str,
     /// Its port.
     pub port: u16,
+    /// Whether TLS is spoken there.
+    pub is_secure: bool,
 }
 
 impl<'a> Url<'a> {
@@ -43,10 +45,11 @@ impl<'a> Url<'a> {
             right: format!("write {right}"),
         };
         let (scheme, rest) = text.split_once("://").ok_or_else(|| wrong("has no scheme"))?;
-        let transport = match scheme {
-            "ws" => Transport::WebSocket,
-            "http" => Transport::Sse,
-            "wss" | "https" => return Err(wrong("needs TLS, which is not supported yet")),
+        let (transport, is_secure) = match scheme {
+            "ws" => (Transport::WebSocket, false),
+            "wss" => (Transport::WebSocket, true),
+            "http" => (Transport::Sse, false),
+            "https" => (Transport::Sse, true),
             _ => return Err(wrong("has a scheme that is not spoken here")),
         };
         if !text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#') {
@@ -56,7 +59,8 @@ impl<'a> Url<'a> {
         if path.starts_with('?') {
             return Err(wrong("has a question mark where its path would begin"));
         }
-        let site = Site::parse(authority).ok_or_else(|| wrong("has no host, or no good port"))?;
+        let site = Site::parse(authority, is_secure);
+        let site = site.ok_or_else(|| wrong("has no host, or no good port"))?;
         Ok(Url { option, text, transport, site, path })
     }
 
@@ -68,8 +72,8 @@ impl<'a> Url<'a> {
 }
 
 impl<'a> Site<'a> {
-    /// `host`, `host:port` or `[address]:port`; the port is 80 unless given.
-    fn parse(authority: &'a str) -> Option<Site<'a>> {
+    /// `host`, `host:port` or `[address]:port`; the port is that of the scheme unless given.
+    fn parse(authority: &'a str, is_secure: bool) -> Option<Site<'a>> {
         let (host, port) = match authority.strip_prefix('[') {
             Some(rest) => {
                 let (host, port) = rest.split_once(']')?;
@@ -79,11 +83,11 @@ impl<'a> Site<'a> {
             None => authority.split_at(authority.find(':').unwrap_or(authority.len())),
         };
         let port = match port {
-            "" => 80,
+            "" => usual_port(is_secure),
             _ => port.strip_prefix(':')?.parse().ok().filter(|&port| port > 0)?,
         };
         let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:".contains(&byte);
-        (!host.is_empty() && host.bytes().all(is_name)).then_some(Site { host, port })
+        (!host.is_empty() && host.bytes().all(is_name)).then_some(Site { host, port, is_secure })
     }
 
     /// Looks the host up.
@@ -103,8 +107,13 @@ impl<'a> Site<'a> {
 
     /// As URLs and the `Host` header have it.
     pub fn authority(&self) -> String {
-        let Site { host, port } = self;
+        let Site { host, port, is_secure } = self;
         let host = if host.contains(':') { format!("[{host}]") } else { host.to_string() };
-        if *port == 80 { host } else { format!("{host}:{port}") }
+        if *port == usual_port(*is_secure) { host } else { format!("{host}:{port}") }
     }
+}
+
+/// The port of a URL that names none.
+fn usual_port(is_secure: bool) -> u16 {
+    if is_secure { 443 } else { 80 }
 }

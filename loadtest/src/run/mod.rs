@@ -264,8 +264,10 @@ fn start_server(order: &Order) -> Result<Option<Spawned>, RunError> {
 
 fn target(order: &Order) -> String {
     let targets = order.endpoints.subscribe.iter();
-    let targets =
-        targets.map(|(transport, it)| format!("{}://{}{}", transport.scheme(), it.host, it.path));
+    let targets = targets.map(|(transport, it)| {
+        let scheme = transport.scheme(it.tls.is_some());
+        format!("{scheme}://{}{}", it.host, it.path)
+    });
     let bus = order.bus.iter().map(|bus| format!("published to through {}", bus.place()));
     targets.chain(bus).collect::<Vec<_>>().join(", ")
 }

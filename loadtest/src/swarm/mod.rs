@@ -7,12 +7,15 @@
 //! A turn: begin and finish connections, wait, read whoever has something, answer pings.
 
 use std::{
+    collections::HashMap,
     io,
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
 use stentor::{
+    counters::DoorCounters,
+    door::{self, Door},
     ids::Slot,
     io::{
         Event, Interest, Kernel, Outcome, Received, Send,
@@ -29,6 +32,7 @@ use crate::{
     plan::Pace,
     shared::{Shared, Stage},
     tally::Tally,
+    tls::{Client, Tls},
 };
 
 mod bookmarks;
@@ -66,7 +70,11 @@ pub struct Swarm {
     shared: Arc<Shared>,
     /// Where this thread's gauges are.
     thread: usize,
-    kernel: Uring,
+    kernel: Door<Uring>,
+    /// How TLS is spoken, if it is.
+    tls: Option<Client>,
+    /// Requests that wait until a handshake is over: one at most for each connection under way.
+    shaking: HashMap<Slot, Vec<u8>>,
     places: Vec<Place>,
     opening: Opening,
     churning: Churning,
@@ -125,14 +133,23 @@ enum End {
 
 impl Swarm {
     /// A thread's rings and tables. The thread that opens them is the one that runs them.
-    pub fn open(shared: Arc<Shared>, share: Share, thread: usize) -> Result<Swarm, OpenError> {
+    pub fn open(shared: Arc<Shared>, share: Share, thread: usize) -> Result<Swarm, SwarmError> {
         let subscribers = share.of(shared.plan.connections());
-        let setup = Setup::new(subscribers + subscribers / 50 + SPARE_SLOTS, raise_nofile()?);
-        let kernel = Uring::open(&setup, Vec::new(), Arc::new(EventBell::new()?))?;
+        let setup = Setup::new(
+            subscribers + subscribers / 50 + SPARE_SLOTS,
+            raise_nofile().map_err(OpenError::from)?,
+        );
+        let bell = EventBell::new().map_err(OpenError::from)?;
+        let kernel = Uring::open(&setup, Vec::new(), Arc::new(bell))?;
+        let secure = shared.subscribe.iter().find_map(|(_, it)| it.tls.as_ref());
+        let tls = secure.map(Tls::client).transpose().map_err(SwarmError::Tls)?;
+        let kernel = Door::new(kernel, tls.as_ref().map(inside));
         let slots = kernel.slots() as usize;
         Ok(Swarm {
             thread,
             kernel,
+            tls,
+            shaking: HashMap::new(),
             places: (0..slots).map(|_| Place::default()).collect(),
             opening: Opening::new(&shared, share),
             churning: Churning::new(&shared, share),
@@ -209,7 +226,7 @@ impl Swarm {
     fn open_connections(&mut self, now: Instant) -> io::Result<()> {
         self.opening.begin(&self.shared, now, &mut self.desk);
         for (attempt, socket) in self.opening.finish(&mut self.desk)? {
-            let slot = match self.kernel.adopt(socket) {
+            let slot = match self.kernel.kernel_mut().adopt(socket) {
                 Ok(slot) => slot,
                 Err(error) => {
                     self.opening.on_no_place(attempt, &error, &mut self.desk, now);
@@ -229,7 +246,13 @@ impl Swarm {
             self.places[slot.index()] = Place { stream: Stream::new(role.transport), holder };
             let since = self.shared.plan.resume && attempt.was_live;
             let request = self.desk.request(attempt.subscriber, since);
-            self.desk.unsent.insert(slot, request);
+            if self.shared.subscribe(role.transport).tls.is_some() {
+                self.kernel.begin(slot);
+                self.kernel.poll(slot, Interest::Read);
+                self.shaking.insert(slot, request);
+            } else {
+                self.desk.unsent.insert(slot, request);
+            }
             self.opening.on_requested(slot, attempt, now);
         }
         if !self.desk.unsent.is_empty() {
@@ -265,6 +288,7 @@ impl Swarm {
     /// Closes a connection whose place has been emptied, and forgets whatever waits for it.
     fn close(&mut self, slot: Slot) {
         self.desk.unsent.remove(&slot);
+        self.shaking.remove(&slot);
         self.slow.forget(slot);
         self.kernel.close(slot);
     }
@@ -272,12 +296,17 @@ impl Swarm {
     /// Reads whoever has something.
     fn receive(&mut self) {
         let Swarm { kernel, places, desk, readable, gone, slow, opening, shared, .. } = self;
+        let (tls, shaking) = (&self.tls, &mut self.shaking);
         for slots in readable.chunks(RECEIVE_BATCH) {
             kernel.receive_batch(slots, &mut |slot, received| {
                 let place = &mut places[slot.index()];
                 let bytes = match received {
                     Received::Bytes(bytes) => bytes,
                     Received::Nothing => return,
+                    Received::End | Received::Broken if shaking.contains_key(&slot) => {
+                        let why = tls.as_ref().map(Client::why).unwrap_or_default();
+                        return gone.push((slot, End::Closed(why)));
+                    }
                     Received::End => {
                         return gone.push((slot, End::Closed("the server ended it".into())));
                     }
@@ -304,6 +333,11 @@ impl Swarm {
                 }
             });
             for &slot in slots {
+                if kernel.is_open(slot)
+                    && let Some(request) = shaking.remove(&slot)
+                {
+                    desk.unsent.insert(slot, request);
+                }
                 let is_held = places[slot.index()].holder.phase != Phase::Empty;
                 if is_held && !slow.is_waiting(slot) {
                     kernel.poll(slot, Interest::Read);
@@ -324,6 +358,8 @@ impl Swarm {
             for exception in exceptions {
                 let (slot, bytes) = &part[exception.index];
                 match exception.outcome {
+                    // All is taken, though not sent: what follows waits for its turn anyway.
+                    Outcome::Short(sent) if sent == bytes.len() => {}
                     Outcome::Short(sent) => {
                         self.desk.unsent.insert(*slot, bytes[sent..].to_vec());
                         self.kernel.poll(*slot, Interest::Write);
@@ -405,6 +441,12 @@ impl Default for Place {
     fn default() -> Place {
         Place { stream: Stream::new(Transport::WebSocket), holder: Subscriber::default() }
     }
+}
+
+/// A door for subscribers, who come in from nobody.
+fn inside(client: &Client) -> door::Tls {
+    let counters = Arc::new(DoorCounters::default());
+    door::Tls { side: client.side.clone(), listeners: Vec::new(), counters }
 }
 
 /// Places beyond a thread's subscribers and a fiftieth of them: closed ones that are not gone yet.

@@ -29,6 +29,9 @@ pub enum SwarmError {
     /// Its rings could not be opened.
     #[error("opening a ring for subscribers failed: {0}")]
     Ring(#[from] OpenError),
+    /// TLS cannot be spoken as it is asked for.
+    #[error("subscribing by TLS failed: {0}")]
+    Tls(String),
     /// The kernel would not go on.
     #[error("driving subscribers failed: {0}")]
     Drive(#[source] io::Error),

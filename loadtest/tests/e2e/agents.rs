@@ -93,6 +93,7 @@ fn order(agents: Vec<String>, agent_key: Option<&str>) -> Order {
         host: subscribers.to_string(),
         path: path.into(),
         headers: Vec::new(),
+        tls: None,
     };
     let publish = Publish {
         method: "POST".into(),

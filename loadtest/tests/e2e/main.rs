@@ -18,3 +18,4 @@ mod run;
 mod stentor;
 #[path = "../support/mod.rs"]
 mod support;
+mod tls;
