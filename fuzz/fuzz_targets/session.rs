@@ -7,7 +7,7 @@ use stentor::{
     frame::{PayloadKind, Publication},
     ids::{ChannelName, Epoch, Offset, Position, Tick},
     mesh::{Accepted, Rejected},
-    policy::{Pattern, Policies, Policy},
+    policy::{Pattern, Policies, Policy, Who},
     resume::{Begun, Gap},
     session::{
         ANSWERED_PER_BYTE, ANSWERS_MAX, Call, Delivery, NotPublished, Reads, Refused, Rules,
@@ -35,7 +35,7 @@ const DELIVERY_MAX: usize = 2048;
 // Each pair is a kind of event and the bytes that it takes off the rest of the input.
 fuzz_target!(|input: (Vec<(u8, u8)>, &[u8])| {
     let (script, mut rest) = input;
-    let open = Policy { publish: true, ..Policy::default() };
+    let open = Policy { publish: Who::Public, ..Policy::default() };
     let policies = Policies::new([(Pattern::new("*"), open)]);
     let bounds = Rules { frame_max: 1000, message_max: 2000, ..Rules::default() };
     let rules = Rules { echo: true, policies, ..bounds };
