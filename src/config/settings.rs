@@ -2,7 +2,7 @@
 //!
 //! To add one, add a row. Its flag, variable, TOML key, help and reference follow, and the tests
 //! that iterate over the table hold it to the same rules. `=> live` at its end says that a reload puts
-//! it into effect, which `server/reload.rs` must then do. Bounds between two settings are in
+//! it into effect, which `server/operate.rs` must then do. Bounds between two settings are in
 //! `check.rs`.
 #![forbid(unsafe_code)]
 
