@@ -13,7 +13,11 @@
 
 use std::collections::VecDeque;
 
-use axum::{body::Body, http::StatusCode, response::Response};
+use axum::{
+    body::Body,
+    http::{HeaderMap, StatusCode},
+    response::Response,
+};
 use bytes::{Bytes, BytesMut};
 use serde::Serialize;
 use tokio::time::timeout;
@@ -47,12 +51,12 @@ struct Published<'a> {
 /// Publishes the lines of `body` and says how many were, whatever happened in the middle.
 pub(super) async fn publish(
     plane: &Plane,
-    channel: ChannelName,
-    way: Option<Way<'_>>,
+    (channel, way): (ChannelName, Option<Way<'_>>),
     is_json: bool,
+    headers: &HeaderMap,
     body: &mut Body,
 ) -> Response {
-    let mut stream = Stream::new(plane, channel, way, is_json);
+    let mut stream = Stream::new(plane, (channel, way), is_json, headers);
     let outcome = stream.run(body).await;
     let error = outcome.as_ref().err().map(|refusal| refusal.reason.as_str());
     let published = Published {
@@ -78,6 +82,8 @@ struct Stream<'a> {
     way: Option<Way<'a>>,
     /// Whether each line must be JSON.
     is_json: bool,
+    /// Of the request: whose child each line is, for whoever follows it.
+    headers: &'a HeaderMap,
     /// What was handed over and is not answered yet, oldest first.
     window: VecDeque<Waiting<'a>>,
     window_max: usize,
@@ -104,7 +110,12 @@ enum Answerer<'a> {
 }
 
 impl<'a> Stream<'a> {
-    fn new(plane: &'a Plane, channel: ChannelName, way: Option<Way<'a>>, is_json: bool) -> Self {
+    fn new(
+        plane: &'a Plane,
+        (channel, way): (ChannelName, Option<Way<'a>>),
+        is_json: bool,
+        headers: &'a HeaderMap,
+    ) -> Self {
         let home = plane.publisher.home(&channel);
         Stream {
             plane,
@@ -112,6 +123,7 @@ impl<'a> Stream<'a> {
             home,
             way,
             is_json,
+            headers,
             window: VecDeque::new(),
             window_max: match way {
                 Some(_) => FORWARDS_MAX / 4,
@@ -180,11 +192,12 @@ impl<'a> Stream<'a> {
         Ok(())
     }
 
-    async fn hand_over_to(&self, content: Content) -> Result<Answerer<'a>, Refusal> {
+    async fn hand_over_to(&self, mut content: Content) -> Result<Answerer<'a>, Refusal> {
         if let Some(way) = self.way {
             let pending = way.publish_line(self.plane, &self.channel, content).await;
             return pending.map(|pending| Answerer::Bus(way, pending));
         }
+        content.span = self.plane.follow(self.headers);
         let answer_timeout = self.plane.settings().answer_timeout;
         let place = self.plane.publisher.publish_line(&self.channel, content);
         match timeout(answer_timeout, place).await {
