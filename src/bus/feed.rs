@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 use crate::{
     ids::{Epoch, Offset, Position},
     inputs::{InputState, Skip},
+    logs::limited,
     mapping::{Fields, Mapped, Mapping, Unmapped},
     mesh::{Answer, Asker, Ingress, Publish, Rejected, SequenceNews, Terms, Ticket},
     policy::Pattern,
@@ -108,7 +109,7 @@ impl Feed {
         if self.connected_before {
             self.setup.state.on_reconnect();
         }
-        tracing::info!("input {}: connected", self.setup.name);
+        limited!(info, "input", "input {}: connected", self.setup.name);
         (self.connected_before, self.was_connected) = (true, true);
         self.setup.state.set_connected(true, None);
     }
@@ -159,7 +160,9 @@ impl Feed {
 
     /// The bus has trimmed what was behind `from`, up to and with `to`, before it was read.
     pub async fn hole(&mut self, epoch: Epoch, from: Offset, to: Offset) {
-        tracing::warn!(
+        limited!(
+            warn,
+            "input",
             "input {}: the bus has lost what was behind {} up to {} before it was read; \
              subscribers are told",
             self.setup.name,

@@ -10,6 +10,7 @@ use tokio::{sync::mpsc, time::sleep};
 use super::retry::{RETRY_MAX, RETRY_MIN, Told, jittered};
 use crate::{
     inputs::Forward,
+    logs::limited,
     mapping::{Fields, Template},
 };
 
@@ -63,7 +64,7 @@ pub(super) async fn keep_connected(
             let _ = forward.answer.send(Err(why.clone()));
         }
         if told.is_due(&why, Instant::now()) {
-            tracing::warn!("publications to the bus: {why}; trying again");
+            limited!(warn, "forwarding", "publications to the bus: {why}; trying again");
         }
         let pause = sleep(jittered(wait));
         wait = (wait * 2).min(RETRY_MAX);

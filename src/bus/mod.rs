@@ -37,7 +37,10 @@ pub use feed::{Feed, FeedSetup};
 
 use retry::{RETRY_MAX, RETRY_MIN, Told, jittered};
 
-use crate::inputs::{Forward, Input, Source};
+use crate::{
+    inputs::{Forward, Input, Source},
+    logs::limited,
+};
 
 /// Why reading has ended.
 #[derive(Debug)]
@@ -88,8 +91,8 @@ pub async fn run(input: Input, mut feed: Feed, mut stop: watch::Receiver<bool>) 
             };
             match (told.is_due(&why, Instant::now()), is_refused) {
                 (false, _) => (),
-                (true, false) => tracing::warn!("input {name}: {why}; trying again"),
-                (true, true) => tracing::error!("input {name}: {why}; trying again"),
+                (true, false) => limited!(warn, "input", "input {name}: {why}; trying again"),
+                (true, true) => limited!(error, "input", "input {name}: {why}; trying again"),
             }
             feed.on_fault(why);
             sleep(jittered(wait)).await;

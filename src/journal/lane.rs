@@ -24,6 +24,7 @@ use super::{
 use crate::{
     ids::{Bucket, Epoch},
     limits::JOURNAL_COPY_BYTES,
+    logs::limited,
     mesh::Rejected,
 };
 
@@ -100,7 +101,9 @@ impl<D: Disk> Lane<D> {
             fits.push(rises && format::encode(record, self.end.salt, &mut bytes).is_ok());
             match fits.last() {
                 Some(true) => highest = record.offset,
-                _ => tracing::error!(
+                _ => limited!(
+                    error,
+                    "journal",
                     "journal: the record {} of {} is too large, or does not follow {highest}",
                     record.offset,
                     record.channel
@@ -147,7 +150,7 @@ impl<D: Disk> Lane<D> {
         self.end = End { len: self.end.len + len, highest, ..self.end };
         if self.is_told {
             self.is_told = false;
-            tracing::info!("journal: {} can be written again", self.path().display());
+            limited!(info, "journal", "journal: {} can be written again", self.path().display());
         }
         Ok(())
     }
@@ -285,11 +288,15 @@ impl<D: Disk> Lane<D> {
             let path = self.path();
             let path = path.display();
             match state {
-                State::Lost => tracing::error!(
+                State::Lost => limited!(
+                    error,
+                    "journal",
                     "journal: cannot {what} {path}: {error}; nothing of this bucket is accepted \
                      until the next start"
                 ),
-                _ => tracing::error!("journal: cannot {what} {path}: {error}; trying on"),
+                _ => {
+                    limited!(error, "journal", "journal: cannot {what} {path}: {error}; trying on")
+                }
             }
         }
         (self.is_told, self.state) = (true, state);

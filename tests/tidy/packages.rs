@@ -16,7 +16,10 @@ pub const SERVER: Package = Package {
     folder: "src",
     may_import: &[
         ("access", &["ids", "limits", "policy"]),
-        ("bus", &["frame", "ids", "inputs", "limits", "mapping", "mesh", "payload", "policy"]),
+        (
+            "bus",
+            &["frame", "ids", "inputs", "limits", "logs", "mapping", "mesh", "payload", "policy"],
+        ),
         ("close", &[]),
         ("config", &["access", "ids", "inputs", "limits", "mapping", "policy", "shield", "wire"]),
         (
@@ -40,7 +43,7 @@ pub const SERVER: Package = Package {
         ("ids", &["limits"]),
         ("inputs", &["frame", "ids", "mapping", "policy"]),
         ("io", &["ids", "limits"]),
-        ("journal", &["frame", "ids", "limits", "mesh"]),
+        ("journal", &["frame", "ids", "limits", "logs", "mesh"]),
         ("limits", &[]),
         ("live", &[]),
         ("log", &["frame", "ids", "limits", "segment"]),

@@ -23,6 +23,7 @@ use crate::{
     bus::{Fault, Feed, Reader, Running, feed::epoch},
     ids::{Epoch, Offset, Position},
     inputs::{AmqpStream, Input, StartAt},
+    logs::limited,
 };
 
 /// How long the newest records may take to come, by whether the broker has counted any: its count
@@ -207,7 +208,9 @@ impl Stream {
     }
 
     fn on_made_anew(&mut self, newest: u64, next: u64) {
-        tracing::warn!(
+        limited!(
+            warn,
+            "input",
             "input {}: the stream '{}' ends at offset {newest}, and offset {} was read before: it was \
              made anew, and is read from its beginning",
             self.name,

@@ -18,7 +18,7 @@ use rdkafka::{
 use serde::Deserialize;
 use tokio::sync::Notify;
 
-use crate::{bus::Fault, inputs::Kafka};
+use crate::{bus::Fault, inputs::Kafka, logs::Limiter};
 
 /// A client that reads.
 pub(super) type Consumer = StreamConsumer<Context>;
@@ -238,9 +238,17 @@ impl ClientContext for Context {
                 tracing::debug!(target: "librdkafka", "{facility}: {text}");
             }
             Level::Emerg | Level::Alert | Level::Critical | Level::Error => {
-                tracing::error!(target: "librdkafka", "{facility}: {text}");
+                static LIMITER: Limiter = Limiter::error("librdkafka");
+                if LIMITER.admits() {
+                    tracing::error!(target: "librdkafka", "{facility}: {text}");
+                }
             }
-            Level::Warning => tracing::warn!(target: "librdkafka", "{facility}: {text}"),
+            Level::Warning => {
+                static LIMITER: Limiter = Limiter::warn("librdkafka");
+                if LIMITER.admits() {
+                    tracing::warn!(target: "librdkafka", "{facility}: {text}");
+                }
+            }
             Level::Notice | Level::Info => {
                 tracing::info!(target: "librdkafka", "{facility}: {text}");
             }

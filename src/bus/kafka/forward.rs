@@ -25,6 +25,7 @@ use crate::{
     bus::{forwarding, refuse_all},
     ids::Position,
     inputs::{Forward, Input, Kafka, Source},
+    logs::limited,
     mapping::{Fields, Template},
 };
 
@@ -117,7 +118,7 @@ impl Way {
     /// A client that has found that it cannot keep its promises takes nothing more.
     fn replace_if_broken(&mut self) -> Result<(), String> {
         let Some((code, why)) = self.producer.client().fatal_error() else { return Ok(()) };
-        tracing::warn!("Kafka's client has failed ({code}: {why}) and is replaced");
+        limited!(warn, "forwarding", "Kafka's client has failed ({code}: {why}) and is replaced");
         // Old brokers cannot tell a repeat, and some let only the chosen ask for that.
         let cannot_tell = matches!(
             code,

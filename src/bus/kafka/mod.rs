@@ -50,6 +50,7 @@ use super::{Fault, Feed, Reader, Running};
 use crate::{
     ids::Epoch,
     inputs::{Input, Kafka, Source},
+    logs::limited,
     mapping::Fields,
 };
 
@@ -97,7 +98,9 @@ impl Reader for Topics {
                 spawn_blocking(move || drop(consumer));
                 match end {
                     End::Fault(fault) => return fault,
-                    End::Grown => tracing::info!("input {}: there are new partitions", self.name),
+                    End::Grown => {
+                        limited!(info, "input", "input {}: there are new partitions", self.name)
+                    }
                 }
             }
         })
@@ -187,7 +190,9 @@ impl Topics {
         let behind = |offset: i64| position(epoch, offset - 1).offset;
         let replaces = (epoch != old).then_some(old);
         if replaces.is_some() {
-            tracing::warn!(
+            limited!(
+                warn,
+                "input",
                 "input {}: partition {number} of topic '{name}' does not have what was read last;                  its channels are numbered anew",
                 self.name
             );
@@ -208,13 +213,17 @@ impl Topics {
             Met::At(_) => (),
             Met::Trimmed { from, to } => {
                 feed.state().on_hole();
-                tracing::warn!(
+                limited!(
+                    warn,
+                    "input",
                     "input {input}: partition {number} of topic '{topic}' has lost offsets {from} to \
                      {} before they were read",
                     to - 1
                 );
             }
-            Met::Anew(from) => tracing::warn!(
+            Met::Anew(from) => limited!(
+                warn,
+                "input",
                 "input {input}: partition {number} of topic '{topic}' does not have what was read \
                  last; it goes on at offset {from}"
             ),

@@ -6,7 +6,7 @@ use super::{
     progress::{Change, Progress},
     reply::{Entry, Record, Summary},
 };
-use crate::{ids::Position, inputs::Skip};
+use crate::{ids::Position, inputs::Skip, logs::limited};
 
 /// One stream.
 pub(super) struct Key {
@@ -94,7 +94,9 @@ impl Key {
             }
             Some((from, to)) => {
                 feed.state().on_hole();
-                tracing::warn!(
+                limited!(
+                    warn,
+                    "input",
                     "input {}: stream {} was trimmed before it was read, behind {from} up to {to}",
                     way.input,
                     self.name
@@ -123,7 +125,9 @@ impl Key {
             Change::FellBack { to } => {
                 if !std::mem::replace(&mut self.has_fallen_back, true) {
                     let (name, last) = (&self.name, progress.last);
-                    tracing::warn!(
+                    limited!(
+                        warn,
+                        "input",
                         "input {}: stream {name} ends at {to} now, and {last} was read already; \
                          what is added up to there will be missed",
                         way.input
@@ -133,7 +137,9 @@ impl Key {
             }
             Change::MadeAnew { epoch, replaces, floor } => {
                 let name = &self.name;
-                tracing::warn!(
+                limited!(
+                    warn,
+                    "input",
                     "input {}: stream {name} was made anew, and its ids went back; it is read from \
                      its beginning, as another",
                     way.input
