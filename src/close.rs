@@ -132,6 +132,8 @@ impl CloseReason {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     /// Tables by reason are indexed with its number: the list must hold each at its own place.
@@ -139,5 +141,18 @@ mod tests {
     fn reasons_stand_at_their_numbers() {
         let places: Vec<usize> = CloseReason::ALL.iter().map(|reason| reason.index()).collect();
         assert_eq!(places, (0..CloseReason::ALL.len()).collect::<Vec<_>>());
+    }
+
+    /// The manual has a row for every code that a close frame of ours may have, and for no other.
+    #[test]
+    fn the_manual_has_every_code() {
+        let manual = include_str!("../docs/protocol.md");
+        let table = manual.split("| close code | when |").nth(1).expect("the table");
+        let rows = table.lines().skip(2).map_while(|line| line.strip_prefix("| "));
+        let told: Vec<u16> = rows.map(|row| row[..4].parse().expect("a code")).collect();
+        // Whoever has left is told nothing but what it said itself.
+        let others = CloseReason::ALL.into_iter().filter(|&it| it != CloseReason::PeerLeft);
+        let ours: BTreeSet<u16> = others.map(CloseReason::websocket_code).collect();
+        assert_eq!(told, ours.into_iter().collect::<Vec<_>>());
     }
 }

@@ -267,7 +267,7 @@ impl Server {
         let files = watched(&key_files, secure.as_ref());
         let orders = orders(&tell);
         let control_settings =
-            Live::new(control_settings(config, subscribers[0], key_files.access()));
+            Live::new(control_settings(config, &subscribers, key_files.access()));
         let signals = (Arc::clone(&orders), answered, is_draining);
         let mut control = shared.control(Arc::clone(&control_settings), bus, signals);
         (control.tls, control.tracer) = (tls::control(config, &files)?, spans::tracer(config)?);

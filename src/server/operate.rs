@@ -219,7 +219,7 @@ impl Server {
             before.started_ms,
         ));
         self.shared.limits.replace(limits(config, &self.plan));
-        let control = control_settings(config, self.subscribers[0], self.key_files.access());
+        let control = control_settings(config, &self.subscribers, self.key_files.access());
         self.control_settings.replace(control);
         // Whoever sleeps looks at the rules when it wakes, and its deadlines may have come nearer.
         self.shards.wake();

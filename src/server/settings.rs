@@ -64,12 +64,20 @@ fn origins(config: &Config) -> Origins {
     }
 }
 
+/// Where the dashboard subscribes: a page that came by TLS may do so by TLS alone.
+fn page_listener(config: &Config, subscribers: &[(Kind, SocketAddr)]) -> (Kind, SocketAddr) {
+    let is_secure = !config.control_tls_cert.0.is_empty();
+    let by_tls = subscribers.iter().find(|(kind, _)| is_secure && *kind == Kind::Tls);
+    *by_tls.unwrap_or(&subscribers[0])
+}
+
 /// What the control plane lives by.
 pub fn control_settings(
     config: &Config,
-    (kind, subscribers): (Kind, SocketAddr),
+    subscribers: &[(Kind, SocketAddr)],
     access: &Arc<Access>,
 ) -> control::Settings {
+    let (kind, subscribers) = page_listener(config, subscribers);
     let defaults = control::Settings::default();
     let publication_max = config.publication_max.bytes();
     control::Settings {
@@ -94,11 +102,14 @@ pub fn control_settings(
 pub fn limits(config: &Config, plan: &Plan) -> Vec<control::Limit> {
     let limit = |limit: config::Limit| {
         let (name, help) = (limit.setting.name, limit.setting.help);
-        let max = match name {
-            "max-connections" => Some(u64::from(plan.connections_max)),
-            _ => limit.max,
+        let (value, max) = match name {
+            // It may be `auto`, and then nobody would know what holds.
+            "max-connections" => {
+                (plan.connections_max.to_string(), Some(u64::from(plan.connections_max)))
+            }
+            _ => (limit.value, limit.max),
         };
-        control::Limit { name, value: limit.value, max, help }
+        control::Limit { name, value, max, help }
     };
     config.limits().map(limit).collect()
 }
@@ -125,9 +136,26 @@ mod tests {
         files.reload().unwrap();
         fs::remove_file(&path).unwrap();
         assert!(!files.access().has_api_keys());
-        let subscribers = (Kind::Plain, SocketAddr::from(([127, 0, 0, 1], 8080)));
-        assert!(control_settings(&config, subscribers, files.access()).wants_keys);
+        let subscribers = [(Kind::Plain, SocketAddr::from(([127, 0, 0, 1], 8080)))];
+        assert!(control_settings(&config, &subscribers, files.access()).wants_keys);
         let open = Config::load(&Inputs::default()).unwrap().config;
-        assert!(!control_settings(&open, subscribers, files.access()).wants_keys);
+        assert!(!control_settings(&open, &subscribers, files.access()).wants_keys);
+    }
+
+    /// A page that came by TLS subscribes by TLS where there is a listener for that, and any other where
+    /// most do.
+    #[test]
+    fn a_page_subscribes_where_it_may() {
+        let plain = (Kind::Plain, SocketAddr::from(([127, 0, 0, 1], 8080)));
+        let tls = (Kind::Tls, SocketAddr::from(([127, 0, 0, 1], 8443)));
+        let config = |flags: &[(&'static str, &str)]| {
+            let flags = flags.iter().map(|&(name, text)| (name, text.to_owned())).collect();
+            Config::load(&Inputs { flags, ..Inputs::default() }).unwrap().config
+        };
+        let (open, secure) = (config(&[]), config(&[("control-tls-cert", "a.pem")]));
+        assert_eq!(page_listener(&open, &[plain, tls]), plain);
+        assert_eq!(page_listener(&open, &[tls]), tls);
+        assert_eq!(page_listener(&secure, &[plain, tls]), tls);
+        assert_eq!(page_listener(&secure, &[plain]), plain);
     }
 }

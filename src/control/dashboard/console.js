@@ -66,6 +66,9 @@ let wanted = null, source = null, timer = 0, tries = 0, resumable = null;
 function connect() {
   const me = wanted, mine = (act) => (event) => { if (wanted === me) act(event); };
   const live = () => { tries = 0; say('state', 'good', `Subscribed to ${me.name}.`); };
+  if (location.protocol === 'https:' && !secure) {
+    return say('state', 'bad', 'This page came by https, and a browser lets it connect by TLS alone: give the server listen-tls and tls-cert.');
+  }
   say('state', '', `Connecting to ${subscribers}…`);
   ({ ws: plain, sse: events, v1: commands })[me.transport](me, mine, live);
 }
