@@ -88,6 +88,17 @@ impl Api {
         self.read(self.signed(self.agent.post(self.endpoint.path(path))).send_empty())
     }
 
+    /// Orders something of a server that may be gone: then nothing, and null if it gave no good answer.
+    pub fn post_if_there(&self, path: &str) -> Option<Value> {
+        let request = self.signed(self.agent.post(self.endpoint.path(path)));
+        let request = request.config().timeout_global(Some(PATIENCE)).build();
+        match request.send_empty() {
+            Err(ureq::Error::Timeout(_)) => Some(Value::Null),
+            Err(_) => None,
+            answered => Some(self.read(answered).unwrap_or_default()),
+        }
+    }
+
     /// Puts JSON in the place of what is under a path.
     pub fn put(&self, path: &str, json: &Value) -> Result<Value, Failure> {
         let request = self.signed(self.agent.put(self.endpoint.path(path)));
@@ -155,6 +166,9 @@ pub fn unanswered(endpoint: &Endpoint, why: &ureq::Error) -> Failure {
         _ => endpoint.broken(why),
     }
 }
+
+/// How long a server that may be gone has for an answer.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Bytes of an answer that are read: a page of 1000 connections has less than one tenth.
 const ANSWER_BYTES_MAX: u64 = 16 * 1024 * 1024;

@@ -1,5 +1,11 @@
 //! `stentor drain`, `reload` and `log-level`: what a running server is ordered to do.
 
+use std::{
+    io::{self, IsTerminal, Write},
+    thread,
+    time::{Duration, Instant},
+};
+
 use clap::{Args, Command};
 use serde_json::{Value, json};
 use stentor::doctor::grouped;
@@ -16,6 +22,9 @@ pub struct Drain {
     /// Seconds over which connections are closed. [default: the server's setting `drain`]
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(0..=3600))]
     window: Option<u64>,
+    /// Returns once the server drains, without waiting for its end.
+    #[arg(long)]
+    no_wait: bool,
     #[command(flatten)]
     shape: Shape,
     #[command(flatten)]
@@ -46,7 +55,8 @@ pub struct LogLevel {
 pub fn commands() -> [Command; 3] {
     [
         Drain::augment_args(Command::new("drain"))
-            .about("Has a running server close its connections, in time, and end"),
+            .about("Has a running server close its connections, in time, and waits for its end")
+            .after_help(DRAIN_HELP),
         Reload::augment_args(Command::new("reload"))
             .about("Has a running server read its settings and files again")
             .after_help(RELOAD_HELP),
@@ -58,14 +68,69 @@ pub fn commands() -> [Command; 3] {
 /// `stentor drain`.
 pub fn drain(args: &Drain) -> Result<(), Failure> {
     let query = args.window.map_or(String::new(), |seconds| format!("?window={seconds}"));
-    let answer = Api::find(&args.server)?.post(&format!("/v1/drain{query}"))?;
+    let api = Api::find(&args.server)?;
+    let answer = api.post(&format!("/v1/drain{query}"))?;
     args.shape.print(&answer, |answer| {
         let connections = grouped(answer["connections"].as_u64().unwrap_or(0));
         let seconds = answer["window_ms"].as_f64().unwrap_or(0.0) / 1000.0;
         let already = if answer["already"] == true { "already " } else { "" };
         format!("{already}draining {connections} connections over {seconds} s; then it ends\n")
-    })
+    })?;
+    if args.no_wait { Ok(()) } else { follow(&api, &answer) }
 }
+
+/// Tells how many connections are left, until the server is gone.
+fn follow(api: &Api, answer: &Value) -> Result<(), Failure> {
+    let began = Instant::now();
+    let window = Duration::from_millis(answer["window_ms"].as_u64().unwrap_or(0));
+    let mut last = (answer["connections"].as_u64().unwrap_or(0), began);
+    let mut progress = Progress::default();
+    while began.elapsed() < window + OVERTIME {
+        // Asked again, it answers how many are left.
+        let Some(now) = api.post_if_there("/v1/drain") else {
+            progress.tell(&format!("it has ended after {} s", began.elapsed().as_secs()), true);
+            return Ok(());
+        };
+        let (before, at) = last;
+        if let Some(left) = now["connections"].as_u64().filter(|&left| left != before) {
+            let rate = before.saturating_sub(left) as f64 / at.elapsed().as_secs_f64().max(0.001);
+            let (left_told, rate) = (grouped(left), grouped(rate.round() as u64));
+            progress.tell(&format!("{left_told} connections left, {rate} closed a second"), false);
+            last = (left, Instant::now());
+        }
+        thread::sleep(LOOK_EVERY);
+    }
+    let (left, over) = (grouped(last.0), OVERTIME.as_secs());
+    Err(Failure::failed(format!(
+        "{left} connections are left {over} s after the window; look at the server's log, or end it \
+         with SIGTERM twice"
+    )))
+}
+
+/// What is told on the standard error meanwhile: on a terminal one line that changes, else a line for
+/// each change.
+#[derive(Default)]
+struct Progress {
+    has_line: bool,
+}
+
+impl Progress {
+    fn tell(&mut self, line: &str, is_last: bool) {
+        let mut out = io::stderr().lock();
+        let is_terminal = out.is_terminal();
+        let again = if is_terminal && self.has_line { "\r\x1b[K" } else { "" };
+        let end = if is_terminal && !is_last { "" } else { "\n" };
+        // Whoever does not read it any more has the exit code.
+        let _ = write!(out, "{again}{line}{end}").and_then(|()| out.flush());
+        self.has_line = true;
+    }
+}
+
+/// How long a drain may take beyond its window.
+const OVERTIME: Duration = Duration::from_secs(60);
+
+/// How often it is looked how far it is.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// `stentor reload`.
 pub fn reload(args: &Reload) -> Result<(), Failure> {
@@ -107,6 +172,10 @@ pub fn log_level(args: &LogLevel) -> Result<(), Failure> {
         None => format!("{}\n", text(&answer["filter"])),
     })
 }
+
+const DRAIN_HELP: &str = "\
+How many connections are left is told on the standard error until the server has ended; 60 s after the
+window it is given up, with exit code 1.";
 
 const RELOAD_HELP: &str = "\
 Where a setting is wrong nothing changes, and the exit code is 1. What needs a restart is named, and

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::{
     Plane,
+    api::check_known,
     ask::ask_all,
     channels::limit,
     reply::{Refusal, reply_json},
@@ -41,6 +42,7 @@ pub(super) async fn show(State(plane): State<Arc<Plane>>, request: Request) -> R
 }
 
 async fn try_show(plane: &Plane, uri: &Uri) -> Result<Response, Refusal> {
+    check_known(uri, &["limit"])?;
     let parameters = uri.query().unwrap_or("").split('&');
     let limit = match parameters.filter_map(|it| it.strip_prefix("limit=")).next_back() {
         Some(text) => limit(text)?,

@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use super::{
     Plane,
+    api::check_known,
     ask::{ask, ask_all},
     lag::pattern_text,
     problem::Problem,
@@ -128,8 +129,9 @@ struct Range {
 }
 
 impl Range {
-    /// Reads the parameters; others are passed over.
+    /// Reads the parameters; there are no others.
     fn of(uri: &Uri) -> Result<Self, Refusal> {
+        check_known(uri, &["prefix", "after", "limit"])?;
         let mut range = Range { prefix: String::new(), after: None, limit: LIMIT_UNLESS_TOLD };
         for parameter in uri.query().unwrap_or("").split('&') {
             let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));

@@ -115,7 +115,8 @@ fn the_commands_show_what_is_there() {
     let lines: Vec<&str> = told.lines().map(str::trim).collect();
     assert_eq!(lines, ["CONNECTIONS  ADDRESS", "1  127.0.0.1"]);
     let told = run(&server, &["limits", "--table"]);
-    assert!(told.lines().any(|line| line.starts_with("max-connections  ")), "{told}");
+    let row = told.lines().find(|line| line.starts_with("max-connections  ")).expect("a row");
+    assert!(!row.contains("auto"), "the number that holds: {row}");
     assert!(run(&server, &["inputs", "--table"]).starts_with("NAME"));
     for (arguments, code, words) in [
         (&["channels", "nobody"][..], 1, "404 Not Found: nobody reads nobody"),
@@ -220,8 +221,30 @@ fn orders_are_obeyed() {
     let why = String::from_utf8(ended.stderr).unwrap();
     assert_eq!(ended.status.code(), Some(1), "{why}");
     assert!(why.contains("422") && why.contains("stall-timeout"), "{why}");
-    let told = run(&server, &["drain", "--window", "0", "--table"]);
+    let told = run(&server, &["drain", "--window", "0", "--table", "--no-wait"]);
     assert_eq!(told, "draining 1 connections over 0 s; then it ends\n");
     assert!(matches!(reader.next(), Received::Close(1012, _)));
     server.expect_clean_end();
+}
+
+/// `stentor drain` tells how many are left, and returns when the server has ended.
+#[test]
+fn a_drain_is_followed_to_its_end() {
+    let server = Server::start(Io::Epoll, &[]);
+    let mut readers: Vec<Subscriber> =
+        (0..3).map(|_| Subscriber::join(server.subscribers, Kind::WebSocket, "news")).collect();
+    let mut drain = Running::start(&mut command(&server, &["drain", "--window", "1", "--table"]));
+    for reader in &mut readers {
+        assert!(matches!(reader.next(), Received::Close(1012, _)));
+    }
+    drop(readers);
+    server.expect_clean_end();
+    let ended = drain.end();
+    let told = [ended.stdout, ended.stderr].map(|told| String::from_utf8(told).unwrap());
+    assert_eq!(ended.status.code(), Some(0), "{told:?}");
+    assert_eq!(told[0], "draining 3 connections over 1 s; then it ends\n");
+    let lines: Vec<&str> = told[1].lines().collect();
+    let (last, left) = lines.split_last().expect("at least one line");
+    assert!(last.starts_with("it has ended after "), "{told:?}");
+    assert!(left.iter().all(|line| line.contains(" connections left, ")), "{told:?}");
 }

@@ -1,7 +1,12 @@
 //! Operating a running server: settings that are read again, a drain that tells how it goes, a log
 //! that programs can read.
 
-use std::{fs, thread};
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpListener,
+    thread,
+};
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -89,6 +94,43 @@ fn ready_means_that_it_delivers(io: Io) {
     let server = Server::start(io, &flags);
     let kept = server.shown("/v1/channels");
     assert_eq!(kept["channels"].as_array().unwrap().len(), 1, "{kept}");
+    server.stop();
+}
+
+/// A server that is given a collector tells it of the publication whose publisher follows it.
+#[test]
+fn a_collector_is_told() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    let flags = ["--otlp-endpoint", &endpoint, "--otlp-header", "authorization=Bearer sesame"];
+    let server = Server::start(Io::Epoll, &flags);
+    let parent = "traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let publish = format!(
+        "POST /publish/news HTTP/1.1\r\nHost: localhost\r\n{parent}\r\nContent-Length: 0\r\n"
+    );
+    let answer = ask(server.control, &publish);
+    let published: Value = serde_json::from_slice(&answer.body).unwrap();
+    let (stream, _) = listener.accept().unwrap();
+    let mut told = String::new();
+    let wanted = published["position"].as_str().unwrap();
+    let mut lines = BufReader::new(&stream);
+    while !told.ends_with("\r\n\r\n") {
+        assert!(lines.read_line(&mut told).unwrap() > 0, "{told}");
+    }
+    assert!(told.contains("authorization: Bearer sesame\r\n"), "{told}");
+    let length = told.to_lowercase();
+    let length = length.lines().find_map(|line| line.strip_prefix("content-length: "));
+    let mut body = vec![0; length.unwrap().parse().unwrap()];
+    lines.read_exact(&mut body).unwrap();
+    (&stream).write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").unwrap();
+    let body: Value = serde_json::from_slice(&body).unwrap();
+    let span = &body["resourceSpans"][0]["scopeSpans"][0]["spans"][0];
+    assert_eq!(span["parentSpanId"], "00f067aa0ba902b7");
+    let id = json!({ "key": "messaging.message.id", "value": { "stringValue": wanted } });
+    assert!(span["attributes"].as_array().unwrap().contains(&id), "{span}");
+    eventually("it is counted", || {
+        (server.metric("stentor_spans_exported_total") == 1.0).then_some(())
+    });
     server.stop();
 }
 

@@ -25,6 +25,8 @@ use axum::{
 use self::query::Query;
 use super::{Plane, busiest, channels, inputs, lag, many, publish, reply::Refusal, stats};
 
+pub(super) use query::check_known;
+
 pub use limits::Limit;
 
 /// Each path as the router writes it, as the document writes it, and what serves it.

@@ -13,14 +13,11 @@ pub(super) struct Query<'a> {
 impl<'a> Query<'a> {
     /// Splits and decodes them; all must be among the known.
     pub(super) fn of(uri: &'a Uri, known: &[&str]) -> Result<Self, Refusal> {
+        check_known(uri, known)?;
         let mut given: Vec<(&str, String)> = Vec::new();
         let parameters = uri.query().unwrap_or("").split('&').filter(|text| !text.is_empty());
         for parameter in parameters {
             let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
-            if !known.contains(&name) {
-                let known = if known.is_empty() { "none".into() } else { known.join(", ") };
-                return Err(bad(format!("'{name}' is no parameter here; there are: {known}")));
-            }
             if given.iter().any(|(other, _)| *other == name) {
                 return Err(bad(format!("{name} is given twice; give it once")));
             }
@@ -44,6 +41,16 @@ impl<'a> Query<'a> {
         let refused = || bad(format!("{name}: '{text}' is not {right}"));
         parse(text).map(Some).ok_or_else(refused)
     }
+}
+
+/// Refuses parameters that are not among the known: one that was misspelt, and passed over, would be
+/// answered with what was not asked for.
+pub(in super::super) fn check_known(uri: &Uri, known: &[&str]) -> Result<(), Refusal> {
+    let parameters = uri.query().unwrap_or("").split('&').filter(|text| !text.is_empty());
+    let mut names = parameters.map(|it| it.split_once('=').map_or(it, |(name, _)| name));
+    let Some(name) = names.find(|name| !known.contains(name)) else { return Ok(()) };
+    let known = if known.is_empty() { "none".into() } else { known.join(", ") };
+    Err(bad(format!("'{name}' is no parameter here; there are: {known}")))
 }
 
 /// 400.

@@ -178,7 +178,7 @@ fn channels_are_listed_page_by_page() {
         assert_eq!((listed, pages), (sorted.clone(), ROOMS.div_ceil(limit)), "limit {limit}");
     }
     let served = serve_shards(&[Shard::Prompt; 3], 4, patient());
-    let some = json(&served.ask("GET /channels?prefix=room%2E2&_=1"));
+    let some = json(&served.ask("GET /channels?prefix=room%2E2"));
     assert_eq!(some["channels"].as_array().unwrap().len(), 6);
     assert_eq!(
         json(&served.ask("GET /channels?prefix=x")),
@@ -215,6 +215,10 @@ fn a_channel_is_shown() {
 fn a_wrong_question_is_refused() {
     let served = serve(Shard::Prompt, patient());
     for (path, reason) in [
+        ("/channels?limti=1", "'limti' is no parameter here; there are: prefix, after, limit"),
+        ("/v1/channels?limti=1", "'limti' is no parameter here; there are: prefix, after, limit"),
+        ("/busiest?prefix=a", "'prefix' is no parameter here; there are: limit"),
+        ("/v1/busiest?limit=1&top", "'top' is no parameter here; there are: limit"),
         ("/channels?limit=0", "limit: '0' is no whole number from 1 to 1000"),
         ("/channels?limit=1001", "from 1 to 1000"),
         ("/channels?limit=", "from 1 to 1000"),
