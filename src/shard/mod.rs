@@ -29,6 +29,7 @@ mod setup;
 mod shield;
 mod state;
 mod subscriptions;
+mod witness;
 
 pub use admission::{Admission, Drain};
 pub use publications::{Heritage, JournalEnd};
@@ -60,6 +61,7 @@ use holdings::Holdings;
 use outbox::Outboxes;
 use publications::{FeedEnd, Held};
 use state::State;
+use witness::Witness;
 
 /// One core's share of the server.
 pub struct Shard<K> {
@@ -99,6 +101,7 @@ pub struct Shard<K> {
     settled: HashMap<Slot, usize>,
     /// Connections that are being told that their addresses have too many.
     refusals: u32,
+    witness: Option<Witness>,
     pace: Pace,
     /// Whether who comes waits until those before have been served.
     is_pacing: bool,
@@ -176,6 +179,7 @@ impl<K: Kernel> Shard<K> {
             places: vec![Place::NONE; slots as usize],
             settled: HashMap::new(),
             refusals: 0,
+            witness: None,
             pace: Pace::default(),
             is_pacing: false,
             connections: 0,
