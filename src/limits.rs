@@ -315,3 +315,5 @@ pub const PREFACES_MAX: usize = 1024;
 
 /// Seconds that a PROXY header may take.
 pub const PREFACE_SECONDS_MAX: u64 = 5;
+/// Proxies behind each other in what a request says of its way.
+pub const PROXIES_MAX: usize = 32;

@@ -28,7 +28,8 @@ fn file(text: &str) -> Result<Config, ConfigErrors> {
 /// Three values of a setting, none its default, that fit beside the defaults of all others.
 fn samples(setting: &Setting) -> [&'static str; 3] {
     match (setting.name, setting.noun) {
-        ("echo" | "proxy-protocol", _) => ["true", "true", "true"],
+        ("client-header", _) => ["forwarded", "x-forwarded-for", "forwarded"],
+        ("echo" | "proxy-protocol" | "control-open", _) => ["true", "true", "true"],
         ("io", _) => ["uring", "epoll", "uring"],
         ("log-format", _) => ["json", "json", "json"],
         ("head-max" | "frame-max", _) => ["1KiB", "2KiB", "3KiB"],
@@ -46,7 +47,6 @@ fn samples(setting: &Setting) -> [&'static str; 3] {
         (_, "FILE") => ["/etc/a.pem", "b", "/etc/c d"],
         (_, "TEXT") => ["https://a", "b", "c d"],
         ("api-key", _) => ["0123456789abcdef", "fedcba9876543210", "with:colons:and more"],
-        ("control-open", _) => ["true", "true", "true"],
         (_, "DIRECTORY") => ["/var/a", "b", "/var/c d"],
         (_, "CHANNELS") => [
             "a history=1 history-bytes=16MiB",
@@ -69,19 +69,19 @@ fn samples(setting: &Setting) -> [&'static str; 3] {
 
 /// What a setting needs beside it to have its samples.
 fn companions(setting: &Setting) -> Vec<(&'static str, &'static str)> {
-    match setting.noun {
-        _ if setting.name == "control-client-ca" => vec![("control-tls-cert", "a")],
-        _ if setting.name == "listen-tls" => vec![("tls-cert", "a")],
-        _ if setting.name == "tls-cert" => vec![("listen-tls", "127.0.0.1:1")],
-        _ if setting.name == "tls-key" => vec![("listen-tls", "127.0.0.1:1"), ("tls-cert", "a")],
-        _ if setting.name == "control-tls-key" => vec![("control-tls-cert", "a")],
-        _ if setting.name == "proxy-protocol" => vec![("trusted", "10.0.0.0/8")],
-        "INPUT" => vec![(
+    match setting.name {
+        "control-client-ca" => vec![("control-tls-cert", "a")],
+        "listen-tls" => vec![("tls-cert", "a")],
+        "tls-cert" => vec![("listen-tls", "127.0.0.1:1")],
+        "tls-key" => vec![("listen-tls", "127.0.0.1:1"), ("tls-cert", "a")],
+        "control-tls-key" => vec![("control-tls-cert", "a")],
+        "proxy-protocol" | "client-header" => vec![("trusted", "10.0.0.0/8")],
+        "publish-to" => vec![(
             "inputs",
             "nats name=a url=nats://a subject=a; nats name=b url=nats://a subject=b; \
              nats name=c url=nats://a subject=c",
         )],
-        _ if setting.name == "control" => vec![("control-open", "true")],
+        "control" => vec![("control-open", "true")],
         _ => Vec::new(),
     }
 }

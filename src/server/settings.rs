@@ -32,6 +32,7 @@ pub fn rules(config: &Config, shards: u16, access: &Arc<Access>, started_ms: u64
         channels_max: (config.channels_max as usize).div_ceil(usize::from(shards)),
         lag_bytes_max: config.lag_max.bytes(),
         shield: shield(config),
+        client_header: config.client_header.header(),
         access: Arc::clone(access),
         started_ms,
         ..Rules::default()

@@ -8,7 +8,7 @@ use crate::{
     limits::{COMMAND_BYTES, TICK_MS},
     policy::Policies,
     shield,
-    wire::{route::Origins, websocket::Limits},
+    wire::{forwarded::Header, route::Origins, websocket::Limits},
 };
 
 /// The settings that sessions live by.
@@ -51,6 +51,8 @@ pub struct Rules {
     pub lag_bytes_max: usize,
     /// How much an address, and a connection, may ask for.
     pub shield: shield::Limits,
+    /// The header in which trusted proxies say for whom they speak, if they do.
+    pub client_header: Option<Header>,
     /// What decides about tokens.
     pub access: Arc<Access>,
     /// When the clock of ticks was at 0, in milliseconds since 1970.
@@ -84,6 +86,7 @@ impl Default for Rules {
             channels_max: 1_000_000,
             lag_bytes_max: 16 * 1024 * 1024,
             shield: shield::Limits::default(),
+            client_header: None,
             access: Arc::default(),
             started_ms: 0,
         }

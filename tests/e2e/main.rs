@@ -29,6 +29,7 @@ mod commands;
 mod dashboard;
 mod delivery;
 mod forbidden;
+mod forwarded;
 mod journal;
 mod limits;
 mod listeners;
