@@ -47,7 +47,9 @@ pub use sources::{
 };
 pub use table::{Setting, Shape};
 use values::Value as _;
-pub use values::{Auto, Directory, IoChoice, LogFilter, LogFormat, Names, Paths, PublishTo, Size};
+pub use values::{
+    Auto, Directory, IoChoice, LogFilter, LogFormat, Names, Paths, PublishTo, Size, duration,
+};
 
 use check::{Clash, clashes};
 use error::from;

@@ -72,6 +72,10 @@ settings! {
         token_issuer: Claim = "" => live;
         /// What the `aud` of every token must be, or have.
         token_audience: Claim = "" => live;
+        /// Publications per second with one token, over all who have one of its subject, and ten times
+        /// as many at once; one more is answered 429, or the error too_fast. A token's publish_rate
+        /// claim goes before this. 0 is no limit, and keys of the API have none.
+        token_publish_rate: u32 = "1000", "0" to "1000000" => live;
         /// A key that may do everything at the control listener, sent as `Authorization: Bearer`; or
         /// `sha256:` and its hash in hexadecimal. Flags can be seen by others of the machine: better
         /// use the environment, or a file.

@@ -175,6 +175,7 @@ impl<'a> Many<'a> {
         if plane.is_draining() {
             return Err(draining(plane));
         }
+        entitle::pace(plane, self.extensions)?;
         let way = plane.forwarder.way(&channel)?;
         let bytes = content.payload.len();
         while !self.has_room(bytes) {

@@ -48,4 +48,5 @@ mod stories;
 mod streams;
 mod terms;
 mod tls;
+mod token;
 mod tokens;

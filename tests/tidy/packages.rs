@@ -15,7 +15,7 @@ pub struct Package {
 pub const SERVER: Package = Package {
     folder: "src",
     may_import: &[
-        ("access", &["ids", "limits", "policy"]),
+        ("access", &["ids", "limits", "policy", "shield"]),
         ("bus", &["frame", "ids", "inputs", "limits", "mapping", "mesh", "payload", "policy"]),
         ("close", &[]),
         ("config", &["access", "ids", "inputs", "limits", "mapping", "policy", "shield", "wire"]),
