@@ -16,6 +16,7 @@ mod operate;
 mod plan;
 mod settings;
 mod shards;
+mod spans;
 mod tls;
 mod user;
 
@@ -269,7 +270,7 @@ impl Server {
             Live::new(control_settings(config, subscribers[0], key_files.access()));
         let signals = (Arc::clone(&orders), answered, is_draining);
         let mut control = shared.control(Arc::clone(&control_settings), bus, signals);
-        control.tls = tls::control(config, &files)?;
+        (control.tls, control.tracer) = (tls::control(config, &files)?, spans::tracer(config)?);
         let control_address = control_listener.local_addr()?;
         let control_thread = Some(spawn_control(control, control_listener, &stop_control, &tell)?);
         Ok(Server {

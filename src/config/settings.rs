@@ -16,6 +16,7 @@ use super::{
     inputs::{Inputs, masked_text},
     proxies::ClientHeader,
     sources::Given,
+    spans::{Collector, CollectorHeaders},
     table::{Setting, Shape, capitals, dashed, is_live, settings, text},
     values::{
         Auto, Directory, IoChoice, LogFilter, LogFormat, Names, Paths, PublishTo, Size, TOO_LITTLE,
@@ -213,6 +214,14 @@ settings! {
     "Diagnostics" {
         /// Mounts /echo, which sends every message back. For conformance runs only.
         echo: bool = "false" => live;
+        /// An OpenTelemetry collector that speaks OTLP over HTTP, to which spans of publications go; without
+        /// one there are none.
+        otlp_endpoint: Collector = "";
+        /// Headers of each request to the collector, such as a key.
+        otlp_header: CollectorHeaders = "";
+        /// One in so many publications over HTTP has a span, besides those whose `traceparent` asks for one;
+        /// 0 is none besides those.
+        trace_sample: u32 = "0", "0" to "1000000000";
         /// What to log, as a tracing filter.
         log: LogFilter = "info" => live;
         /// How the log is written: text for people, or json with an object per line.
@@ -253,7 +262,7 @@ fn read<T: Value>(setting: &Setting, given: &Given) -> Result<T, ConfigError> {
 pub(super) fn shown(setting: &Setting, text: &str) -> String {
     let masked = match setting.name {
         "inputs" => masked_text(text),
-        "api-key" if !text.is_empty() => MASKED.to_owned(),
+        "api-key" | "otlp-header" if !text.is_empty() => MASKED.to_owned(),
         _ => text.to_owned(),
     };
     let text = masked.as_str();

@@ -15,7 +15,7 @@ use std::collections::VecDeque;
 
 use axum::{
     body::Body,
-    http::{Extensions, StatusCode},
+    http::{StatusCode, request::Parts},
     response::Response,
 };
 use bytes::{Bytes, BytesMut};
@@ -51,12 +51,12 @@ struct Published<'a> {
 /// Publishes the lines of `body` and says how many were, whatever happened in the middle.
 pub(super) async fn publish(
     plane: &Plane,
-    extensions: &Extensions,
+    head: &Parts,
     (channel, way): (ChannelName, Option<Way<'_>>),
     is_json: bool,
     body: &mut Body,
 ) -> Response {
-    let mut stream = Stream::new(plane, extensions, (channel, way), is_json);
+    let mut stream = Stream::new(plane, head, (channel, way), is_json);
     let outcome = stream.run(body).await;
     let error = outcome.as_ref().err().map(|refusal| refusal.reason.as_str());
     let published = Published {
@@ -76,8 +76,8 @@ pub(super) async fn publish(
 /// One stream of lines to one channel.
 struct Stream<'a> {
     plane: &'a Plane,
-    /// Of the request: who asks.
-    extensions: &'a Extensions,
+    /// Of the request: who asks, and whose child each line is, for whoever follows it.
+    head: &'a Parts,
     channel: ChannelName,
     home: ShardId,
     /// To the bus that feeds the channel, if one does.
@@ -112,14 +112,14 @@ enum Answerer<'a> {
 impl<'a> Stream<'a> {
     fn new(
         plane: &'a Plane,
-        extensions: &'a Extensions,
+        head: &'a Parts,
         (channel, way): (ChannelName, Option<Way<'a>>),
         is_json: bool,
     ) -> Self {
         let home = plane.publisher.home(&channel);
         Stream {
             plane,
-            extensions,
+            head,
             channel,
             home,
             way,
@@ -179,7 +179,8 @@ impl<'a> Stream<'a> {
         if self.plane.is_draining() {
             return Err(draining(self.plane));
         }
-        entitle::pace(self.plane, self.extensions).map_err(|refusal| of_line(line, refusal))?;
+        entitle::pace(self.plane, &self.head.extensions)
+            .map_err(|refusal| of_line(line, refusal))?;
         let len = bytes.len();
         let content = terms::content(bytes, self.is_json, None);
         let content = content.map_err(|why| why.refusal(&format!("line {line}")))?;
@@ -193,11 +194,12 @@ impl<'a> Stream<'a> {
         Ok(())
     }
 
-    async fn hand_over_to(&self, content: Content) -> Result<Answerer<'a>, Refusal> {
+    async fn hand_over_to(&self, mut content: Content) -> Result<Answerer<'a>, Refusal> {
         if let Some(way) = self.way {
             let pending = way.publish_line(self.plane, &self.channel, content).await;
             return pending.map(|pending| Answerer::Bus(way, pending));
         }
+        content.span = self.plane.follow(&self.head.headers);
         let answer_timeout = self.plane.settings().answer_timeout;
         let place = self.plane.publisher.publish_line(&self.channel, content);
         match timeout(answer_timeout, place).await {

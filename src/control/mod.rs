@@ -46,7 +46,9 @@ use std::{
 };
 
 use axum::{
-    Router, middleware,
+    Router,
+    http::HeaderMap,
+    middleware,
     routing::{get, post},
 };
 use rustls::ServerConfig;
@@ -67,6 +69,7 @@ use crate::{
     orders::Orders,
     policy::Policies,
     report::Question,
+    spans::{Begun, Parent, Tally, Tracer},
     wire::route::Origins,
 };
 use forward::Forwarder;
@@ -182,6 +185,8 @@ pub struct Control {
     pub forwards: Option<(usize, Forwards)>,
     /// Told (`notify_one`) by the `answered` of every ingress.
     pub answered: Arc<Notify>,
+    /// What follows publications, if they are to be followed.
+    pub tracer: Option<Arc<Tracer>>,
     /// Where operators' orders to the server go.
     pub orders: Arc<Orders>,
     /// Whether the server is draining: no publication is taken then, and it is not ready.
@@ -225,6 +230,7 @@ struct Plane {
     is_secure: bool,
     settings: Arc<Live<Settings>>,
     publisher: Publisher,
+    tracer: Option<Arc<Tracer>>,
     ingresses: Arc<[Ingress]>,
     questions: Arc<[Questions<Question>]>,
     policies: Policies,
@@ -257,9 +263,12 @@ impl Plane {
             Arc::clone(&settings.get().access),
         );
         metrics.register(|ours| prober.register(ours));
+        let spans = control.tracer.as_ref().map_or_else(Tally::default, |it| it.tally().clone());
+        metrics.register(|ours| spans.register(ours));
         Plane {
             is_secure,
-            publisher: Publisher::new(Arc::clone(&ingresses)),
+            publisher: Publisher::new(Arc::clone(&ingresses), control.tracer.clone()),
+            tracer: control.tracer,
             payload_memory: Arc::new(Semaphore::new(settings.get().payload_memory_max)),
             line_streams: Semaphore::new(settings.get().line_streams_max),
             started: Instant::now(),
@@ -291,6 +300,16 @@ impl Plane {
 
     fn is_draining(&self) -> bool {
         *self.draining.borrow()
+    }
+
+    /// What follows a publication that arrives now by a request with these headers, if it is to be
+    /// followed.
+    fn follow(&self, headers: &HeaderMap) -> Option<Box<Begun>> {
+        let tracer = self.tracer.as_deref()?;
+        let mut parents = headers.get_all("traceparent").iter();
+        // Of several none is the one.
+        let parent = parents.next().filter(|_| parents.next().is_none());
+        tracer.begin(parent.and_then(|it| Parent::read(it.to_str().ok()?)))
     }
 
     /// Returns when the server begins to drain.
