@@ -65,7 +65,9 @@ stage_packaging() { set_up_packaging && cargo test --locked -p stentor --test e2
 stage_loadtest() { set_up_python && set_up_brokers && cargo test --locked -p stentor-loadtest; }
 stage_loom() { cargo test --locked --release --manifest-path verify/loom/Cargo.toml; }
 # Without `--bench` in its arguments a bench runs each of its parts once, and says nothing of time.
-stage_bench() { set_up_python && set_up_brokers && cargo test --locked --bench '*'; }
+stage_bench() {
+    set_up_python && set_up_brokers && cargo build --locked -p stentor-loadtest && cargo test --locked --bench '*'
+}
 stage_setup() { set_up_tools && set_up_packaging && set_up_brokers; }
 
 stage_fuzz() {
