@@ -72,7 +72,9 @@ stage_packaging() { set_up_packaging && cargo test --locked -p stentor --test e2
 stage_loadtest() { set_up_python && set_up_brokers && cargo test --locked -p stentor-loadtest; }
 stage_loom() { cargo test --locked --release --manifest-path verify/loom/Cargo.toml; }
 # Without `--bench` in its arguments a bench runs each of its parts once, and says nothing of time.
-stage_bench() { set_up_python && set_up_brokers && cargo test --locked --bench '*'; }
+stage_bench() {
+    set_up_python && set_up_brokers && cargo build --locked -p stentor-loadtest && cargo test --locked --bench '*'
+}
 # The compiler's interpreter takes minutes for what takes seconds: few cases, see `cfg!(miri)`.
 stage_miri() {
     if ! cargo +nightly miri --version >/dev/null 2>&1; then
