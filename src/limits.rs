@@ -316,6 +316,12 @@ pub const PREFACES_MAX: usize = 1024;
 /// Seconds that a PROXY header may take.
 pub const PREFACE_SECONDS_MAX: u64 = 5;
 
+/// Publishers with tokens of whom it is remembered how fast they publish.
+pub const PUBLISHERS_REMEMBERED_MAX: usize = 65_536;
+
+/// Proxies behind each other in what a request says of its way.
+pub const PROXIES_MAX: usize = 32;
+
 /// Spans that may wait for the collector; one more is dropped. About 1 KiB each.
 pub const SPANS_MAX: usize = 2048;
 

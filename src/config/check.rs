@@ -1,7 +1,7 @@
 //! Bounds between two settings: each value may be right by itself and wrong beside another.
 #![forbid(unsafe_code)]
 
-use super::Settings;
+use super::{Settings, proxies::ClientHeader};
 
 /// Two settings that cannot both be as they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +51,10 @@ pub(super) fn clashes(settings: &Settings) -> Vec<Clash> {
         (
             settings.proxy_protocol && settings.trusted.is_empty(),
             clash("proxy-protocol", "is on without", "trusted", "name the proxies' networks"),
+        ),
+        (
+            settings.client_header != ClientHeader::None && settings.trusted.is_empty(),
+            clash("client-header", "is on without", "trusted", "name the proxies' networks"),
         ),
         (
             settings.pong_timeout > settings.ping_interval,

@@ -14,6 +14,7 @@ mod check;
 mod error;
 mod inputs;
 mod origins;
+mod proxies;
 mod reload;
 mod settings;
 mod show;
@@ -38,6 +39,7 @@ pub use addresses::Addresses;
 pub use channels::Channels;
 pub use error::{ConfigError, ConfigErrors};
 pub use inputs::{InputFlag, Inputs as BusInputs, input_flags};
+pub use proxies::ClientHeader;
 pub use reload::Difference;
 pub use settings::{SETTINGS, Settings};
 pub use show::reference;
@@ -46,7 +48,9 @@ pub use sources::{
 };
 pub use table::{Setting, Shape};
 use values::Value as _;
-pub use values::{Auto, Directory, IoChoice, LogFilter, LogFormat, Names, Paths, PublishTo, Size};
+pub use values::{
+    Auto, Directory, IoChoice, LogFilter, LogFormat, Names, Paths, PublishTo, Size, duration,
+};
 
 use check::{Clash, clashes};
 use error::from;

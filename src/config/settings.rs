@@ -14,6 +14,7 @@ use super::{
     channels::Channels,
     error::ConfigError,
     inputs::{Inputs, masked_text},
+    proxies::ClientHeader,
     sources::Given,
     spans::{Collector, CollectorHeaders},
     table::{Setting, Shape, capitals, dashed, is_live, settings, text},
@@ -72,6 +73,10 @@ settings! {
         token_issuer: Claim = "" => live;
         /// What the `aud` of every token must be, or have.
         token_audience: Claim = "" => live;
+        /// Publications per second with one token, over all who have one of its subject, and ten times
+        /// as many at once; one more is answered 429, or the error too_fast. A token's publish_rate
+        /// claim goes before this. 0 is no limit, and keys of the API have none.
+        token_publish_rate: u32 = "1000", "0" to "1000000" => live;
         /// A key that may do everything at the control listener, sent as `Authorization: Bearer`; or
         /// `sha256:` and its hash in hexadecimal. Flags can be seen by others of the machine: better
         /// use the environment, or a file.
@@ -145,12 +150,15 @@ settings! {
     "Under attack" {
         /// Networks that none of these limits holds for.
         exempt: Networks = "127.0.0.0/8,::1" => live;
-        /// Proxies: networks whose word is taken for whom they speak. No limit by address holds for
-        /// themselves.
+        /// Proxies: networks whose word is taken for whom they speak, by PROXY or in client-header. No
+        /// limit by address holds for themselves.
         trusted: Networks = "";
         /// Whether connections from those begin with a PROXY header, version 1 or 2, beneath TLS where
         /// there is TLS. Then those without are closed.
         proxy_protocol: bool = "false";
+        /// The header in which those say for whom they send a request: none, x-forwarded-for or forwarded
+        /// (RFC 7239). Choose what the proxies write themselves; of others it is never read.
+        client_header: ClientHeader = "none";
         /// Connections of one address at one time; one more is answered 429. An address is an IPv4
         /// address or an IPv6 /64. 0 is no limit, here and below.
         address_connections: u32 = "10000", "0" to "16777216" => live;

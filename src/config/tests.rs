@@ -29,7 +29,8 @@ fn file(text: &str) -> Result<Config, ConfigErrors> {
 /// Three values of a setting, none its default, that fit beside the defaults of all others.
 fn samples(setting: &Setting) -> [&'static str; 3] {
     match (setting.name, setting.noun) {
-        ("echo" | "proxy-protocol", _) => ["true", "true", "true"],
+        ("client-header", _) => ["forwarded", "x-forwarded-for", "forwarded"],
+        ("echo" | "proxy-protocol" | "control-open", _) => ["true", "true", "true"],
         ("io", _) => ["uring", "epoll", "uring"],
         ("log-format", _) => ["json", "json", "json"],
         ("head-max" | "frame-max", _) => ["1KiB", "2KiB", "3KiB"],
@@ -49,7 +50,6 @@ fn samples(setting: &Setting) -> [&'static str; 3] {
         (_, "URL") => ["http://a", "https://b:1/c", "http://[::1]:4318"],
         (_, "HEADERS") => ["a=b", "x-a=b c,y=z=", "authorization=Bearer abc"],
         ("api-key", _) => ["0123456789abcdef", "fedcba9876543210", "with:colons:and more"],
-        ("control-open", _) => ["true", "true", "true"],
         (_, "DIRECTORY") => ["/var/a", "b", "/var/c d"],
         (_, "CHANNELS") => [
             "a history=1 history-bytes=16MiB",
@@ -72,22 +72,20 @@ fn samples(setting: &Setting) -> [&'static str; 3] {
 
 /// What a setting needs beside it to have its samples.
 fn companions(setting: &Setting) -> Vec<(&'static str, &'static str)> {
-    match setting.noun {
-        _ if setting.name == "control-client-ca" => vec![("control-tls-cert", "a")],
-        _ if setting.name == "listen-tls" => vec![("tls-cert", "a")],
-        _ if setting.name == "tls-cert" => vec![("listen-tls", "127.0.0.1:1")],
-        _ if setting.name == "tls-key" => vec![("listen-tls", "127.0.0.1:1"), ("tls-cert", "a")],
-        _ if setting.name == "control-tls-key" => vec![("control-tls-cert", "a")],
-        _ if setting.name == "proxy-protocol" => vec![("trusted", "10.0.0.0/8")],
-        _ if ["otlp-header", "trace-sample"].contains(&setting.name) => {
-            vec![("otlp-endpoint", "http://a")]
-        }
-        "INPUT" => vec![(
+    match setting.name {
+        "control-client-ca" => vec![("control-tls-cert", "a")],
+        "listen-tls" => vec![("tls-cert", "a")],
+        "tls-cert" => vec![("listen-tls", "127.0.0.1:1")],
+        "tls-key" => vec![("listen-tls", "127.0.0.1:1"), ("tls-cert", "a")],
+        "control-tls-key" => vec![("control-tls-cert", "a")],
+        "proxy-protocol" | "client-header" => vec![("trusted", "10.0.0.0/8")],
+        "otlp-header" | "trace-sample" => vec![("otlp-endpoint", "http://a")],
+        "publish-to" => vec![(
             "inputs",
             "nats name=a url=nats://a subject=a; nats name=b url=nats://a subject=b; \
              nats name=c url=nats://a subject=c",
         )],
-        _ if setting.name == "control" => vec![("control-open", "true")],
+        "control" => vec![("control-open", "true")],
         _ => Vec::new(),
     }
 }

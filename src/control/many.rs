@@ -18,7 +18,7 @@ use std::{
 use axum::{
     body::Body,
     extract::{Request, State},
-    http::{Extensions, HeaderMap, HeaderValue, StatusCode, header, request::Parts},
+    http::{HeaderValue, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
 use serde::{Deserialize, Serialize};
@@ -80,10 +80,8 @@ async fn run(plane: &Plane, head: &Parts, body: &mut Body) -> Result<Response, R
 /// One request's publications.
 struct Many<'a> {
     plane: &'a Plane,
-    /// Of the request: who asks.
-    extensions: &'a Extensions,
-    /// Of the request: whose child each line is, for whoever follows it.
-    headers: &'a HeaderMap,
+    /// Of the request: who asks, and whose child each line is, for whoever follows it.
+    head: &'a Parts,
     /// One for each line that was read; those that are not answered yet have their number alone.
     results: Vec<Value>,
     /// What was handed over and is not answered yet, oldest first.
@@ -120,8 +118,7 @@ impl<'a> Many<'a> {
             (0..plane.ingresses.len() as u16).map(|it| plane.publisher.window(ShardId(it)));
         Many {
             plane,
-            extensions: &head.extensions,
-            headers: &head.headers,
+            head,
             results: Vec::new(),
             window: VecDeque::new(),
             window_max: windows.min().unwrap_or(1).min(FORWARDS_MAX / 4),
@@ -174,10 +171,11 @@ impl<'a> Many<'a> {
         let plane = self.plane;
         let Line { channel, mut content } = Line::read(line, plane.settings().publication_max)?;
         self.results[at]["channel"] = channel.as_str().into();
-        entitle::may_publish(plane, self.extensions, &channel)?;
+        entitle::may_publish(plane, &self.head.extensions, &channel)?;
         if plane.is_draining() {
             return Err(draining(plane));
         }
+        entitle::pace(plane, &self.head.extensions)?;
         let way = plane.forwarder.way(&channel)?;
         let bytes = content.payload.len();
         while !self.has_room(bytes) {
@@ -186,7 +184,7 @@ impl<'a> Many<'a> {
         let answerer = match way {
             Some(way) => Answerer::Bus(way, way.publish_line(plane, &channel, content).await?),
             None => {
-                content.span = plane.follow(self.headers);
+                content.span = plane.follow(&self.head.headers);
                 let wait = plane.settings().answer_timeout;
                 let place = plane.publisher.publish_line(&channel, content);
                 let pending = timeout(wait, place).await.map_err(|_| {

@@ -61,7 +61,9 @@ use tokio_rustls::TlsAcceptor;
 use crate::{
     access::Access,
     counters::Counters,
+    ids::Tick,
     inputs::{Forwards, Input, InputState},
+    limits::TICK_MS,
     live::Live,
     mesh::{Ingress, Questions},
     orders::Orders,
@@ -100,6 +102,8 @@ pub struct Settings {
     pub hosts: Vec<String>,
     /// What decides about keys and tokens.
     pub access: Arc<Access>,
+    /// How often a second may be published with a token that says nothing of it; 0 is no limit.
+    pub token_publish_rate: u32,
     /// Whether a key or a token is needed even where no key is set. Default: no.
     pub wants_keys: bool,
     /// Pages of other origins that may publish with a token.
@@ -141,6 +145,7 @@ impl Default for Settings {
             policies: Policies::default(),
             hosts: Vec::new(),
             access: Arc::default(),
+            token_publish_rate: 0,
             wants_keys: false,
             pages: Origins::default(),
             connections_max: 1024,
@@ -280,6 +285,12 @@ impl Plane {
             counters,
             draining,
         }
+    }
+
+    /// The time, as the shards count it.
+    fn tick(&self) -> Tick {
+        let ticks = self.started.elapsed().as_millis() / u128::from(TICK_MS);
+        Tick(u32::try_from(ticks).unwrap_or(u32::MAX))
     }
 
     /// What the operator chose, as it is now.

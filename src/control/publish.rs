@@ -46,7 +46,7 @@ pub(super) async fn publish(State(plane): State<Arc<Plane>>, request: Request) -
     let (head, mut body) = request.into_parts();
     let response = match admit(&plane, &head) {
         Ok((channel, way, Wish::Lines { is_json })) => {
-            lines::publish(&plane, (channel, way), is_json, &head.headers, &mut body).await
+            lines::publish(&plane, &head, (channel, way), is_json, &mut body).await
         }
         Ok((channel, Some(way), Wish::Whole { is_json, terms })) => {
             match read_content(&plane, is_json, terms, &mut body).await {
@@ -73,6 +73,9 @@ fn admit<'a>(plane: &'a Plane, head: &Parts) -> Result<Admitted<'a>, Refusal> {
     let channel = channel_of(&head.uri)?;
     entitle::may_publish(plane, &head.extensions, &channel)?;
     let wish = Wish::of(head)?;
+    if let Wish::Whole { .. } = wish {
+        entitle::pace(plane, &head.extensions)?;
+    }
     let way = plane.forwarder.way(&channel)?;
     Ok((channel, way, wish))
 }

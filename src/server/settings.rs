@@ -32,7 +32,9 @@ pub fn rules(config: &Config, shards: u16, access: &Arc<Access>, started_ms: u64
         channels_max: (config.channels_max as usize).div_ceil(usize::from(shards)),
         lag_bytes_max: config.lag_max.bytes(),
         shield: shield(config),
+        client_header: config.client_header.header(),
         access: Arc::clone(access),
+        token_publish_rate: config.token_publish_rate,
         started_ms,
         ..Rules::default()
     }
@@ -89,6 +91,7 @@ pub fn control_settings(
         policies: config.channels.policies().clone(),
         hosts: config.control_host.0.clone(),
         access: Arc::clone(access),
+        token_publish_rate: config.token_publish_rate,
         // A file of keys that is empty, perhaps since it is just being written, opens nothing.
         wants_keys: config.api_key_file.0.is_some()
             || (!config.control.ip().is_loopback() && !config.control_open),

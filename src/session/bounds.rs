@@ -5,7 +5,14 @@ use std::time::Duration;
 
 use super::{Phase, Rules, Session, Step};
 use crate::{
-    close::CloseReason, ids::Tick, limits::PINGED_TOGETHER, shield::Spent, wire::http::HttpError,
+    close::CloseReason,
+    ids::Tick,
+    limits::PINGED_TOGETHER,
+    shield::Spent,
+    wire::{
+        forwarded::{self, Client},
+        http::{HttpError, Request},
+    },
 };
 
 /// Since when a message has been under way, in four bytes.
@@ -53,6 +60,41 @@ impl Session {
     /// No limit of what it may say holds for this connection.
     pub fn exempt(&mut self) {
         self.spent = Spent::EXEMPT;
+    }
+
+    /// The next request comes by way of a trusted proxy, and says for whom it is.
+    pub fn await_client(&mut self) {
+        self.spent = Spent::UNTOLD;
+    }
+
+    /// Whoever sent the request that was asked about may ask; perhaps without limits of what it may say.
+    pub fn on_told(
+        &mut self,
+        is_exempt: bool,
+        now: Tick,
+        rules: &Rules,
+        out: &mut Vec<u8>,
+    ) -> Step {
+        self.spent = if is_exempt { Spent::EXEMPT } else { Spent::default() };
+        match &mut self.phase {
+            Phase::Request(kept) => match kept.take() {
+                Some(kept) => self.on_request(None, &kept.head, now, rules, out),
+                None => Step::Wait,
+            },
+            _ => Step::Wait,
+        }
+    }
+
+    /// For whom a trusted proxy sent this request, if that has yet to be told.
+    pub(super) fn untold(
+        &self,
+        request: &Request<'_>,
+        rules: &Rules,
+    ) -> Result<Option<Client>, HttpError> {
+        let header = rules.client_header.filter(|_| self.spent == Spent::UNTOLD);
+        let is_trusted = |address| rules.shield.trusted.contains(address);
+        let client = header.map(|header| forwarded::client(request, header, is_trusted));
+        Ok(client.transpose()?)
     }
 
     pub(super) fn is_exempt(&self) -> bool {

@@ -28,6 +28,7 @@ mod step;
 mod streams;
 mod tokens;
 
+pub use crate::wire::forwarded::Client;
 pub use rules::Rules;
 pub use step::{Call, Delivery, NotPublished, Reads, Refused, Step};
 
@@ -351,14 +352,12 @@ impl Session {
             None => bytes,
         };
         let granted = match http::parse(head, rules.head_max) {
-            Ok(None) => {
-                let kept = kept.unwrap_or_else(|| Box::new(Kept { head: bytes.to_vec() }));
-                self.phase = Phase::Request(Some(kept));
-                return Step::Wait;
-            }
-            Ok(Some((request, len))) => {
-                grant(&request, now, rules).map(|granted| (granted, &head[len..]))
-            }
+            Ok(None) => return self.keep_head(kept, bytes, Step::Wait),
+            Ok(Some((request, len))) => match self.untold(&request, rules) {
+                Ok(Some(client)) => return self.keep_head(kept, bytes, Step::Ask(client)),
+                Ok(None) => grant(&request, now, rules).map(|granted| (granted, &head[len..])),
+                Err(error) => Err(error.into()),
+            },
             Err(error) => Err(error.into()),
         };
         match granted {
@@ -376,6 +375,13 @@ impl Session {
                 step
             }
         }
+    }
+
+    /// Keeps what has come of a head until there is more of it, or it may go on.
+    fn keep_head(&mut self, kept: Option<Box<Kept>>, bytes: &[u8], step: Step) -> Step {
+        let kept = kept.unwrap_or_else(|| Box::new(Kept { head: bytes.to_vec() }));
+        self.phase = Phase::Request(Some(kept));
+        step
     }
 
     fn on_granted(

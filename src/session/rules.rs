@@ -8,7 +8,7 @@ use crate::{
     limits::{COMMAND_BYTES, TICK_MS},
     policy::Policies,
     shield,
-    wire::{route::Origins, websocket::Limits},
+    wire::{forwarded::Header, route::Origins, websocket::Limits},
 };
 
 /// The settings that sessions live by.
@@ -51,8 +51,12 @@ pub struct Rules {
     pub lag_bytes_max: usize,
     /// How much an address, and a connection, may ask for.
     pub shield: shield::Limits,
+    /// The header in which trusted proxies say for whom they speak, if they do.
+    pub client_header: Option<Header>,
     /// What decides about tokens.
     pub access: Arc<Access>,
+    /// How often a second may be published with a token that says nothing of it; 0 is no limit.
+    pub token_publish_rate: u32,
     /// When the clock of ticks was at 0, in milliseconds since 1970.
     pub started_ms: u64,
 }
@@ -84,7 +88,9 @@ impl Default for Rules {
             channels_max: 1_000_000,
             lag_bytes_max: 16 * 1024 * 1024,
             shield: shield::Limits::default(),
+            client_header: None,
             access: Arc::default(),
+            token_publish_rate: 0,
             started_ms: 0,
         }
     }

@@ -9,7 +9,7 @@ use crate::{
     mesh::{Rejected, Terms},
     resume::{Gap, Start},
     shield::Excess,
-    wire::json,
+    wire::{forwarded::Client, json},
 };
 
 /// What the shard is to do next, after flushing what was appended to `out`.
@@ -18,6 +18,9 @@ use crate::{
 pub enum Step {
     /// Nothing more to do; wait for input or the deadline.
     Wait,
+    /// The request came by way of a trusted proxy, for this client: decide whether it may ask, and call
+    /// [`Session::on_told`](super::Session::on_told), or end it.
+    Ask(Client),
     /// The request for one channel is accepted. Subscribe, and call
     /// [`Session::on_live`](super::Session::on_live) when the subscription is live; nothing may be
     /// sent before.

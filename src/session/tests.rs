@@ -12,6 +12,7 @@ mod bounds;
 pub(super) mod commands;
 pub(super) mod polls;
 mod protocol;
+mod proxied;
 pub(super) mod resuming;
 pub(super) mod streams;
 mod tokens;

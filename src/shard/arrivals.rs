@@ -46,6 +46,7 @@ impl<K: Kernel> Shard<K> {
         }
         self.count_transport(slot, None);
         self.count_out(slot);
+        self.forget_client(slot);
         self.states[slot.index()].clear(!State::QUEUED);
         self.connections -= 1;
     }

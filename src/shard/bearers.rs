@@ -82,7 +82,7 @@ impl<K: Kernel> Shard<K> {
     /// Tells the operator why somebody was refused.
     pub(super) fn log_barred(&mut self, slot: Slot) {
         let Some(why) = self.sessions[slot.index()].barred() else { return };
-        let peer = self.kernel.peer(slot);
+        let peer = self.peer(slot);
         let peer = peer.map_or_else(|| "unknown".to_owned(), |peer| peer.to_string());
         limited!(warn, "refused subscriber", %peer, "a subscriber was refused: {}", why.label());
     }

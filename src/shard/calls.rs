@@ -23,7 +23,7 @@ impl<K: Kernel> Shard<K> {
                 }
                 Call::Unsubscribe { channel } => self.unsubscribe(slot, &channel),
                 Call::Report(excess) => {
-                    let address = self.kernel.peer(slot).map(|peer| peer.ip());
+                    let address = self.peer(slot).map(|peer| peer.ip());
                     self.report(address, excess);
                 }
                 Call::Publish { ticket, .. } if draining => {

@@ -90,13 +90,14 @@ impl<K: Kernel> Shard<K> {
     }
 
     fn about(&mut self, slot: Slot, channels_max: usize) -> ConnectionReport {
+        let address = self.peer(slot);
         let session = &self.sessions[slot.index()];
         let reading = self.views.reading(slot, channels_max, self.now.us);
         let Reading { subscriptions, channels, lag, blocked } = reading;
         let since = u64::from(self.births[slot.index()].since.0) * TICK_MS;
         ConnectionReport {
             id: self.connection_id(slot),
-            address: self.kernel.peer(slot),
+            address,
             subject: self.bearers.subject(slot).map(Into::into),
             transport: session.transport(),
             since_ms: self.setup.started_ms + since,

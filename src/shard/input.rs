@@ -1,6 +1,6 @@
 //! What connections send to us.
 
-use super::{Shard, State};
+use super::{Shard, State, clients::names_client};
 use crate::{
     close::CloseReason,
     ids::Slot,
@@ -45,13 +45,15 @@ impl<K: Kernel> Shard<K> {
         let mut heard = Vec::with_capacity(slots.len());
         let (now, rules, sessions) = (self.now.tick(), &self.setup.rules, &mut self.sessions);
         let (places, addresses) = (&self.places, &self.setup.admission.addresses);
+        let states = &self.states;
         let mut refused = Vec::new();
         self.kernel.receive_batch(&slots, &mut |slot, received| {
             let session = &mut sessions[slot.index()];
             let step = match received {
                 Received::Bytes(bytes) => {
                     let place = places[slot.index()];
-                    match session.awaits_request()
+                    match !names_client(states[slot.index()], session)
+                        && session.awaits_request()
                         && addresses.request(place, &rules.shield, now).is_err()
                     {
                         true => {
@@ -69,7 +71,7 @@ impl<K: Kernel> Shard<K> {
             heard.push(Heard { slot, step, out_end: out.len(), more });
         });
         for slot in refused {
-            let address = self.kernel.peer(slot).map(|peer| peer.ip());
+            let address = self.peer(slot).map(|peer| peer.ip());
             self.report(address, Excess::Requests);
         }
         let mut start = 0;

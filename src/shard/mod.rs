@@ -16,6 +16,7 @@ mod admission;
 mod arrivals;
 mod bearers;
 mod calls;
+mod clients;
 mod connections;
 mod deadlines;
 mod holdings;
@@ -37,6 +38,7 @@ pub use setup::Setup;
 
 use std::{
     collections::{HashMap, VecDeque},
+    net::SocketAddr,
     time::Instant,
 };
 
@@ -97,6 +99,8 @@ pub struct Shard<K> {
     answers: VecDeque<(ShardId, Message)>,
     /// Where connections count for their addresses.
     places: Vec<Place>,
+    /// For whom connections of trusted proxies are.
+    clients: HashMap<Slot, SocketAddr>,
     /// Bytes that addresses were told are kept for their connections, where there are any.
     settled: HashMap<Slot, usize>,
     /// Connections that are being told that their addresses have too many.
@@ -177,6 +181,7 @@ impl<K: Kernel> Shard<K> {
             last_call: 0,
             answers: VecDeque::new(),
             places: vec![Place::NONE; slots as usize],
+            clients: HashMap::new(),
             settled: HashMap::new(),
             refusals: 0,
             witness: None,
@@ -374,6 +379,7 @@ impl<K: Kernel> Shard<K> {
                 self.schedule(slot);
                 self.carry_out(slot);
             }
+            Step::Ask(client) => self.on_client(slot, client),
             Step::Unsubscribe => {
                 self.bearers.remove(slot);
                 self.schedule(slot);

@@ -27,7 +27,7 @@ impl<K: Kernel> Shard<K> {
                 Some(Question::Lag(reply)) => {
                     let (mut report, slots) = self.views.lag(self.now.us);
                     for (slow, slot) in report.slowest.iter_mut().zip(slots) {
-                        slow.address = self.kernel.peer(slot);
+                        slow.address = self.peer(slot);
                     }
                     reply(report);
                 }

@@ -15,12 +15,27 @@ use crate::{
 impl<K: Kernel> Shard<K> {
     /// Counts a new connection for its address, or turns it away. Says whether it may stay.
     pub(super) fn count_in(&mut self, slot: Slot) -> bool {
-        let limits = &self.setup.rules.shield;
-        if !limits.counts_addresses() && limits.messages == 0 && limits.message_timeout.is_none() {
+        let (limits, is_named) =
+            (&self.setup.rules.shield, self.setup.rules.client_header.is_some());
+        let has_limits = limits.counts_addresses()
+            || limits.messages > 0
+            || limits.publications > 0
+            || limits.message_timeout.is_some();
+        if !has_limits && !is_named {
             return true;
         }
         // Whose address cannot be told has left already.
-        let Some(address) = self.kernel.peer(slot).map(|peer| peer.ip()) else { return true };
+        let Some(address) = self.peer(slot).map(|peer| peer.ip()) else { return true };
+        if is_named && self.setup.rules.shield.trusted.contains(address) {
+            self.states[slot.index()].set(State::PROXIED);
+            return true;
+        }
+        self.enter(slot, address)
+    }
+
+    /// Counts a connection for an address, or turns it away. Says whether it may stay.
+    pub(super) fn enter(&mut self, slot: Slot, address: IpAddr) -> bool {
+        let limits = &self.setup.rules.shield;
         if limits.spares(address) {
             self.sessions[slot.index()].exempt();
             return true;
@@ -43,14 +58,24 @@ impl<K: Kernel> Shard<K> {
 
     /// The connection's place at its address is free again.
     pub(super) fn count_out(&mut self, slot: Slot) {
-        let place = std::mem::replace(&mut self.places[slot.index()], Place::NONE);
-        if place != Place::NONE {
-            self.counters().counted.sub(1);
-            self.setup.admission.addresses.leave(place);
-        }
+        self.leave_place(slot);
         if self.states[slot.index()].has(State::REFUSED) {
             self.refusals -= 1;
         }
+    }
+
+    /// What is counted for an address is not of this connection any more.
+    pub(super) fn leave_place(&mut self, slot: Slot) {
+        let place = std::mem::replace(&mut self.places[slot.index()], Place::NONE);
+        if place == Place::NONE {
+            return;
+        }
+        let (addresses, limits) = (&self.setup.admission.addresses, &self.setup.rules.shield);
+        if let Some(held) = self.settled.remove(&slot) {
+            let _ = addresses.hold(place, held, 0, limits);
+        }
+        addresses.leave(place);
+        self.counters().counted.sub(1);
     }
 
     /// Tells a new connection that there are too many of its address, unless many are being told:
@@ -68,7 +93,7 @@ impl<K: Kernel> Shard<K> {
 
     /// Ends a connection whose address has too much.
     pub(super) fn limit_address(&mut self, slot: Slot, excess: Excess) {
-        let address = self.kernel.peer(slot).map(|peer| peer.ip());
+        let address = self.peer(slot).map(|peer| peer.ip());
         self.report(address, excess);
         self.end(slot, CloseReason::AddressLimited);
     }
@@ -91,7 +116,7 @@ impl<K: Kernel> Shard<K> {
         if received > 0 {
             return self.limit_address(slot, excess);
         }
-        let address = self.kernel.peer(slot).map(|peer| peer.ip());
+        let address = self.peer(slot).map(|peer| peer.ip());
         self.report(address, excess);
         self.close(slot, CloseReason::AddressLimited);
     }
@@ -130,7 +155,7 @@ impl<K: Kernel> Shard<K> {
             CloseReason::MessageTimeout => Excess::MessageTime,
             _ => return,
         };
-        let address = self.kernel.peer(slot).map(|peer| peer.ip());
+        let address = self.peer(slot).map(|peer| peer.ip());
         self.report(address, excess);
     }
 

@@ -24,6 +24,8 @@ impl State {
     pub const CLOSING: u16 = 32;
     /// Being told that its address has too much.
     pub const REFUSED: u16 = 64;
+    /// Comes by way of a proxy whose requests say for whom they are.
+    pub const PROXIED: u16 = 128;
     /// Counted as a subscriber of a format: two bits, none for none, else its number and one.
     const FORMAT_SHIFT: u16 = 9;
     const FORMAT: u16 = 3 << State::FORMAT_SHIFT;

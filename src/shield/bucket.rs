@@ -26,7 +26,9 @@ impl Bucket {
         let fits = rate == 0 || spent <= u64::from(rate) * PARTS * u64::from(BURST_SECONDS);
         if fits {
             // A rate that is beyond what can be counted is no limit.
-            (self.spent, self.at) = (u32::try_from(spent).unwrap_or(u32::MAX), now);
+            // A clock that another thread read earlier must not let the same time pass twice.
+            self.spent = u32::try_from(spent).unwrap_or(u32::MAX);
+            self.at = self.at.max(now);
         }
         fits
     }
@@ -38,9 +40,11 @@ pub struct Spent(u16);
 
 impl Spent {
     /// The most that can be counted.
-    pub const MOST: u16 = u16::MAX - 1;
+    pub const MOST: u16 = u16::MAX - 2;
     /// Of a connection that may say as much as it likes.
     pub const EXEMPT: Spent = Spent(u16::MAX);
+    /// Of one whose next request has yet to say for whom it is.
+    pub const UNTOLD: Spent = Spent(u16::MAX - 1);
 
     /// Takes one permit of so many; whether there was one.
     pub fn take(&mut self, most: u16) -> bool {
@@ -53,7 +57,7 @@ impl Spent {
 
     /// Gives back what comes back at this rate per second in the time between two ticks.
     pub fn rest(&mut self, from: Tick, to: Tick, rate: u32) {
-        if self.0 == 0 || *self == Spent::EXEMPT {
+        if self.0 == 0 || self.0 > Spent::MOST {
             return;
         }
         let back = u64::from(to.0.saturating_sub(from.0)) * u64::from(rate).div_ceil(PARTS);
@@ -124,6 +128,8 @@ mod tests {
             assert_eq!(permitted(1_000_000), at_once, "{rate}");
             // A clock that another thread read a moment earlier brings nothing back.
             assert_eq!(permitted(999_999), 0, "{rate}");
+            assert_eq!(permitted(1_000_005), rate as usize / 2, "{rate}");
+            assert_eq!((permitted(1_000_002), permitted(1_000_005)), (0, 0), "{rate}");
         }
         let mut free = Bucket::default();
         assert!((0..100_000).all(|_| free.take(0, Tick(0))));
@@ -150,7 +156,10 @@ mod tests {
         exempt.rest(Tick(0), Tick(1000), 100);
         assert_eq!(exempt, Spent::EXEMPT);
         let mut most = Spent::default();
-        assert_eq!((0..200_000).filter(|_| most.take(Spent::MOST)).count(), 65_534);
+        assert_eq!((0..200_000).filter(|_| most.take(Spent::MOST)).count(), 65_533);
+        let mut untold = Spent::UNTOLD;
+        untold.rest(Tick(0), Tick(1000), 100);
+        assert_eq!((untold, untold.take(Spent::MOST)), (Spent::UNTOLD, false));
     }
 
     /// However eager, a pace lets through as many as its rate, besides those that it lets at once.

@@ -10,7 +10,7 @@ use std::{io::Write, str, time::Duration};
 
 use httparse::{EMPTY_HEADER, Error, Header, Status};
 
-use super::query::QueryError;
+use super::{forwarded::NotForwarded, query::QueryError};
 use crate::{ids::NotAChannel, limits::REQUEST_HEADERS_MAX, resume::Begun};
 
 /// The head of one request.
@@ -99,7 +99,8 @@ impl<'a> Request<'a> {
         has_body || self.has_token("Connection", "close")
     }
 
-    fn values(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
+    /// The lines of a header.
+    pub(super) fn values(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
         let headers = self.headers[..self.header_count].iter();
         headers.filter(move |header| header.name.eq_ignore_ascii_case(name)).map(|h| h.value)
     }
@@ -134,6 +135,9 @@ pub enum HttpError {
     /// The query, or a header that stands for one, is malformed.
     #[error(transparent)]
     Query(#[from] QueryError),
+    /// A trusted proxy does not say for whom it speaks.
+    #[error(transparent)]
+    Forwarded(#[from] NotForwarded),
     /// A WebSocket without a channel speaks `stentor.v1`, and this one does not.
     #[error(
         "name a channel, as in /ws/news, or offer Sec-WebSocket-Protocol: stentor.v1 and subscribe"
@@ -228,6 +232,7 @@ impl HttpError {
             | HttpError::BadHeader(_)
             | HttpError::Channel(_)
             | HttpError::Query(_)
+            | HttpError::Forwarded(_)
             | HttpError::NoSubprotocol
             | HttpError::TooManySubscriptions
             | HttpError::NoConnectionUpgrade

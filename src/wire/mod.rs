@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 pub mod commands;
+pub mod forwarded;
 pub mod handshake;
 pub mod http;
 pub mod json;

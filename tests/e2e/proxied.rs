@@ -1,13 +1,22 @@
 //! Behind a proxy that says for whom it speaks: limits see the client's address. HAProxy, for real.
 
 use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream},
     process::{Child, Command, Stdio},
 };
 
-use crate::support::{Folder, Io, Kind, Publisher, Server, Subscriber, Wire, eventually, upgrade};
+use crate::{
+    support::{
+        Folder, Io, Kind, Publisher, Running, Server, Subscriber, Wire, eventually, upgrade,
+    },
+    tls::Secure,
+};
 
-on_both_kernels!(clients_of_a_proxy_are_themselves, only_trusted_proxies_are_believed);
+on_both_kernels!(
+    clients_of_a_proxy_are_themselves,
+    clients_by_tls_are_themselves,
+    only_trusted_proxies_are_believed
+);
 
 const FLAGS: [&str; 7] = [
     "--exempt=",
@@ -19,43 +28,46 @@ const FLAGS: [&str; 7] = [
     "--log=debug",
 ];
 
-/// HAProxy in front of a server: two ports, one for each version of the protocol, on IPv4 and IPv6.
-struct Proxy {
+/// HAProxy in front of a server.
+pub struct Proxy {
     child: Child,
-    ports: [u16; 2],
+    pub ports: Vec<u16>,
     _folder: Folder,
 }
 
 impl Proxy {
-    fn before(server: &Server) -> Proxy {
-        let free = || TcpListener::bind("[::]:0").unwrap().local_addr().unwrap().port();
-        let ports = [free(), free()];
-        let listen = |version: &str, port: u16| {
+    /// Starts it with one port for each of these, on IPv4 and IPv6: the mode with its options, and how
+    /// the server is spoken to.
+    pub fn start(listens: &[(&str, &str)]) -> Proxy {
+        // A port that is free now may be somebody else's when HAProxy wants it; then it ends.
+        eventually("haproxy listens", || Proxy::try_start(listens))
+    }
+
+    fn try_start(listens: &[(&str, &str)]) -> Option<Proxy> {
+        let free = |_: &_| TcpListener::bind("[::]:0").unwrap().local_addr().unwrap().port();
+        let ports: Vec<u16> = listens.iter().map(free).collect();
+        let listen = |(&port, (options, server)): (&u16, &(&str, &str))| {
             format!(
-                "listen {version}\n  bind 127.0.0.1:{port}\n  bind [::1]:{port}\n  \
-                 server stentor {} {version}\n",
-                server.subscribers
+                "listen port{port}\n  bind 127.0.0.1:{port}\n  bind [::1]:{port}\n  {options}\n  \
+                 server stentor {server}\n",
             )
         };
-        let config = format!(
-            "defaults\n  mode tcp\n  timeout connect 10s\n  timeout client 100s\n  \
-             timeout server 100s\n{}{}",
-            listen("send-proxy", ports[0]),
-            listen("send-proxy-v2", ports[1])
-        );
-        let folder = Folder::new("haproxy");
-        let path = folder.path().join("haproxy.cfg");
-        std::fs::write(&path, config).unwrap();
+        let listens: String = ports.iter().zip(listens).map(listen).collect();
+        let times = "timeout connect 10s\n  timeout client 100s\n  timeout server 100s";
+        let folder = Folder::new(&format!("haproxy-{}", ports[0]));
+        let config = folder.path().join("haproxy.cfg");
+        std::fs::write(&config, format!("defaults\n  {times}\n{listens}")).unwrap();
         let mut command = Command::new("haproxy");
-        command.args(["-db", "-f"]).arg(&path).stdout(Stdio::null()).stderr(Stdio::null());
+        command.args(["-db", "-f"]).arg(&config).stdout(Stdio::null()).stderr(Stdio::null());
         let child = command.spawn().expect("haproxy; scripts/test.sh setup installs it");
-        let proxy = Proxy { child, ports, _folder: folder };
-        for port in ports {
-            eventually("haproxy listens", || {
-                std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok()
-            });
-        }
-        proxy
+        let mut proxy = Proxy { child, ports, _folder: folder };
+        let connects = |port| TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok();
+        let listens = eventually("haproxy listens or ends", || {
+            let has_ended = proxy.child.try_wait().unwrap().is_some();
+            let listens = proxy.ports.iter().all(|&port| connects(port));
+            (has_ended || listens).then_some(!has_ended)
+        });
+        listens.then_some(proxy)
     }
 }
 
@@ -70,8 +82,10 @@ impl Drop for Proxy {
 /// each address is served, the second is refused, and what is published arrives.
 fn clients_of_a_proxy_are_themselves(io: Io) {
     let server = Server::start(io, &FLAGS);
-    let proxy = Proxy::before(&server);
-    for port in proxy.ports {
+    let to = |version: &str| format!("{} {version}", server.subscribers);
+    let [one, two] = ["send-proxy", "send-proxy-v2"].map(to);
+    let proxy = Proxy::start(&[("mode tcp", &one), ("mode tcp", &two)]);
+    for &port in &proxy.ports {
         let four = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let six = SocketAddr::from((Ipv6Addr::LOCALHOST, port));
         let source = |last| IpAddr::V4(Ipv4Addr::new(127, 0, 0, last));
@@ -101,6 +115,34 @@ fn clients_of_a_proxy_are_themselves(io: Io) {
     assert!(log.contains("127.0.0.66") && log.contains("127.0.0.67"), "{log}");
     drop(proxy);
     server.stop();
+}
+
+/// The header stands in front of TLS: a proxy that knows nothing of what it carries says for whom it
+/// does, and the client speaks TLS with the server itself.
+fn clients_by_tls_are_themselves(io: Io) {
+    let secure = Secure::new(&format!("proxied-tls-{io:?}"));
+    let server = Server::start(io, &[&FLAGS[..], &secure.flags()].concat());
+    let to = format!("{} send-proxy-v2", server.addresses("https")[0]);
+    let proxy = Proxy::start(&[("mode tcp", &to)]);
+    let curl = |path: &str| {
+        let url = format!("https://127.0.0.1:{}{path}", proxy.ports[0]);
+        let mut command = Command::new("curl");
+        command.args(["-sN", "--interface", "127.0.0.66", "--cacert", secure.certificate(), &url]);
+        command
+    };
+    let mut reader = Running::start(&mut curl("/sse/news"));
+    server.await_stat("/connections/sse", 1);
+    let list = server.shown("/v1/connections?address=127.0.0.66");
+    assert_eq!(list["connections"][0]["transport"], "sse", "{list}");
+    assert_eq!(server.metric("stentor_tls_handshakes_total"), 1.0);
+    // One more is turned away before its handshake.
+    assert_eq!(Running::start(&mut curl("/sse/news")).end().status.code(), Some(35));
+    let excess = "stentor_shield_excess_total{limit=\"address_connections\"}";
+    assert_eq!(server.metric(excess), 1.0);
+    assert_eq!(Publisher::of(&server).publish("news", b"in the tunnel").1, 1);
+    server.stop();
+    let told = String::from_utf8(reader.end().stdout).unwrap();
+    assert!(told.contains("data: in the tunnel"), "{told}");
 }
 
 /// A header of somebody else is a malformed request; a trusted proxy without one is closed.

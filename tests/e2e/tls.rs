@@ -18,14 +18,14 @@ use crate::support::{
 on_both_kernels!(every_client_speaks_tls, sessions_are_taken_up_again);
 
 /// A certificate for this machine that vouches for itself, and a server that shows it.
-struct Secure {
+pub struct Secure {
     folder: Folder,
     certificate: PathBuf,
     key: PathBuf,
 }
 
 impl Secure {
-    fn new(name: &str) -> Secure {
+    pub fn new(name: &str) -> Secure {
         let folder = Folder::new(name);
         let names = ["localhost", "127.0.0.1"].map(str::to_owned);
         let made = rcgen::generate_simple_self_signed(names).expect("a certificate");
@@ -35,11 +35,11 @@ impl Secure {
         Secure { folder, certificate, key }
     }
 
-    fn certificate(&self) -> &str {
+    pub fn certificate(&self) -> &str {
         self.certificate.to_str().expect("text")
     }
 
-    fn flags(&self) -> [&str; 6] {
+    pub fn flags(&self) -> [&str; 6] {
         let key = self.key.to_str().expect("text");
         ["--listen-tls", "127.0.0.1:0", "--tls-cert", self.certificate(), "--tls-key", key]
     }

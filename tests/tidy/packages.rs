@@ -15,7 +15,7 @@ pub struct Package {
 pub const SERVER: Package = Package {
     folder: "src",
     may_import: &[
-        ("access", &["ids", "limits", "policy"]),
+        ("access", &["ids", "limits", "policy", "shield"]),
         (
             "bus",
             &["frame", "ids", "inputs", "limits", "logs", "mapping", "mesh", "payload", "policy"],

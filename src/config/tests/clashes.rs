@@ -32,6 +32,11 @@ fn addresses_of_tls_fit_beside_the_others() {
             say there where TLS is to be spoken",
         ),
         (
+            &[("client-header", "forwarded")],
+            "client-header: 'forwarded' (from --client-header) is on without trusted '' (default); \
+            name the proxies' networks",
+        ),
+        (
             &[("tls-key", "b")],
             "tls-key: 'b' (from --tls-key) is of no use without tls-cert '' (default); \
             give the certificate that it is the key of",
