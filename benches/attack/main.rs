@@ -7,7 +7,7 @@
 //! figure, so its processor time is printed beside.
 //!
 //! `cargo build --release && cargo bench --bench attack -- [--only NAME] [--seconds 5]
-//! [--server-flags '--accept-rate 2000'] [--storm-crowd 50000] [--storm-good 10000]`
+//! [--server-flags '--accept-rate 5000'] [--storm-crowd 50000] [--storm-good 10000]`
 
 mod floods;
 mod good;
@@ -105,7 +105,8 @@ struct Edge {
 fn start(identity: &Identity, flags: &[&str]) -> io::Result<Edge> {
     let secure = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
     let settings = flags.iter().map(|flag| flag.to_string()).chain(server_flags());
-    let server = Server::start(&settings.chain(identity.settings(secure)).collect::<Vec<_>>())?;
+    let server =
+        Server::start_as_it_comes(&settings.chain(identity.settings(secure)).collect::<Vec<_>>())?;
     Ok(Edge { server, secure })
 }
 

@@ -22,9 +22,10 @@ pub fn run(is_quick: bool) -> io::Result<()> {
     let every = args::value("--storm-every", if is_quick { 2 } else { 6 });
     // Both runs of the good ones are as long as two storms with what follows each.
     let seconds = 2 * every;
-    let slots = (crowd + stay) + (crowd + stay) / 10;
+    // Who comes back at once may find those not yet gone who were cut off.
+    let slots = 2 * crowd + stay + stay / 10 + 100;
     let settings = ["--max-connections".to_owned(), slots.to_string()];
-    let server = Server::start(&[&settings[..], &server_flags()].concat())?;
+    let server = Server::start_as_it_comes(&[&settings[..], &server_flags()].concat())?;
     let load: &'static [&'static str] =
         Vec::leak(vec!["--settle", "10s", "--ramp", "20000", "--rate", String::leak(rate)]);
     let good = Good { subscribers: stay, time: Duration::from_secs(seconds), load };
@@ -71,4 +72,4 @@ fn crowd_of(
 }
 
 /// How long it takes the good ones to connect.
-const HEAD_START: Duration = Duration::from_millis(1500);
+const HEAD_START: Duration = Duration::from_secs(3);

@@ -31,9 +31,20 @@ pub struct Server {
 
 #[allow(dead_code, reason = "not every bench looks at all of it")]
 impl Server {
-    /// Starts the server with these settings on top, and waits until it serves.
+    /// Starts the server with these settings on top, and waits until it serves. It takes in all who come
+    /// at once, since what a connection costs is measured and not how it is paced.
     pub fn start(settings: &[String]) -> io::Result<Server> {
-        let mut process = Command::new(env!("CARGO_BIN_EXE_stentor"))
+        let mut program = Command::new(env!("CARGO_BIN_EXE_stentor"));
+        Server::of(program.env("STENTOR_ACCEPT_RATE", "0"), settings)
+    }
+
+    /// The same, with nothing but what is said here.
+    pub fn start_as_it_comes(settings: &[String]) -> io::Result<Server> {
+        Server::of(&mut Command::new(env!("CARGO_BIN_EXE_stentor")), settings)
+    }
+
+    fn of(program: &mut Command, settings: &[String]) -> io::Result<Server> {
+        let mut process = program
             .args(["serve", "--listen", "127.0.0.1:0", "--control", "127.0.0.1:0"])
             .args(["--drain", "0s"])
             .args(settings)

@@ -176,7 +176,7 @@ settings! {
         address_memory: Size = "64MiB", "0" to "64GiB" => live;
         /// New connections per second and shard; the next ones wait in the backlog, so that a storm
         /// leaves time for who is connected.
-        accept_rate: u32 = "5000", "0" to "1000000" => live;
+        accept_rate: u32 = "2000", "0" to "1000000" => live;
         /// Frames and commands of one connection per second, and ten times as many at once; one more
         /// closes it with 4429.
         message_rate: u32 = "100", "0" to "1000000" => live;
