@@ -157,6 +157,7 @@ pub(super) fn rejection(plane: &Plane, rejected: Rejected) -> Refusal {
         }
         Rejected::DiskFull => Refusal::new(StatusCode::INSUFFICIENT_STORAGE, reason),
         Rejected::JournalFailed => Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, reason),
+        Rejected::HandedOver => draining(plane),
     }
 }
 
