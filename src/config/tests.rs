@@ -47,7 +47,7 @@ fn samples(setting: &Setting) -> [&'static str; 3] {
         (_, "FILE") => ["/etc/a.pem", "b", "/etc/c d"],
         (_, "TEXT") => ["https://a", "b", "c d"],
         ("api-key", _) => ["0123456789abcdef", "fedcba9876543210", "with:colons:and more"],
-        (_, "DIRECTORY") => ["/var/a", "b", "/var/c d"],
+        (_, "DIRECTORY" | "PATH") => ["/var/a", "/b", "/var/c d"],
         (_, "CHANNELS") => [
             "a history=1 history-bytes=16MiB",
             "a.* mode=latest history=10000 history-bytes=1KiB slow=latest; * presence=true",

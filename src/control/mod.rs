@@ -181,6 +181,8 @@ pub struct Control {
     pub orders: Arc<Orders>,
     /// Whether the server is draining: no publication is taken then, and it is not ready.
     pub draining: watch::Receiver<bool>,
+    /// Whether connections are accepted, and not left to another server with the same listener.
+    pub accepting: watch::Receiver<bool>,
 }
 
 impl Control {
@@ -196,9 +198,11 @@ impl Control {
         assert_eq!(self.ingresses.len(), self.questions.len(), "every shard can be asked");
         let answered = Arc::clone(&self.answered);
         let tls = self.tls.clone().map(TlsAcceptor::from);
+        let accepting = self.accepting.clone();
         let plane = Arc::new(Plane::of(self));
         let settings = plane.settings();
-        let serving = listen::serve((listener, tls), router(&plane), &settings, stop);
+        let way = listen::Way { listener, tls, accepting };
+        let serving = listen::serve(way, router(&plane), &settings, stop);
         tokio::select! {
             () = serving => {}
             () = hear_answers(&answered, &plane.publisher) => {}
@@ -229,6 +233,7 @@ struct Plane {
     forwarder: Forwarder,
     orders: Arc<Orders>,
     draining: watch::Receiver<bool>,
+    accepting: watch::Receiver<bool>,
     /// Bytes that payloads may still take.
     payload_memory: Arc<Semaphore>,
     /// Streams of lines that may still begin.
@@ -270,6 +275,7 @@ impl Plane {
             orders: control.orders,
             counters,
             draining,
+            accepting: control.accepting,
         }
     }
 
@@ -280,6 +286,11 @@ impl Plane {
 
     fn is_draining(&self) -> bool {
         *self.draining.borrow()
+    }
+
+    /// Whether a successor accepts connections now, and this server does not.
+    fn has_successor(&self) -> bool {
+        self.is_draining() && !*self.accepting.borrow()
     }
 
     /// Returns when the server begins to drain.

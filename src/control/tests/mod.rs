@@ -170,6 +170,7 @@ fn serve_inputs(
         forwards,
         answered,
         draining: is_draining,
+        accepting: watch::channel(true).1,
     };
     threads.push(thread::spawn(move || run(control, listener, stopped)));
     let stop = Some(stop);
