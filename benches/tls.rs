@@ -9,26 +9,21 @@
 
 mod support {
     pub mod args;
+    pub mod identity;
     pub mod publisher;
     pub mod server;
 }
 
 use std::{
-    fs,
     io::{self, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
-    path::PathBuf,
     sync::Arc,
     time::Instant,
 };
 
-use rustls::{
-    ClientConfig, ClientConnection, RootCertStore, StreamOwned,
-    client::Resumption,
-    pki_types::{CertificateDer, ServerName},
-};
+use rustls::{ClientConfig, ClientConnection, StreamOwned, pki_types::ServerName};
 
-use support::{args, publisher::Publisher, server::Server};
+use support::{args, identity::Identity, publisher::Publisher, server::Server};
 
 /// A connection of either kind.
 trait Wire: Read + Write {}
@@ -44,7 +39,7 @@ fn main() -> io::Result<()> {
     println!("{subscribers} subscribers, engine {engine}, one shard");
     for kind in ["plain", "full", "resumed"] {
         let secure = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-        let server = Server::start(&identity.settings(&engine, secure))?;
+        let server = Server::start(&settings(&identity, &engine, secure))?;
         let at = if kind == "plain" { server.subscribers } else { secure };
         let tls = (kind != "plain").then(|| identity.client(kind == "resumed"));
         // The first pays for what is made once, and has the ticket that the next one shows.
@@ -76,6 +71,12 @@ fn main() -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// One shard, and TLS at this address.
+fn settings(identity: &Identity, engine: &str, secure: SocketAddr) -> Vec<String> {
+    let one_shard = ["--io", engine, "--shards", "1"].map(str::to_owned);
+    [&one_shard[..], &identity.settings(secure)].concat()
 }
 
 /// Publishes so many of this size, one after the other, and reads them everywhere.
@@ -132,55 +133,4 @@ fn metric(server: &Server, name: &str) -> io::Result<f64> {
     let told = server.told("/metrics")?;
     let value = told.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
     value.ok_or_else(|| io::Error::other(format!("no {name}")))
-}
-
-/// A certificate that vouches for itself, in files that go at the end.
-struct Identity {
-    folder: PathBuf,
-    certificate: CertificateDer<'static>,
-}
-
-impl Identity {
-    fn new() -> io::Result<Identity> {
-        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]);
-        let made = made.map_err(io::Error::other)?;
-        let folder = std::env::temp_dir().join(format!("stentor-bench-tls-{}", std::process::id()));
-        fs::create_dir_all(&folder)?;
-        fs::write(folder.join("edge.pem"), made.cert.pem())?;
-        fs::write(folder.join("edge.key"), made.signing_key.serialize_pem())?;
-        Ok(Identity { folder, certificate: made.cert.der().clone() })
-    }
-
-    fn settings(&self, engine: &str, secure: SocketAddr) -> Vec<String> {
-        let [certificate, key] =
-            ["edge.pem", "edge.key"].map(|file| self.folder.join(file).display().to_string());
-        let secure = secure.to_string();
-        let pairs = [
-            ("--io", engine),
-            ("--shards", "1"),
-            ("--listen-tls", &secure),
-            ("--tls-cert", &certificate),
-            ("--tls-key", &key),
-        ];
-        pairs.iter().flat_map(|(flag, value)| [flag.to_string(), value.to_string()]).collect()
-    }
-
-    fn client(&self, resumes: bool) -> Arc<ClientConfig> {
-        let mut roots = RootCertStore::empty();
-        roots.add(self.certificate.clone()).expect("it was made for this");
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ClientConfig::builder_with_provider(provider);
-        let config = config.with_protocol_versions(&[&rustls::version::TLS13]).expect("it has it");
-        let mut config = config.with_root_certificates(roots).with_no_client_auth();
-        if !resumes {
-            config.resumption = Resumption::disabled();
-        }
-        Arc::new(config)
-    }
-}
-
-impl Drop for Identity {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.folder);
-    }
 }

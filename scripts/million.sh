@@ -65,7 +65,7 @@ inside() {
     # The server's tables are made for a million: in less than the whole plan each has more of them.
     [ $# -gt 0 ] || slo+=",rss-per-connection=200B"
     exec target/release/stentor-loadtest run --plan million \
-        --spawn "target/release/stentor serve --max-connections 1050000 --ping-interval $PINGS" \
+        --spawn "target/release/stentor serve --max-connections 1050000 --accept-rate 0 --ping-interval $PINGS" \
         --slo "$slo" \
         "${reports[@]}" "$@"
 }

@@ -33,6 +33,7 @@ pub mod server;
 pub mod session;
 pub mod shard;
 pub mod shield;
+pub mod spans;
 pub mod timers;
 pub mod watch;
 pub mod wire;

@@ -335,5 +335,24 @@ pub const PREFACES_MAX: usize = 1024;
 
 /// Seconds that a PROXY header may take.
 pub const PREFACE_SECONDS_MAX: u64 = 5;
+
+/// Publishers with tokens of whom it is remembered how fast they publish.
+pub const PUBLISHERS_REMEMBERED_MAX: usize = 65_536;
+
 /// Proxies behind each other in what a request says of its way.
 pub const PROXIES_MAX: usize = 32;
+
+/// Spans that may wait for the collector; one more is dropped. About 1 KiB each.
+pub const SPANS_MAX: usize = 2048;
+
+/// Spans in one request to the collector.
+pub const SPANS_PER_REQUEST_MAX: usize = 512;
+
+/// How long the first span of a request waits for others.
+pub const SPANS_WAIT_MS: u64 = 1000;
+
+/// How long the collector may take to answer a request.
+pub const SPANS_TIMEOUT_MS: u64 = 3000;
+
+/// How long a server that ends waits for its last spans to be taken.
+pub const SPANS_FLUSH_MS: u64 = 1000;

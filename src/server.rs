@@ -17,6 +17,7 @@ mod operate;
 mod plan;
 mod settings;
 mod shards;
+mod spans;
 mod tls;
 mod user;
 
@@ -285,7 +286,7 @@ impl Server {
         let hears = (Arc::clone(&orders), answered);
         let watched = [is_draining, is_accepting];
         let mut control = shared.control(Arc::clone(&control_settings), bus, hears, watched);
-        control.tls = tls::control(config, &files)?;
+        (control.tls, control.tracer) = (tls::control(config, &files)?, spans::tracer(config)?);
         let control_thread = Some(spawn_control(control, &ground.control, &stop_control, &tell)?);
         let server = Server {
             config: config.clone(),

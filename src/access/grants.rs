@@ -1,6 +1,6 @@
 //! What a good token grants.
 
-use super::Scopes;
+use super::{Scopes, paces::Publisher};
 use crate::policy::Pattern;
 
 /// What a token grants, to whom, and until when.
@@ -12,6 +12,10 @@ pub struct Grants {
     pub until: u64,
     /// `connections`: how many its subject may have at one time.
     pub connections: Option<u32>,
+    /// `publish_rate`: how often a second may be published with it, if it says so; 0 is no limit.
+    pub publish_rate: Option<u32>,
+    /// With whom it shares that.
+    pub(super) publisher: Publisher,
     /// `control`: what it may do at the control listener besides publishing.
     pub control: Scopes,
     /// `subscribe`: names, and beginnings of names that end in `*`.

@@ -214,18 +214,24 @@ fn known_to_others(bytes: &[u8]) -> Option<&'static str> {
 
 /// A block `PUBLIC KEY`, or `RSA PUBLIC KEY`.
 fn from_pem(bytes: &[u8]) -> Option<Verifier> {
-    let text = str::from_utf8(bytes).ok()?;
-    let (label, rest) = text.strip_prefix("-----BEGIN ")?.split_once("-----")?;
-    let (body, rest) = rest.split_once("-----END ")?;
-    rest.strip_prefix(label)?.strip_prefix("-----")?;
-    let body: String = body.split_ascii_whitespace().collect();
-    let der = BASE64.decode(body.as_bytes()).ok()?;
+    let (label, der) = pem(bytes)?;
     let key = match label {
         "PUBLIC KEY" => der::public_key(&der)?,
         "RSA PUBLIC KEY" => der::rsa(&der)?,
         _ => return None,
     };
     Verifier::of(key).ok()
+}
+
+/// The first block of PEM in a text: its label, and what it holds.
+pub(super) fn pem(bytes: &[u8]) -> Option<(&str, Vec<u8>)> {
+    let begin = bytes.windows(PEM_BEGIN.len()).position(|window| window == PEM_BEGIN)?;
+    let text = str::from_utf8(&bytes[begin..]).ok()?;
+    let (label, rest) = text.strip_prefix("-----BEGIN ")?.split_once("-----")?;
+    let (body, rest) = rest.split_once("-----END ")?;
+    rest.strip_prefix(label)?.strip_prefix("-----")?;
+    let body: String = body.split_ascii_whitespace().collect();
+    Some((label, BASE64.decode(body.as_bytes()).ok()?))
 }
 
 #[derive(Deserialize)]

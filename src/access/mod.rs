@@ -14,7 +14,9 @@ mod cache;
 mod der;
 mod grants;
 mod keys;
+mod paces;
 mod seats;
+mod signer;
 mod tally;
 mod token;
 
@@ -27,22 +29,32 @@ pub use api::{ApiKeys, NotAnApiKey, Scope, Scopes};
 pub use grants::Grants;
 pub use keys::{Keys, NotAKey};
 pub use seats::{Bearer, Seat};
+pub use signer::{NotASigner, Signer, read};
 pub use tally::{Fault, Refused, Tally};
 pub use token::Expected;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    hash::RandomState,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use cache::Cache;
+use paces::{Paces, Publisher};
 use seats::Seats;
 
-use crate::ids::ChannelName;
-use crate::policy::{Policies, Who};
+use crate::{
+    ids::{ChannelName, Tick},
+    policy::{Policies, Who},
+};
 
 /// What decides about tokens and keys of one server.
 #[derive(Debug, Default)]
 pub struct Access {
     state: Mutex<State>,
     seats: Arc<Seats>,
+    paces: Mutex<Paces>,
+    /// Keyed anew in each process: peers choose subjects.
+    hasher: RandomState,
     tally: Tally,
 }
 
@@ -93,7 +105,9 @@ impl Access {
             (Arc::clone(&state.keys), Arc::clone(&state.expected), state.changes)
         };
         // Not under the lock: it takes up to a tenth of a millisecond.
-        let grants = Arc::new(token::verify(token, &keys, &expected, now)?);
+        let mut grants = token::verify(token, &keys, &expected, now)?;
+        grants.publisher = Publisher::of(grants.subject.as_deref(), token, &self.hasher);
+        let grants = Arc::new(grants);
         let mut state = self.state();
         if state.changes == changes {
             state.cache.put(token, &grants);
@@ -111,6 +125,14 @@ impl Access {
     pub fn enter(&self, grants: Arc<Grants>) -> Result<Bearer, Refused> {
         let seat = self.seats.take(&grants)?;
         Ok(Bearer { grants, seat })
+    }
+
+    /// Lets somebody with these grants publish once more: as often a second as the token says, or as
+    /// this if it says nothing, and ten times as often at once. 0 is no limit.
+    pub fn pace(&self, grants: &Grants, rate: u32, now: Tick) -> Result<(), Refused> {
+        let rate = grants.publish_rate.unwrap_or(rate);
+        let mut paces = self.paces.lock().unwrap_or_else(PoisonError::into_inner);
+        if paces.take(grants.publisher, rate, now) { Ok(()) } else { Err(Refused::TooFast) }
     }
 
     /// What was refused, by reason.

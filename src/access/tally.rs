@@ -33,6 +33,8 @@ pub enum Refused {
     Nobody,
     /// The subject has as many connections as it may.
     TooManyConnections,
+    /// More is published with the token than may be.
+    TooFast,
     /// A key of the API that is not known, and no good token either.
     UnknownApiKey,
 }
@@ -50,7 +52,7 @@ pub enum Fault {
 
 impl Refused {
     /// Every reason, in the order of their numbers.
-    pub const ALL: [Refused; 15] = [
+    pub const ALL: [Refused; 16] = [
         Refused::NoToken,
         Refused::Malformed,
         Refused::Algorithm,
@@ -65,6 +67,7 @@ impl Refused {
         Refused::NotGranted,
         Refused::Nobody,
         Refused::TooManyConnections,
+        Refused::TooFast,
         Refused::UnknownApiKey,
     ];
 
@@ -85,6 +88,7 @@ impl Refused {
             Refused::NotGranted => "not granted",
             Refused::Nobody => "open to nobody",
             Refused::TooManyConnections => "too many connections",
+            Refused::TooFast => "publishes too fast",
             Refused::UnknownApiKey => "unknown API key",
         }
     }
@@ -93,7 +97,7 @@ impl Refused {
     pub fn fault(self) -> Fault {
         match self {
             Refused::NotGranted | Refused::Nobody => Fault::Forbidden,
-            Refused::TooManyConnections => Fault::TooMany,
+            Refused::TooManyConnections | Refused::TooFast => Fault::TooMany,
             _ => Fault::Unauthorized,
         }
     }

@@ -94,6 +94,7 @@ struct Claims {
     #[serde(default)]
     publish: Vec<Box<str>>,
     connections: Option<u32>,
+    publish_rate: Option<u32>,
     #[serde(default)]
     control: Vec<Box<str>>,
 }
@@ -150,9 +151,11 @@ impl Claims {
             subject: self.sub,
             until: until(self.exp.ok_or(Refused::NoExpiry)?),
             connections: self.connections,
+            publish_rate: self.publish_rate,
             control: Scopes::of(&control),
             subscribe: patterns(&self.subscribe)?,
             publish: patterns(&self.publish)?,
+            ..Grants::default()
         })
     }
 }

@@ -39,5 +39,5 @@ pub fn run(args: &Health) -> Result<(), Failure> {
     print(format!("{}\n", body.trim_end()))
 }
 
-/// Above the second that readiness may take, and below what supervisors wait.
+/// Above the two seconds that readiness takes unless told otherwise, and below what supervisors wait.
 const WAIT: Duration = Duration::from_millis(2500);

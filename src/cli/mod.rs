@@ -16,6 +16,7 @@ mod shell;
 mod stream;
 mod subscribe;
 mod table;
+mod token;
 mod top;
 mod trust;
 
@@ -66,6 +67,7 @@ fn dispatch(matches: &ArgMatches) -> Result<(), Failure> {
         Some(("reload", matches)) => order::reload(&parsed(matches)),
         Some(("log-level", matches)) => order::log_level(&parsed(matches)),
         Some(("top", matches)) => top::run(&parsed(matches)),
+        Some(("token", matches)) => token::run(&parsed(matches)),
         Some(("completions", matches)) => shell::completions(matches, command()),
         Some(("man", matches)) => shell::man(matches, command()),
         Some(("inputs", matches)) => operate::inputs(&parsed(matches)),
@@ -148,6 +150,7 @@ fn command() -> Command {
         .subcommands(operate::commands())
         .subcommands(order::commands())
         .subcommand(top::command())
+        .subcommand(token::command())
         .subcommands(shell::commands())
         .after_help(EXAMPLES)
 }

@@ -61,6 +61,14 @@ pub(super) fn clashes(settings: &Settings) -> Vec<Clash> {
             clash("pong-timeout", "is above", "ping-interval", "let it end before the next ping"),
         ),
         (
+            settings.trace_sample > 0 && settings.otlp_endpoint.0.is_none(),
+            clash("trace-sample", NO_USE, "otlp-endpoint", "name the collector"),
+        ),
+        (
+            !settings.otlp_header.0.is_empty() && settings.otlp_endpoint.0.is_none(),
+            clash("otlp-header", NO_USE, "otlp-endpoint", "name the collector"),
+        ),
+        (
             settings.retry_after.subsec_nanos() != 0,
             alone(
                 "retry-after",

@@ -19,6 +19,7 @@ mod reload;
 mod settings;
 mod show;
 mod sources;
+mod spans;
 mod table;
 mod tables;
 mod values;
@@ -47,7 +48,9 @@ pub use sources::{
 };
 pub use table::{Setting, Shape};
 use values::Value as _;
-pub use values::{Auto, Directory, IoChoice, LogFilter, LogFormat, Names, Paths, PublishTo, Size};
+pub use values::{
+    Auto, Directory, IoChoice, LogFilter, LogFormat, Names, Paths, PublishTo, Size, duration,
+};
 
 use check::{Clash, clashes};
 use error::from;
@@ -241,14 +244,14 @@ fn read_file(path: &Path, told: &mut ConfigErrors) -> Layer {
 
 /// A clash, with what was given for its two settings.
 fn refused(clash: &Clash, given: &[Given]) -> ConfigError {
-    let (_, Given { text, source }) = given_for(clash.name, given);
+    let (setting, Given { text, source }) = given_for(clash.name, given);
     let other = clash.other.map(|other| {
         let (_, given) = given_for(other, given);
         format!(" {other} '{}' ({})", given.text, from(&given.source))
     });
     ConfigError::Wrong {
         name: clash.name,
-        value: text.clone(),
+        value: settings::shown(setting, text),
         place: source.clone(),
         problem: format!("{}{}", clash.relation, other.unwrap_or_default()),
         right: clash.right.to_owned(),

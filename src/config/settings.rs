@@ -16,6 +16,7 @@ use super::{
     inputs::{Inputs, masked_text},
     proxies::ClientHeader,
     sources::Given,
+    spans::{Collector, CollectorHeaders},
     table::{Setting, Shape, capitals, dashed, is_live, settings, text},
     values::{
         Auto, Directory, IoChoice, LogFilter, LogFormat, Names, Paths, PublishTo, Size, TOO_LITTLE,
@@ -76,6 +77,10 @@ settings! {
         token_issuer: Claim = "" => live;
         /// What the `aud` of every token must be, or have.
         token_audience: Claim = "" => live;
+        /// Publications per second with one token, over all who have one of its subject, and ten times
+        /// as many at once; one more is answered 429, or the error too_fast. A token's publish_rate
+        /// claim goes before this. 0 is no limit, and keys of the API have none.
+        token_publish_rate: u32 = "1000", "0" to "1000000" => live;
         /// A key that may do everything at the control listener, sent as `Authorization: Bearer`; or
         /// `sha256:` and its hash in hexadecimal. Flags can be seen by others of the machine: better
         /// use the environment, or a file.
@@ -213,6 +218,14 @@ settings! {
     "Diagnostics" {
         /// Mounts /echo, which sends every message back. For conformance runs only.
         echo: bool = "false" => live;
+        /// An OpenTelemetry collector that speaks OTLP over HTTP, to which spans of publications go; without
+        /// one there are none.
+        otlp_endpoint: Collector = "";
+        /// Headers of each request to the collector, such as a key.
+        otlp_header: CollectorHeaders = "";
+        /// One in so many publications over HTTP has a span, besides those whose `traceparent` asks for one;
+        /// 0 is none besides those.
+        trace_sample: u32 = "0", "0" to "1000000000";
         /// What to log, as a tracing filter.
         log: LogFilter = "info" => live;
         /// How the log is written: text for people, or json with an object per line.
@@ -253,7 +266,7 @@ fn read<T: Value>(setting: &Setting, given: &Given) -> Result<T, ConfigError> {
 pub(super) fn shown(setting: &Setting, text: &str) -> String {
     let masked = match setting.name {
         "inputs" => masked_text(text),
-        "api-key" if !text.is_empty() => MASKED.to_owned(),
+        "api-key" | "otlp-header" if !text.is_empty() => MASKED.to_owned(),
         _ => text.to_owned(),
     };
     let text = masked.as_str();

@@ -292,6 +292,11 @@ impl Value for Duration {
     }
 }
 
+/// Reads a duration as settings have it: `55s`, `500ms` or `2m`. The error says what is wrong with it.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    Value::parse(text)
+}
+
 impl Value for Size {
     const NOUN: &'static str = "SIZE";
     const KIND: &'static str = "a size";

@@ -3,7 +3,7 @@
 //! The page, its module and what probes ask are for everybody. Where the listener is reached from this
 //! machine alone and no key was set, so is everything else.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use axum::{
     http::{Extensions, HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts},
@@ -78,6 +78,23 @@ pub(super) fn may_publish(
     plane.settings().access.tally().count(Refused::NotGranted);
     let reason = format!("the token does not grant publishing to {}", channel.as_str());
     Err(Refusal::new(StatusCode::FORBIDDEN, reason))
+}
+
+/// Takes the permit for one publication of who asks; 429 where there is none.
+pub(super) fn pace(plane: &Plane, extensions: &Extensions) -> Result<(), Refusal> {
+    let caller = extensions.get::<Caller>().and_then(|caller| caller.0.as_ref());
+    let Some(grants) = caller else { return Ok(()) };
+    let settings = plane.settings();
+    settings.access.pace(grants, settings.token_publish_rate, plane.tick()).map_err(|why| {
+        settings.access.tally().count(why);
+        let subject = grants.subject.as_deref();
+        limited!(warn, "token_publish_rate", ?subject, "over a limit: publications with a token");
+        let reason = "more is published with this token than may be; nothing was published, wait a \
+                      little";
+        let refusal = Refusal::new(StatusCode::TOO_MANY_REQUESTS, reason);
+        // Permits come back all the time.
+        Refusal { retry_after: Some(Duration::from_secs(1)), ..refusal }
+    })
 }
 
 /// The page of another origin that publishes, if it may with a token: it is listed, and says with

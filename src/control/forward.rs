@@ -221,7 +221,7 @@ fn forward(
     content: Content,
     held: Option<OwnedSemaphorePermit>,
 ) -> Result<(Forward, Pending), Refusal> {
-    let Content { kind, payload, terms } = content;
+    let Content { kind, payload, terms, .. } = content;
     let Terms { key, version, idempotency } = terms.map_or_else(Terms::default, |terms| *terms);
     if version.is_some() || idempotency.is_some() {
         let what = if version.is_some() { "a version" } else { "an Idempotency-Key" };

@@ -13,13 +13,17 @@
 
 use std::collections::VecDeque;
 
-use axum::{body::Body, http::StatusCode, response::Response};
+use axum::{
+    body::Body,
+    http::{StatusCode, request::Parts},
+    response::Response,
+};
 use bytes::{Bytes, BytesMut};
 use serde::Serialize;
 use tokio::time::timeout;
 
 use super::{
-    Plane, body,
+    Plane, body, entitle,
     forward::{self, Way},
     publish::{draining, rejection, stuck, wait_for},
     publisher::{Content, Pending},
@@ -47,12 +51,12 @@ struct Published<'a> {
 /// Publishes the lines of `body` and says how many were, whatever happened in the middle.
 pub(super) async fn publish(
     plane: &Plane,
-    channel: ChannelName,
-    way: Option<Way<'_>>,
+    head: &Parts,
+    (channel, way): (ChannelName, Option<Way<'_>>),
     is_json: bool,
     body: &mut Body,
 ) -> Response {
-    let mut stream = Stream::new(plane, channel, way, is_json);
+    let mut stream = Stream::new(plane, head, (channel, way), is_json);
     let outcome = stream.run(body).await;
     let error = outcome.as_ref().err().map(|refusal| refusal.reason.as_str());
     let published = Published {
@@ -72,6 +76,8 @@ pub(super) async fn publish(
 /// One stream of lines to one channel.
 struct Stream<'a> {
     plane: &'a Plane,
+    /// Of the request: who asks, and whose child each line is, for whoever follows it.
+    head: &'a Parts,
     channel: ChannelName,
     home: ShardId,
     /// To the bus that feeds the channel, if one does.
@@ -104,10 +110,16 @@ enum Answerer<'a> {
 }
 
 impl<'a> Stream<'a> {
-    fn new(plane: &'a Plane, channel: ChannelName, way: Option<Way<'a>>, is_json: bool) -> Self {
+    fn new(
+        plane: &'a Plane,
+        head: &'a Parts,
+        (channel, way): (ChannelName, Option<Way<'a>>),
+        is_json: bool,
+    ) -> Self {
         let home = plane.publisher.home(&channel);
         Stream {
             plane,
+            head,
             channel,
             home,
             way,
@@ -167,6 +179,8 @@ impl<'a> Stream<'a> {
         if self.plane.is_draining() {
             return Err(draining(self.plane));
         }
+        entitle::pace(self.plane, &self.head.extensions)
+            .map_err(|refusal| of_line(line, refusal))?;
         let len = bytes.len();
         let content = terms::content(bytes, self.is_json, None);
         let content = content.map_err(|why| why.refusal(&format!("line {line}")))?;
@@ -180,11 +194,12 @@ impl<'a> Stream<'a> {
         Ok(())
     }
 
-    async fn hand_over_to(&self, content: Content) -> Result<Answerer<'a>, Refusal> {
+    async fn hand_over_to(&self, mut content: Content) -> Result<Answerer<'a>, Refusal> {
         if let Some(way) = self.way {
             let pending = way.publish_line(self.plane, &self.channel, content).await;
             return pending.map(|pending| Answerer::Bus(way, pending));
         }
+        content.span = self.plane.follow(&self.head.headers);
         let answer_timeout = self.plane.settings().answer_timeout;
         let place = self.plane.publisher.publish_line(&self.channel, content);
         match timeout(answer_timeout, place).await {
@@ -236,13 +251,16 @@ impl<'a> Stream<'a> {
                 Ok(())
             }
             Err(refusal) => {
-                let reason = format!("line {line}: {}", refusal.reason);
-                let refusal = Refusal { reason, ..refusal };
+                let refusal = of_line(line, refusal);
                 self.rejected.get_or_insert_with(|| refusal.clone());
                 Err(refusal)
             }
         }
     }
+}
+
+fn of_line(line: u64, refusal: Refusal) -> Refusal {
+    Refusal { reason: format!("line {line}: {}", refusal.reason), ..refusal }
 }
 
 /// Cuts bytes, in whatever pieces they come, into lines of at most `line_max` bytes.

@@ -18,7 +18,7 @@ use std::{
 use axum::{
     body::Body,
     extract::{Request, State},
-    http::{Extensions, HeaderValue, StatusCode, header, request::Parts},
+    http::{HeaderValue, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
 use serde::{Deserialize, Serialize};
@@ -63,7 +63,7 @@ async fn run(plane: &Plane, head: &Parts, body: &mut Body) -> Result<Response, R
         let reason = "as many streams of lines as allowed are running; try again later";
         return Err(Refusal::later(plane.settings().retry_after, reason));
     };
-    let mut many = Many::new(plane, &head.extensions);
+    let mut many = Many::new(plane, head);
     let read = many.hand_over_all(body).await;
     many.hear_all().await;
     match read {
@@ -80,8 +80,8 @@ async fn run(plane: &Plane, head: &Parts, body: &mut Body) -> Result<Response, R
 /// One request's publications.
 struct Many<'a> {
     plane: &'a Plane,
-    /// Of the request: who asks.
-    extensions: &'a Extensions,
+    /// Of the request: who asks, and whose child each line is, for whoever follows it.
+    head: &'a Parts,
     /// One for each line that was read; those that are not answered yet have their number alone.
     results: Vec<Value>,
     /// What was handed over and is not answered yet, oldest first.
@@ -113,12 +113,12 @@ struct Published {
 }
 
 impl<'a> Many<'a> {
-    fn new(plane: &'a Plane, extensions: &'a Extensions) -> Self {
+    fn new(plane: &'a Plane, head: &'a Parts) -> Self {
         let windows =
             (0..plane.ingresses.len() as u16).map(|it| plane.publisher.window(ShardId(it)));
         Many {
             plane,
-            extensions,
+            head,
             results: Vec::new(),
             window: VecDeque::new(),
             window_max: windows.min().unwrap_or(1).min(FORWARDS_MAX / 4),
@@ -169,12 +169,13 @@ impl<'a> Many<'a> {
 
     async fn try_hand_over(&mut self, at: usize, line: &[u8]) -> Result<Waiting<'a>, Refusal> {
         let plane = self.plane;
-        let Line { channel, content } = Line::read(line, plane.settings().publication_max)?;
+        let Line { channel, mut content } = Line::read(line, plane.settings().publication_max)?;
         self.results[at]["channel"] = channel.as_str().into();
-        entitle::may_publish(plane, self.extensions, &channel)?;
+        entitle::may_publish(plane, &self.head.extensions, &channel)?;
         if plane.is_draining() {
             return Err(draining(plane));
         }
+        entitle::pace(plane, &self.head.extensions)?;
         let way = plane.forwarder.way(&channel)?;
         let bytes = content.payload.len();
         while !self.has_room(bytes) {
@@ -183,6 +184,7 @@ impl<'a> Many<'a> {
         let answerer = match way {
             Some(way) => Answerer::Bus(way, way.publish_line(plane, &channel, content).await?),
             None => {
+                content.span = plane.follow(&self.head.headers);
                 let wait = plane.settings().answer_timeout;
                 let place = plane.publisher.publish_line(&channel, content);
                 let pending = timeout(wait, place).await.map_err(|_| {
@@ -296,7 +298,7 @@ impl Line {
         let terms = (terms != Terms::default()).then(|| Box::new(terms));
         let (kind, payload) =
             Words { data, text, base64 }.read().map_err(|why| bad(why.to_string()))?;
-        let content = Content { kind, payload: payload.into_owned().into(), terms };
+        let content = Content { kind, payload: payload.into_owned().into(), terms, span: None };
         match content.payload.len() > publication_max {
             true => Err(body::too_long(publication_max)),
             false => Ok(Line { channel, content }),

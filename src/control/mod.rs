@@ -46,7 +46,9 @@ use std::{
 };
 
 use axum::{
-    Router, middleware,
+    Router,
+    http::HeaderMap,
+    middleware,
     routing::{get, post},
 };
 use rustls::ServerConfig;
@@ -59,12 +61,15 @@ use tokio_rustls::TlsAcceptor;
 use crate::{
     access::Access,
     counters::Counters,
+    ids::Tick,
     inputs::{Forwards, Input, InputState},
+    limits::TICK_MS,
     live::Live,
     mesh::{Ingress, Questions},
     orders::Orders,
     policy::Policies,
     report::Question,
+    spans::{Begun, Parent, Tally, Tracer},
     wire::route::Origins,
 };
 use forward::Forwarder;
@@ -97,6 +102,8 @@ pub struct Settings {
     pub hosts: Vec<String>,
     /// What decides about keys and tokens.
     pub access: Arc<Access>,
+    /// How often a second may be published with a token that says nothing of it; 0 is no limit.
+    pub token_publish_rate: u32,
     /// Whether a key or a token is needed even where no key is set. Default: no.
     pub wants_keys: bool,
     /// Pages of other origins that may publish with a token.
@@ -138,6 +145,7 @@ impl Default for Settings {
             policies: Policies::default(),
             hosts: Vec::new(),
             access: Arc::default(),
+            token_publish_rate: 0,
             wants_keys: false,
             pages: Origins::default(),
             connections_max: 1024,
@@ -177,6 +185,8 @@ pub struct Control {
     pub forwards: Option<(usize, Forwards)>,
     /// Told (`notify_one`) by the `answered` of every ingress.
     pub answered: Arc<Notify>,
+    /// What follows publications, if they are to be followed.
+    pub tracer: Option<Arc<Tracer>>,
     /// Where operators' orders to the server go.
     pub orders: Arc<Orders>,
     /// Whether the server is draining: no publication is taken then, and it is not ready.
@@ -224,6 +234,7 @@ struct Plane {
     is_secure: bool,
     settings: Arc<Live<Settings>>,
     publisher: Publisher,
+    tracer: Option<Arc<Tracer>>,
     ingresses: Arc<[Ingress]>,
     questions: Arc<[Questions<Question>]>,
     policies: Policies,
@@ -257,9 +268,12 @@ impl Plane {
             Arc::clone(&settings.get().access),
         );
         metrics.register(|ours| prober.register(ours));
+        let spans = control.tracer.as_ref().map_or_else(Tally::default, |it| it.tally().clone());
+        metrics.register(|ours| spans.register(ours));
         Plane {
             is_secure,
-            publisher: Publisher::new(Arc::clone(&ingresses)),
+            publisher: Publisher::new(Arc::clone(&ingresses), control.tracer.clone()),
+            tracer: control.tracer,
             payload_memory: Arc::new(Semaphore::new(settings.get().payload_memory_max)),
             line_streams: Semaphore::new(settings.get().line_streams_max),
             started: Instant::now(),
@@ -279,6 +293,12 @@ impl Plane {
         }
     }
 
+    /// The time, as the shards count it.
+    fn tick(&self) -> Tick {
+        let ticks = self.started.elapsed().as_millis() / u128::from(TICK_MS);
+        Tick(u32::try_from(ticks).unwrap_or(u32::MAX))
+    }
+
     /// What the operator chose, as it is now.
     fn settings(&self) -> Arc<Settings> {
         self.settings.get()
@@ -291,6 +311,16 @@ impl Plane {
     /// Whether a successor accepts connections now, and this server does not.
     fn has_successor(&self) -> bool {
         self.is_draining() && !*self.accepting.borrow()
+    }
+
+    /// What follows a publication that arrives now by a request with these headers, if it is to be
+    /// followed.
+    fn follow(&self, headers: &HeaderMap) -> Option<Box<Begun>> {
+        let tracer = self.tracer.as_deref()?;
+        let mut parents = headers.get_all("traceparent").iter();
+        // Of several none is the one.
+        let parent = parents.next().filter(|_| parents.next().is_none());
+        tracer.begin(parent.and_then(|it| Parent::read(it.to_str().ok()?)))
     }
 
     /// Returns when the server begins to drain.

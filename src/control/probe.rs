@@ -223,7 +223,8 @@ impl Probe {
                 Sent::At(_) => continue,
                 Sent::Not => {
                     let payload = Bytes::from_static(b"probe");
-                    let content = Content { kind: PayloadKind::Text, payload, terms: None };
+                    let content =
+                        Content { kind: PayloadKind::Text, payload, terms: None, span: None };
                     // Where there is no place it is tried again at the next look.
                     if let Ok(pending) =
                         plane.publisher.publish(&self.channels[home], content, None)

@@ -25,6 +25,7 @@ use super::{
 use crate::{
     ids::ChannelName,
     mesh::{Accepted, Answer, Rejected, Terms},
+    spans::Begun,
 };
 
 #[derive(Serialize)]
@@ -45,7 +46,7 @@ pub(super) async fn publish(State(plane): State<Arc<Plane>>, request: Request) -
     let (head, mut body) = request.into_parts();
     let response = match admit(&plane, &head) {
         Ok((channel, way, Wish::Lines { is_json })) => {
-            lines::publish(&plane, channel, way, is_json, &mut body).await
+            lines::publish(&plane, &head, (channel, way), is_json, &mut body).await
         }
         Ok((channel, Some(way), Wish::Whole { is_json, terms })) => {
             match read_content(&plane, is_json, terms, &mut body).await {
@@ -54,7 +55,8 @@ pub(super) async fn publish(State(plane): State<Arc<Plane>>, request: Request) -
             }
         }
         Ok((channel, None, Wish::Whole { is_json, terms })) => {
-            publish_whole(&plane, &channel, is_json, terms, &mut body).await
+            let span = plane.follow(&head.headers);
+            publish_whole(&plane, &channel, (is_json, terms, span), &mut body).await
         }
         Err(refusal) => refusal.into_response(),
     };
@@ -71,6 +73,9 @@ fn admit<'a>(plane: &'a Plane, head: &Parts) -> Result<Admitted<'a>, Refusal> {
     let channel = channel_of(&head.uri)?;
     entitle::may_publish(plane, &head.extensions, &channel)?;
     let wish = Wish::of(head)?;
+    if let Wish::Whole { .. } = wish {
+        entitle::pace(plane, &head.extensions)?;
+    }
     let way = plane.forwarder.way(&channel)?;
     Ok((channel, way, wish))
 }
@@ -86,14 +91,16 @@ fn channel_of(uri: &Uri) -> Result<ChannelName, Refusal> {
     })
 }
 
+/// What is asked of one publication: whether it is JSON, its terms, and what follows it.
+type Whole = (bool, Option<Box<Terms>>, Option<Box<Begun>>);
+
 async fn publish_whole(
     plane: &Plane,
     channel: &ChannelName,
-    is_json: bool,
-    terms: Option<Box<Terms>>,
+    wish: Whole,
     body: &mut Body,
 ) -> Response {
-    match try_publish_whole(plane, channel, is_json, terms, body).await {
+    match try_publish_whole(plane, channel, wish, body).await {
         Ok(Accepted { position, subscribers, repeated }) => {
             let (channel, position) = (channel.as_str(), position.to_string());
             reply_json(StatusCode::OK, &Published { channel, position, subscribers, repeated })
@@ -105,11 +112,11 @@ async fn publish_whole(
 async fn try_publish_whole(
     plane: &Plane,
     channel: &ChannelName,
-    is_json: bool,
-    terms: Option<Box<Terms>>,
+    (is_json, terms, span): Whole,
     body: &mut Body,
 ) -> Result<Accepted, Refusal> {
-    let (content, memory) = read_content(plane, is_json, terms, body).await?;
+    let (mut content, memory) = read_content(plane, is_json, terms, body).await?;
+    content.span = span;
     let Ok(pending) = plane.publisher.publish(channel, content, memory) else {
         plane.metrics.refused.inc();
         let reason = "the queue of the channel's shard is full; nothing was published, try again";

@@ -16,6 +16,7 @@ use crate::{
     frame::PayloadKind,
     ids::{ChannelName, ShardId},
     mesh::{Answer, Asker, Ingress, Publish, Terms, Ticket},
+    spans::{Begun, Told, Tracer},
 };
 
 /// The answer that a publication will have.
@@ -26,6 +27,8 @@ pub(super) struct Content {
     pub(super) kind: PayloadKind,
     pub(super) payload: Bytes,
     pub(super) terms: Option<Box<Terms>>,
+    /// What follows it, if anything does.
+    pub(super) span: Option<Box<Begun>>,
 }
 
 /// All shards, as a publisher sees them.
@@ -33,6 +36,7 @@ pub(super) struct Publisher {
     ingresses: Arc<[Ingress]>,
     lanes: Box<[Lane]>,
     waiting: Mutex<Waiting>,
+    tracer: Option<Arc<Tracer>>,
 }
 
 /// What streams of lines to one shard share.
@@ -52,18 +56,26 @@ struct Waiting {
 
 struct Waiter {
     answer: oneshot::Sender<Answer>,
+    followed: Option<Box<Followed>>,
     /// What is given back with the answer, whether or not anybody still waits for it.
     _held: Option<OwnedSemaphorePermit>,
 }
 
+/// A publication that is followed.
+struct Followed {
+    begun: Begun,
+    channel: ChannelName,
+    bytes: usize,
+}
+
 impl Publisher {
-    pub(super) fn new(ingresses: Arc<[Ingress]>) -> Self {
+    pub(super) fn new(ingresses: Arc<[Ingress]>, tracer: Option<Arc<Tracer>>) -> Self {
         let lane = |ingress: &Ingress| Lane {
             places: Arc::new(Semaphore::new((ingress.capacity() / 2).max(1))),
             freed: Notify::new(),
         };
         let lanes = ingresses.iter().map(lane).collect();
-        Publisher { ingresses, lanes, waiting: Mutex::default() }
+        Publisher { ingresses, lanes, waiting: Mutex::default(), tracer }
     }
 
     /// The shard that orders and encodes what is published to `channel`.
@@ -89,18 +101,25 @@ impl Publisher {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         waiting.tickets += 1;
         let ticket = Ticket(waiting.tickets);
-        let Content { kind, payload, terms } = content;
+        let Content { kind, payload, terms, span } = content;
+        let bytes = payload.len();
         let (asker, channel) = (Asker::Outside, channel.clone());
         let home = self.home(&channel);
+        let follow = |mut span: Box<Begun>| {
+            span.hand_over();
+            Box::new(Followed { begun: *span, channel: channel.clone(), bytes })
+        };
+        let followed = span.map(follow);
         let publication = Publish { asker, ticket, channel, kind, payload, terms, position: None };
         match self.ingress(home).publish(publication) {
             Ok(()) => {
                 // The answer cannot be looked up before the lock is released.
-                waiting.by_ticket.insert(ticket, Waiter { answer, _held: held });
+                waiting.by_ticket.insert(ticket, Waiter { answer, followed, _held: held });
                 Ok(pending)
             }
             Err(Publish { kind, payload, terms, .. }) => {
-                Err(Refused { content: Content { kind, payload, terms }, held })
+                let span = followed.map(|followed| Box::new(followed.begun));
+                Err(Refused { content: Content { kind, payload, terms, span }, held })
             }
         }
     }
@@ -145,6 +164,9 @@ impl Publisher {
                 heard = true;
                 let waiter = waiting.by_ticket.remove(&answer.ticket);
                 let waiter = waiter.expect("shards answer what they were asked, and once");
+                if let Some((followed, tracer)) = waiter.followed.zip(self.tracer.as_ref()) {
+                    followed.end(tracer, self, &answer);
+                }
                 // Whoever waited may have gone; then the answer is nobody's.
                 let _ = waiter.answer.send(answer);
             }
@@ -156,6 +178,18 @@ impl Publisher {
 
     fn ingress(&self, home: ShardId) -> &Ingress {
         &self.ingresses[usize::from(home.0)]
+    }
+}
+
+impl Followed {
+    fn end(self, tracer: &Tracer, publisher: &Publisher, answer: &Answer) {
+        let Followed { begun, channel, bytes } = self;
+        let outcome = match answer.outcome {
+            Ok(accepted) => Ok((accepted.position, accepted.subscribers)),
+            Err(rejected) => Err(rejected.to_string()),
+        };
+        let shard = publisher.home(&channel);
+        tracer.end(begun, Told { channel, shard, bytes, outcome });
     }
 }
 

@@ -56,7 +56,7 @@ pub(super) fn content(
         true => check_json(&payload).map(|()| PayloadKind::Json)?,
         false => PayloadKind::of(&payload),
     };
-    Ok(Content { kind, payload, terms })
+    Ok(Content { kind, payload, terms, span: None })
 }
 
 /// What is wrong with what was called JSON.

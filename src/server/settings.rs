@@ -34,6 +34,7 @@ pub fn rules(config: &Config, shards: u16, access: &Arc<Access>, started_ms: u64
         shield: shield(config),
         client_header: config.client_header.header(),
         access: Arc::clone(access),
+        token_publish_rate: config.token_publish_rate,
         started_ms,
         ..Rules::default()
     }
@@ -82,6 +83,7 @@ pub fn control_settings(
         policies: config.channels.policies().clone(),
         hosts: config.control_host.0.clone(),
         access: Arc::clone(access),
+        token_publish_rate: config.token_publish_rate,
         // A file of keys that is empty, perhaps since it is just being written, opens nothing.
         wants_keys: config.api_key_file.0.is_some()
             || (!config.control.ip().is_loopback() && !config.control_open),

@@ -160,6 +160,7 @@ impl Shared {
         Control {
             tls: None,
             settings,
+            tracer: None,
             orders,
             ingresses: Arc::clone(&self.ingresses),
             questions: Arc::clone(&self.questions),

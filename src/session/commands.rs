@@ -242,6 +242,11 @@ impl Conversation {
                 Code::TooFast,
                 format!("a connection may publish {rate} times a second; wait a little"),
             )
+        } else if let Err(why) =
+            grants.map_or(Ok(()), |grants| rules.access.pace(grants, rules.token_publish_rate, now))
+        {
+            rules.access.tally().count(why);
+            (Code::TooFast, "this token may not publish so often; wait a little".to_owned())
         } else {
             return None;
         };

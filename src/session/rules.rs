@@ -55,6 +55,8 @@ pub struct Rules {
     pub client_header: Option<Header>,
     /// What decides about tokens.
     pub access: Arc<Access>,
+    /// How often a second may be published with a token that says nothing of it; 0 is no limit.
+    pub token_publish_rate: u32,
     /// When the clock of ticks was at 0, in milliseconds since 1970.
     pub started_ms: u64,
 }
@@ -88,6 +90,7 @@ impl Default for Rules {
             shield: shield::Limits::default(),
             client_header: None,
             access: Arc::default(),
+            token_publish_rate: 0,
             started_ms: 0,
         }
     }

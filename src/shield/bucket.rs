@@ -26,7 +26,9 @@ impl Bucket {
         let fits = rate == 0 || spent <= u64::from(rate) * PARTS * u64::from(BURST_SECONDS);
         if fits {
             // A rate that is beyond what can be counted is no limit.
-            (self.spent, self.at) = (u32::try_from(spent).unwrap_or(u32::MAX), now);
+            // A clock that another thread read earlier must not let the same time pass twice.
+            self.spent = u32::try_from(spent).unwrap_or(u32::MAX);
+            self.at = self.at.max(now);
         }
         fits
     }
@@ -126,6 +128,8 @@ mod tests {
             assert_eq!(permitted(1_000_000), at_once, "{rate}");
             // A clock that another thread read a moment earlier brings nothing back.
             assert_eq!(permitted(999_999), 0, "{rate}");
+            assert_eq!(permitted(1_000_005), rate as usize / 2, "{rate}");
+            assert_eq!((permitted(1_000_002), permitted(1_000_005)), (0, 0), "{rate}");
         }
         let mut free = Bucket::default();
         assert!((0..100_000).all(|_| free.take(0, Tick(0))));

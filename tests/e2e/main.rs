@@ -49,4 +49,5 @@ mod stories;
 mod streams;
 mod terms;
 mod tls;
+mod token;
 mod tokens;

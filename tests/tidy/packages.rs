@@ -15,7 +15,7 @@ pub struct Package {
 pub const SERVER: Package = Package {
     folder: "src",
     may_import: &[
-        ("access", &["ids", "limits", "policy"]),
+        ("access", &["ids", "limits", "policy", "shield"]),
         ("bus", &["frame", "ids", "inputs", "limits", "mapping", "mesh", "payload", "policy"]),
         ("close", &[]),
         ("config", &["access", "ids", "inputs", "limits", "mapping", "policy", "shield", "wire"]),
@@ -23,7 +23,7 @@ pub const SERVER: Package = Package {
             "control",
             &[
                 "access", "close", "counters", "frame", "ids", "inputs", "limits", "live", "logs",
-                "mesh", "orders", "payload", "policy", "report", "shield", "wire",
+                "mesh", "orders", "payload", "policy", "report", "shield", "spans", "wire",
             ],
         ),
         ("counters", &["close", "frame", "report", "shield"]),
@@ -59,7 +59,7 @@ pub const SERVER: Package = Package {
             &[
                 "access", "bus", "config", "control", "counters", "door", "hub", "ids", "inputs",
                 "io", "journal", "limits", "live", "logs", "mesh", "orders", "policy", "preface",
-                "report", "session", "shard", "shield", "watch", "wire",
+                "report", "session", "shard", "shield", "spans", "watch", "wire",
             ],
         ),
         (
@@ -78,6 +78,7 @@ pub const SERVER: Package = Package {
             ],
         ),
         ("shield", &["ids", "limits"]),
+        ("spans", &["ids", "limits", "logs"]),
         ("timers", &["ids"]),
         ("watch", &["limits", "orders"]),
         ("wire", &["close", "frame", "ids", "limits", "payload", "resume"]),

@@ -56,7 +56,7 @@ fn swaps_under_load_are_not_noticed() {
     let stats = format!("http://{control}/stats");
     let are_there = || {
         let asked = Command::new("curl").args(["-s", &stats]).output().expect("curl");
-        String::from_utf8_lossy(&asked.stdout).contains("\"websocket\":1000,")
+        String::from_utf8_lossy(&asked.stdout).contains("\"json\":1000,")
     };
     while !are_there() {
         thread::sleep(PAUSE);

@@ -14,6 +14,7 @@ mod orders;
 mod probes;
 mod publishing;
 mod questions;
+mod spans;
 mod terms;
 
 use std::{
@@ -41,6 +42,7 @@ use crate::{
     mesh::{Accepted, Answer, Inflow, Ingress, Parking, Publish, Questions, Rejected},
     policy::Policies,
     report::{Question, Seen},
+    spans::Tracer,
 };
 
 /// How a fake shard goes about its work.
@@ -111,7 +113,17 @@ fn serve_inputs(
     capacity: usize,
     settings: Settings,
     policies: Policies,
+    buses: (States, Option<(usize, Forwards)>),
+) -> Served {
+    serve_all((shards, capacity), settings, policies, buses, None)
+}
+
+fn serve_all(
+    (shards, capacity): (&[Shard], usize),
+    settings: Settings,
+    policies: Policies,
     (inputs, forwards): (States, Option<(usize, Forwards)>),
+    tracer: Option<Arc<Tracer>>,
 ) -> Served {
     let answered = Arc::new(Notify::new());
     let mut rooms = Vec::new();
@@ -160,6 +172,7 @@ fn serve_inputs(
     let control = Control {
         tls: None,
         settings: Live::new(Settings { policies: policies.clone(), ..settings }),
+        tracer,
         orders: orders::obeyed(),
         ingresses: Arc::clone(&ingresses),
         questions: Arc::clone(&questions),
