@@ -4,6 +4,8 @@
 //! follows from the kernel or has been measured to be right everywhere.
 #![forbid(unsafe_code)]
 
+use std::time::Duration;
+
 /// Sends submitted to the kernel in one call. Measured: 32 to 128 cost the same per send, and
 /// above 128 the batch only adds delay for whoever comes after it.
 pub const SEND_BATCH: usize = 64;
@@ -309,6 +311,24 @@ pub const WATCHED_MAX: usize = 64;
 
 /// Listening sockets that may be passed to the server when it is started.
 pub const ADOPTED_MAX: u16 = 64;
+
+/// Time for a hand-over from one server to the next, from its first word to readiness.
+pub const HANDOVER_WAIT: Duration = Duration::from_secs(60);
+
+/// Time for the next word where the other side has nothing to wait for.
+pub const HANDOVER_WORD_WAIT: Duration = Duration::from_secs(5);
+
+/// Time for all shards to stop accepting, and for the journal to finish what it writes.
+pub const HANDOVER_REST_WAIT: Duration = Duration::from_secs(10);
+
+/// Bytes in a word of a hand-over: all addresses, and the path of a journal.
+pub const HANDOVER_WORD_BYTES_MAX: usize = 16 * 1024;
+
+/// Sockets that are passed with one word. The kernel takes 253.
+pub const HANDOVER_SOCKETS_PER_WORD: usize = 64;
+
+/// Sockets that a server takes over: as many shards as there may be, each with all its listeners.
+pub const HANDOVER_SOCKETS_MAX: usize = 256 * LISTENERS_MAX + 2;
 
 /// Connections of a shard from trusted proxies whose PROXY headers have yet to end; one more is closed.
 pub const PREFACES_MAX: usize = 1024;

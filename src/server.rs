@@ -8,6 +8,7 @@ mod access;
 mod adopt;
 mod banner;
 mod doors;
+mod handover;
 mod inputs;
 mod journal;
 mod listen;
@@ -21,8 +22,10 @@ mod tls;
 mod user;
 
 use std::{
+    fs,
     io::{self, Write},
     net::SocketAddr,
+    path::PathBuf,
     sync::{Arc, mpsc},
     thread::{self, JoinHandle},
 };
@@ -47,8 +50,9 @@ use crate::{
 };
 
 use adopt::Adopted;
+use handover::Ground;
 use inputs::Inputs;
-use journal::Opened;
+use journal::Working;
 use notify::Manager;
 use operate::Drained;
 use settings::control_settings;
@@ -126,6 +130,16 @@ pub enum ServerError {
     /// Sockets that were passed cannot be used.
     #[error("socket activation: {0}")]
     Adopted(String),
+    /// The predecessor's sockets cannot be had; it serves on.
+    #[error(
+        "cannot take over by {path}: {error}; whoever serves there serves on", path = path.display()
+    )]
+    Takeover {
+        /// Where servers hand over.
+        path: PathBuf,
+        /// What went wrong.
+        error: io::Error,
+    },
     /// Threads or descriptors ran out at the start.
     #[error("starting failed: {0}")]
     Start(#[from] io::Error),
@@ -142,7 +156,7 @@ pub struct Server {
     inputs: Inputs,
     shards: Shards,
     control_thread: Option<JoinHandle<()>>,
-    journal_thread: Option<JoinHandle<()>>,
+    journal: Option<Working>,
     draining: watch::Sender<bool>,
     stop_control: Arc<Notify>,
     news: mpsc::Receiver<News>,
@@ -176,6 +190,8 @@ enum News {
     ControlEnded,
     /// The journal's thread has failed.
     JournalEnded(String),
+    /// A successor, of this process, accepts now.
+    HandedOver(u32),
 }
 
 /// Tells something when it goes, however that comes.
@@ -231,58 +247,57 @@ impl Server {
     fn start_on(config: &Config, adopted: Adopted) -> Result<Server, ServerError> {
         let plan = Plan::new(config)?;
         let key_files = KeyFiles::open(config)?;
-        let outlive_us = !adopted.is_empty();
-        let (control_listener, listeners) = listen::all(config, plan.shards, adopted)?;
-        let secure = Secure::new(config, &listeners)?;
+        let ground = Ground::open(config, plan.shards, adopted)?;
+        let secure = Secure::new(config, &ground.listening)?;
         user::drop_rights(&config.user.0)?;
-        let journal = config.journal.0.as_deref().map(Opened::at).transpose()?;
-        let subscribers = listen::addresses(&listeners);
+        let journal = ground.open_journal(config)?;
+        let subscribers = listen::addresses(&ground.listening);
         let (bells, parkings) = beds(plan.shards)?;
-        let answered = Arc::new(Notify::new());
+        let [answered, stop_control] = [(); 2].map(|()| Arc::new(Notify::new()));
         let (tell, news) = mpsc::channel();
         let inputs = Inputs::new(config, &parkings);
         let shared = Shared::new(config, &plan, &parkings, &answered, &inputs, key_files.access());
-        shared.drain.leave_backlog(outlive_us);
+        ground.tell(&shared.drain);
         // A journal's thread ends once no shard is left that could append.
-        let (ends, journal_thread) = journal::begin(journal, config, &parkings, &tell)?;
+        let (ends, journal) = journal::begin(journal, config, &parkings, &tell)?;
         let mut shards = Shards::new(&shared.drain, &parkings);
         // Declared behind the shards, so that it ends before them if starting fails half way.
         let mut inputs = inputs;
-        let listeners = listen::by_shard(listeners, plan.shards);
-        let doors = listeners.into_iter().zip(bells).zip(&parkings).zip(ends);
+        let doors =
+            ground.by_shard(config, plan.shards)?.into_iter().zip(bells).zip(&parkings).zip(ends);
         for (index, (((listeners, bell), parking), (end, heritages))) in doors.enumerate() {
             let mut setup = shared.setup(ShardId(index as u16), config, parking);
             setup.journal = end;
-            let tls = secure.as_ref().map(|secure| secure.of_shard(&setup));
+            let tls = secure.as_ref().map(|secure| secure.of_shard(&setup, &listeners));
             let entrance = Entrance { listeners, tls, bell };
             let (plan, start, tell) = (plan.clone(), shared.start, tell.clone());
             let run = move || run_shard(setup, heritages, &plan, entrance, start, &tell);
             shards.spawn(index, run)?;
         }
         wait_for_shards(plan.shards, &news)?;
-        inputs.start(config)?;
+        inputs.start(config, true)?;
         let (draining, is_draining) = watch::channel(false);
-        let stop_control = Arc::new(Notify::new());
+        let (control_accepts, is_accepting) = watch::channel(!ground.waits());
         let bus = (inputs.states(), inputs.forwards(config)?);
         let files = watched(&key_files, secure.as_ref());
         let orders = orders(&tell);
         let control_settings =
             Live::new(control_settings(config, &subscribers, key_files.access()));
-        let signals = (Arc::clone(&orders), answered, is_draining);
-        let mut control = shared.control(Arc::clone(&control_settings), bus, signals);
+        let hears = (Arc::clone(&orders), answered);
+        let watched = [is_draining, is_accepting];
+        let mut control = shared.control(Arc::clone(&control_settings), bus, hears, watched);
         (control.tls, control.tracer) = (tls::control(config, &files)?, spans::tracer(config)?);
-        let control_address = control_listener.local_addr()?;
-        let control_thread = Some(spawn_control(control, control_listener, &stop_control, &tell)?);
-        Ok(Server {
+        let control_thread = Some(spawn_control(control, &ground.control, &stop_control, &tell)?);
+        let server = Server {
             config: config.clone(),
             key_files,
             plan,
             subscribers,
-            control: control_address,
+            control: ground.control.local_addr()?,
             shards,
             inputs,
             control_thread,
-            journal_thread,
+            journal,
             draining,
             stop_control,
             news,
@@ -296,7 +311,8 @@ impl Server {
             turns: Vec::new(),
             log_filter: config.log.as_str().to_owned(),
             drained: None,
-        })
+        };
+        server.succeed(ground, control_accepts)
     }
 
     /// Where subscribers connect, and what they speak there: one address at least.
@@ -334,12 +350,15 @@ impl Server {
 
     fn end(&mut self) -> Result<(), ServerError> {
         self.shards.join();
-        if let Some(journal) = self.journal_thread.take() {
-            let _ = journal.join();
+        if let Some(journal) = self.journal.take() {
+            let _ = journal.thread.join();
         }
         self.stop_control.notify_one();
         if let Some(control) = self.control_thread.take() {
             let _ = control.join();
+        }
+        if !self.shared.drain.is_handed_over() {
+            self.config.takeover.0.iter().for_each(|path| drop(fs::remove_file(path)));
         }
         let failed = self.news.try_iter().find_map(|news| match news {
             News::Ended(shard, Err(problem)) => Some(ServerError::Shard { shard, problem }),
@@ -377,11 +396,12 @@ fn beds(shards: u16) -> io::Result<Beds> {
 
 fn spawn_control(
     control: Control,
-    listener: std::net::TcpListener,
+    listener: &std::net::TcpListener,
     stop: &Arc<Notify>,
     tell: &mpsc::Sender<News>,
 ) -> Result<JoinHandle<()>, ServerError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let listener = listener.try_clone()?;
     listener.set_nonblocking(true)?;
     let (stop, tell) = (Arc::clone(stop), tell.clone());
     let serve = move || {

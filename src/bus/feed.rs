@@ -376,6 +376,10 @@ impl Feed {
         for shard in 0..self.setup.ingresses.len() {
             while let Some(Answer { ticket, outcome }) = self.setup.ingresses[shard].take_answer() {
                 let place = (ticket.0 - self.settled - 1) as usize;
+                if outcome == Err(Rejected::HandedOver) {
+                    // Never settled: what its bus was not told of it gives to our successor.
+                    continue;
+                }
                 self.answered[place] = true;
                 match outcome {
                     Ok(accepted) if accepted.repeated => {
@@ -396,7 +400,7 @@ impl Feed {
         let skip = match rejected {
             Rejected::FedByBus => Skip::OtherSequence,
             Rejected::TooManyChannels | Rejected::TooManyKeys => Skip::NoRoom,
-            Rejected::DiskFull | Rejected::JournalFailed => Skip::Journal,
+            Rejected::DiskFull | Rejected::JournalFailed | Rejected::HandedOver => Skip::Journal,
             Rejected::Stale(_) => Skip::Repeated,
         };
         self.skip(skip, &rejected.to_string());

@@ -4,6 +4,7 @@
 use std::{
     fmt,
     net::{IpAddr, SocketAddr},
+    path::PathBuf,
 };
 
 use super::{table::Shape, values::Value};
@@ -55,6 +56,41 @@ impl Value for Addresses {
     }
 }
 
+/// Where a Unix socket is, or none.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd)]
+pub struct SocketPath(pub Option<PathBuf>);
+
+impl Value for SocketPath {
+    const NOUN: &'static str = "PATH";
+    const KIND: &'static str = "the path of a socket";
+    const LIKE: &'static str = "like /run/stentor/takeover";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        if text.contains('\0') {
+            return Err("has a byte 0, which no path has".to_owned());
+        }
+        if !text.is_empty() && !text.starts_with('/') {
+            return Err(
+                "does not begin with a slash, so that its place depends on where".to_owned()
+            );
+        }
+        match text.len() {
+            0..=SOCKET_PATH_BYTES_MAX => {
+                Ok(SocketPath(Some(text).filter(|text| !text.is_empty()).map(PathBuf::from)))
+            }
+            many => Err(format!("has {many} bytes, and a socket's path at most 107")),
+        }
+    }
+
+    fn text(&self) -> String {
+        // It was made of text.
+        self.0.as_ref().map(|path| path.to_string_lossy().into_owned()).unwrap_or_default()
+    }
+}
+
+/// Bytes in the path of a Unix socket (`sun_path`, with a zero behind it).
+const SOCKET_PATH_BYTES_MAX: usize = 107;
+
 /// Whether the second of two listeners on these addresses would find its port taken. Port 0 is
 /// any free one, and `[::]` is every IPv6 address but no IPv4 one.
 pub(super) fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
@@ -89,6 +125,22 @@ mod tests {
                 (one.parse().unwrap(), other.parse().unwrap());
             assert_eq!(overlap(one, other), expected, "{one} and {other}");
             assert_eq!(overlap(other, one), expected, "{other} and {one}");
+        }
+    }
+
+    /// A socket's path is whole, and no longer than the kernel takes.
+    #[test]
+    fn a_path_of_a_socket_fits() {
+        let longest = format!("/{}", "x".repeat(106));
+        for path in ["", "/run/a b", &longest] {
+            assert_eq!(SocketPath::parse(path).unwrap().text(), path);
+        }
+        for (path, problem) in [
+            (format!("{longest}x"), "has 108 bytes, and a socket's path at most 107"),
+            ("run/a".to_owned(), "does not begin with a slash, so that its place depends on where"),
+            ("/a\0".to_owned(), "has a byte 0, which no path has"),
+        ] {
+            assert_eq!(SocketPath::parse(&path), Err(problem.to_owned()));
         }
     }
 

@@ -10,7 +10,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use super::{
     access::{ApiKey, Claim, KeyFile, MASKED},
-    addresses::Addresses,
+    addresses::{Addresses, SocketPath},
     channels::Channels,
     error::ConfigError,
     inputs::{Inputs, masked_text},
@@ -48,6 +48,10 @@ settings! {
         control_tls_key: Paths = "";
         /// Authorities in PEM of which every client of the control listener must have a certificate.
         control_client_ca: KeyFile = "";
+        /// Where a server hands its listening sockets over: the path of a Unix socket. Whoever starts
+        /// with the same one takes them from the server that runs, which drains and ends then, and nobody
+        /// is refused meanwhile. Where none runs it starts as ever.
+        takeover: SocketPath = "";
         /// Connections that the kernel may complete before the server accepts them, per shard.
         /// The kernel caps it at net.core.somaxconn without saying so.
         backlog: u32 = "4096", "1" to "65535";

@@ -50,7 +50,7 @@ fn samples(setting: &Setting) -> [&'static str; 3] {
         (_, "URL") => ["http://a", "https://b:1/c", "http://[::1]:4318"],
         (_, "HEADERS") => ["a=b", "x-a=b c,y=z=", "authorization=Bearer abc"],
         ("api-key", _) => ["0123456789abcdef", "fedcba9876543210", "with:colons:and more"],
-        (_, "DIRECTORY") => ["/var/a", "b", "/var/c d"],
+        (_, "DIRECTORY" | "PATH") => ["/var/a", "/b", "/var/c d"],
         (_, "CHANNELS") => [
             "a history=1 history-bytes=16MiB",
             "a.* mode=latest history=10000 history-bytes=1KiB slow=latest; * presence=true",

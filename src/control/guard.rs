@@ -66,6 +66,10 @@ pub(super) async fn check(
         (header::REFERRER_POLICY, "no-referrer"),
         (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
     ];
+    if plane.has_successor() {
+        // Who asks again on this connection would never reach it.
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     for (name, value) in protection {
         response.headers_mut().insert(name, HeaderValue::from_static(value));
     }

@@ -28,9 +28,17 @@ use crate::{
     logs::limited,
 };
 
+/// How clients come.
+pub(super) struct Way {
+    pub listener: TcpListener,
+    pub tls: Option<TlsAcceptor>,
+    /// Whether they are accepted.
+    pub accepting: watch::Receiver<bool>,
+}
+
 /// Serves `router` to whoever connects, until `stop`.
 pub(super) async fn serve(
-    (listener, tls): (TcpListener, Option<TlsAcceptor>),
+    Way { listener, tls, mut accepting }: Way,
     router: Router,
     settings: &Settings,
     stop: impl Future<Output = ()>,
@@ -44,10 +52,12 @@ pub(super) async fn serve(
     };
     tokio::pin!(stop);
     loop {
+        let is_accepting = *accepting.borrow_and_update();
         tokio::select! {
             () = &mut stop => break,
+            Ok(()) = accepting.changed() => {}
             Some(_) = doors.connections.join_next() => {}
-            accepted = listener.accept() => match accepted {
+            accepted = listener.accept(), if is_accepting => match accepted {
                 Ok((stream, _)) => doors.admit(stream, &router, settings, stopping.subscribe()),
                 Err(error) => pause(error).await,
             },

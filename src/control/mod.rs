@@ -191,6 +191,8 @@ pub struct Control {
     pub orders: Arc<Orders>,
     /// Whether the server is draining: no publication is taken then, and it is not ready.
     pub draining: watch::Receiver<bool>,
+    /// Whether connections are accepted, and not left to another server with the same listener.
+    pub accepting: watch::Receiver<bool>,
 }
 
 impl Control {
@@ -206,9 +208,11 @@ impl Control {
         assert_eq!(self.ingresses.len(), self.questions.len(), "every shard can be asked");
         let answered = Arc::clone(&self.answered);
         let tls = self.tls.clone().map(TlsAcceptor::from);
+        let accepting = self.accepting.clone();
         let plane = Arc::new(Plane::of(self));
         let settings = plane.settings();
-        let serving = listen::serve((listener, tls), router(&plane), &settings, stop);
+        let way = listen::Way { listener, tls, accepting };
+        let serving = listen::serve(way, router(&plane), &settings, stop);
         tokio::select! {
             () = serving => {}
             () = hear_answers(&answered, &plane.publisher) => {}
@@ -240,6 +244,7 @@ struct Plane {
     forwarder: Forwarder,
     orders: Arc<Orders>,
     draining: watch::Receiver<bool>,
+    accepting: watch::Receiver<bool>,
     /// Bytes that payloads may still take.
     payload_memory: Arc<Semaphore>,
     /// Streams of lines that may still begin.
@@ -284,6 +289,7 @@ impl Plane {
             orders: control.orders,
             counters,
             draining,
+            accepting: control.accepting,
         }
     }
 
@@ -300,6 +306,11 @@ impl Plane {
 
     fn is_draining(&self) -> bool {
         *self.draining.borrow()
+    }
+
+    /// Whether a successor accepts connections now, and this server does not.
+    fn has_successor(&self) -> bool {
+        self.is_draining() && !*self.accepting.borrow()
     }
 
     /// What follows a publication that arrives now by a request with these headers, if it is to be

@@ -1,6 +1,6 @@
 //! `POST /publish/{channel}`: one publication, or one per line, and the positions they were given.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     body::Body,
@@ -164,6 +164,7 @@ pub(super) fn rejection(plane: &Plane, rejected: Rejected) -> Refusal {
         }
         Rejected::DiskFull => Refusal::new(StatusCode::INSUFFICIENT_STORAGE, reason),
         Rejected::JournalFailed => Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, reason),
+        Rejected::HandedOver => draining(plane),
     }
 }
 
@@ -174,6 +175,12 @@ pub(super) fn stuck(reason: String) -> Refusal {
 
 /// 503: the server is about to go.
 pub(super) fn draining(plane: &Plane) -> Refusal {
-    let reason = "the server is draining; publish to another one, or to its successor";
-    Refusal::later(plane.settings().retry_after, reason).named(Problem::Draining)
+    let (wait, reason) = match plane.has_successor() {
+        true => (Duration::ZERO, "the server has a successor; connect again, and publish there"),
+        false => (
+            plane.settings().retry_after,
+            "the server is draining; publish to another one, or to its successor",
+        ),
+    };
+    Refusal::later(wait, reason).named(Problem::Draining)
 }

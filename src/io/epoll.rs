@@ -39,6 +39,8 @@ pub struct Epoll {
     listeners: Vec<OwnedFd>,
     /// Whether the listeners are being watched now.
     listening: bool,
+    /// Whether they ever were.
+    has_listened: bool,
     accepting: bool,
     /// An accept failed for want of something: do not try before.
     paused_until: Option<Instant>,
@@ -74,13 +76,13 @@ impl Epoll {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         epoll::add(&epoll, &bell, EventData::new_u64(BELL), EventFlags::IN)?;
         for (index, listener) in listeners.iter().enumerate() {
-            rustix::io::ioctl_fionbio(listener, true)?;
             epoll::add(&epoll, listener, token_of(index), EventFlags::empty())?;
         }
         Ok(Epoll {
             epoll,
             listeners,
             listening: false,
+            has_listened: false,
             accepting: false,
             paused_until: None,
             bell,
@@ -181,6 +183,11 @@ impl Epoll {
         let wanted = self.accepting && self.paused_until.is_none() && !self.free.is_empty();
         if wanted == self.listening {
             return;
+        }
+        if wanted && !self.has_listened {
+            // Not sooner: another server may accept from the same sockets until we do.
+            let unblock = |listener| rustix::io::ioctl_fionbio(listener, true).is_ok();
+            self.has_listened = self.listeners.iter().all(unblock);
         }
         let flags = if wanted { EventFlags::IN } else { EventFlags::empty() };
         let watch = |(index, listener)| {

@@ -55,6 +55,24 @@ impl Directory {
         Ok(Directory { path: path.to_owned(), epoch, lock })
     }
 
+    /// Lets other processes have it.
+    pub fn unlock(&mut self) {
+        // Closing would do, but for children that were forked meanwhile and have yet to become
+        // another program: they hold what is only closed.
+        let _ = self.lock.take().as_ref().map(File::unlock);
+    }
+
+    /// Locks it after [`Directory::unlock`]. Fails if it is another journal's meanwhile.
+    pub fn lock_again(&mut self) -> Result<(), JournalError> {
+        let again = Directory::open(&self.path)?;
+        if again.epoch != self.epoch {
+            let problem = "is of another journal than the one that was lent".to_owned();
+            return Err(JournalError::Meta { file: self.path.join(META), problem });
+        }
+        *self = again;
+        Ok(())
+    }
+
     /// The numbering of all its offsets.
     pub fn epoch(&self) -> Epoch {
         self.epoch
@@ -116,9 +134,7 @@ impl Directory {
 
 impl Drop for Directory {
     fn drop(&mut self) {
-        // Closing would do, but for children that were forked meanwhile and have yet to become
-        // another program: they hold what is only closed.
-        let _ = self.lock.as_ref().map(File::unlock);
+        self.unlock();
     }
 }
 

@@ -20,6 +20,7 @@ use super::{
     disk::Disk,
     format::{self, Found, HEADER_BYTES, Header, Salt},
     queue::Compaction,
+    scan::Scan,
 };
 use crate::{
     ids::{Bucket, Epoch},
@@ -51,6 +52,13 @@ pub struct End {
     pub salt: Salt,
     /// The highest offset that the bucket was given.
     pub highest: u64,
+}
+
+impl End {
+    /// Where a file that was read ends.
+    pub fn of(scan: &Scan) -> End {
+        End { len: scan.end, salt: scan.header.salt, highest: scan.highest() }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,6 +137,13 @@ impl<D: Disk> Lane<D> {
             Err(trouble) => Err(trouble),
         };
         compacted.map_err(|trouble| self.on_trouble(trouble)).is_ok()
+    }
+
+    /// Closes the file, which nobody writes from here any more.
+    pub async fn close(&mut self) {
+        if let Some(file) = self.file.take() {
+            self.disk.close(file).await;
+        }
     }
 
     async fn write(&mut self, bytes: Bytes, highest: u64) -> Result<(), Trouble> {

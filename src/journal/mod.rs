@@ -40,7 +40,7 @@ use disk::{Disk, UringDisk};
 use lane::{End, Lane};
 
 pub use error::{Damage, JournalError};
-pub use queue::{AlreadyCompacting, Compaction, Intake, Landed, Landing, Writer, queues};
+pub use queue::{AlreadyCompacting, Compaction, Intake, Keeper, Landed, Landing, Writer, queues};
 pub use report::{Report, Summary, Torn};
 
 /// A publication as the journal keeps it.
@@ -95,9 +95,9 @@ impl Journal {
         let mut floors = Box::new([0; BUCKETS]);
         let mut records: Vec<Vec<Record>> = (0..BUCKETS).map(|_| Vec::new()).collect();
         let report = directory.read(|bucket, scan| {
-            let (at, highest) = (usize::from(bucket.0), scan.highest());
-            ends[at] = Some(End { len: scan.end, salt: scan.header.salt, highest });
-            (offsets[at], floors[at]) = (highest, scan.header.highest);
+            let (at, end) = (usize::from(bucket.0), End::of(&scan));
+            ends[at] = Some(end);
+            (offsets[at], floors[at]) = (end.highest, scan.header.highest);
             records[at] = scan.records;
         })?;
         if let Some(damage) = report.damage.into_iter().next() {
@@ -121,6 +121,11 @@ impl Journal {
         (writer, landings)
     }
 
+    /// Who may have it rest while it runs. To be called after [`Journal::parts`].
+    pub fn keeper(&self) -> Option<Keeper> {
+        self.intake.as_ref().map(Intake::keeper)
+    }
+
     /// Writes on the calling thread until every [`Writer`] was dropped and all is landed.
     pub fn run(self) -> Result<(), JournalError> {
         self.run_on(UringDisk)
@@ -128,13 +133,42 @@ impl Journal {
 
     fn run_on<D: Disk>(self, disk: D) -> Result<(), JournalError> {
         let Some(intake) = self.intake else { return Ok(()) };
-        let (disk, directory) = (Rc::new(disk), self.directory);
-        let lane = |(bucket, end)| {
-            Lane::new(Rc::clone(&disk), bucket, directory.epoch(), directory.path(), end)
-        };
-        let lanes = all_buckets().zip(*self.ends).map(lane).collect();
-        runtime()?.block_on(thread::run(intake, lanes));
-        Ok(())
+        let shelf = Shelf { disk: Rc::new(disk), directory: self.directory };
+        runtime()?.block_on(thread::run(intake, shelf, *self.ends))
+    }
+}
+
+/// The directory and its files, from the disk that they are on.
+struct Shelf<D: Disk> {
+    disk: Rc<D>,
+    directory: Directory,
+}
+
+impl<D: Disk> Shelf<D> {
+    /// The file of every bucket, in order, where they end so.
+    fn lanes(&self, ends: [Option<End>; BUCKETS]) -> impl Iterator<Item = Lane<D>> {
+        let directory = &self.directory;
+        all_buckets().zip(ends).map(|(bucket, end)| {
+            Lane::new(Rc::clone(&self.disk), bucket, directory.epoch(), directory.path(), end)
+        })
+    }
+
+    /// Unlocks the directory.
+    fn release(&mut self) {
+        self.directory.unlock();
+    }
+
+    /// Locks it again and reads where the files end: another process may have rewritten them.
+    fn take_back(&mut self) -> Result<[Option<End>; BUCKETS], JournalError> {
+        self.directory.lock_again()?;
+        let mut ends = [None; BUCKETS];
+        let report = self.directory.read(|bucket, scan| {
+            ends[usize::from(bucket.0)] = Some(End::of(&scan));
+        })?;
+        match report.damage.into_iter().next() {
+            Some(damage) => Err(JournalError::Damaged(damage)),
+            None => self.directory.mend(&report.summary.torn).map(|()| ends),
+        }
     }
 }
 

@@ -5,9 +5,12 @@
 //! overflow. Their payloads are bounded where they were let in: by the control plane and by the
 //! connections that published them.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc, Condvar, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 use crossbeam::queue::ArrayQueue;
@@ -90,6 +93,70 @@ struct Shared {
     compacting: [AtomicBool; BUCKETS],
     work: Notify,
     is_closed: AtomicBool,
+    phase: Mutex<Phase>,
+    phase_changed: Condvar,
+}
+
+/// Whose the directory is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Ours, and records are written.
+    Works,
+    /// Somebody wants it. What is under way is written, and nothing more.
+    IsAskedToRest,
+    /// Another process may have it. Records wait.
+    Rests,
+    /// It is to be had again.
+    IsAskedToWork,
+    /// Another process has it for good. Records are rejected.
+    HasLeft,
+}
+
+/// Lends the directory of a running journal to another process, or leaves it for good.
+#[derive(Clone)]
+pub struct Keeper {
+    shared: Arc<Shared>,
+}
+
+impl Keeper {
+    /// Has the journal finish what it is writing and unlock its directory. Records that come
+    /// meanwhile wait in their places. Says whether it rests within `wait`; it works on otherwise.
+    pub fn rest(&self, wait: Duration) -> bool {
+        self.shared.set(Phase::IsAskedToRest);
+        let phase = self.shared.phase();
+        let rested = self
+            .shared
+            .phase_changed
+            .wait_timeout_while(phase, wait, |phase| *phase == Phase::IsAskedToRest);
+        let (mut phase, _) = rested.unwrap_or_else(PoisonError::into_inner);
+        if *phase == Phase::IsAskedToRest {
+            *phase = Phase::IsAskedToWork;
+            self.shared.work.notify_one();
+        }
+        *phase == Phase::Rests
+    }
+
+    /// Has it lock its directory again, as soon as nobody else does, and read where its files end.
+    pub fn work(&self) {
+        self.shared.set(Phase::IsAskedToWork);
+    }
+
+    /// The directory is somebody else's now: whatever waits, or comes, is rejected.
+    pub fn leave(&self) {
+        self.shared.set(Phase::HasLeft);
+    }
+}
+
+impl Shared {
+    fn phase(&self) -> std::sync::MutexGuard<'_, Phase> {
+        self.phase.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, phase: Phase) {
+        *self.phase() = phase;
+        self.phase_changed.notify_all();
+        self.work.notify_one();
+    }
 }
 
 /// One shard's queues.
@@ -119,6 +186,8 @@ pub fn queues(capacity: usize, parkings: &[Arc<Parking>]) -> (Writer, Vec<Arc<La
         compacting: [const { AtomicBool::new(false) }; BUCKETS],
         work: Notify::new(),
         is_closed: AtomicBool::new(false),
+        phase: Mutex::new(Phase::Works),
+        phase_changed: Condvar::new(),
     });
     let writer = Writer { ends: Arc::new(Ends(Arc::clone(&shared))) };
     (writer, landings, Intake { shared })
@@ -234,6 +303,25 @@ impl Intake {
     /// Whether nothing will be appended any more. What was waits in the queues.
     pub fn is_closed(&self) -> bool {
         self.shared.is_closed.load(Ordering::Acquire)
+    }
+
+    /// Who may ask the journal to rest.
+    pub(super) fn keeper(&self) -> Keeper {
+        Keeper { shared: Arc::clone(&self.shared) }
+    }
+
+    /// Whose the directory is.
+    pub(super) fn phase(&self) -> Phase {
+        *self.shared.phase()
+    }
+
+    /// Goes from one phase to another, unless it was asked for something else meanwhile.
+    pub(super) fn pass(&self, from: Phase, to: Phase) {
+        let mut phase = self.shared.phase();
+        if *phase == from {
+            *phase = to;
+            self.shared.phase_changed.notify_all();
+        }
     }
 
     /// Waits until a shard has woken the journal.

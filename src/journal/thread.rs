@@ -4,41 +4,65 @@
 //! nothing waits. So a bucket's records are in order, its next group gathers while this one is
 //! synced, and no bucket waits for another. One compaction runs at a time, whatever the bucket: it
 //! takes a file more, and up to its bucket's size of the disk.
+//!
+//! The directory can be lent: then what is under way is ended, files are closed and the lock is let
+//! go, and records wait in their queues until it is ours again, or are rejected if it never will be.
 
 use std::{
     cell::{Cell, RefCell},
     collections::VecDeque,
     rc::Rc,
+    time::Duration,
 };
 
 use super::{
-    Record,
+    JournalError, Record, Shelf,
     disk::Disk,
-    lane::Lane,
-    queue::{Compaction, Intake, Landed},
+    lane::{End, Lane},
+    queue::{Compaction, Intake, Landed, Phase},
 };
-use crate::{ids::ShardId, limits::JOURNAL_GROUP_BYTES_MAX};
+use crate::{
+    ids::{BUCKETS, ShardId},
+    limits::JOURNAL_GROUP_BYTES_MAX,
+    mesh::Rejected,
+};
 
-/// Works until nothing can come any more and all is landed. `lanes` has one of each bucket, in
-/// order.
-pub async fn run<D: Disk>(intake: Intake, lanes: Vec<Lane<D>>) {
-    let places = lanes.into_iter().map(Place::new).collect();
+/// Works until nothing can come any more and all is landed.
+pub async fn run<D: Disk>(
+    intake: Intake,
+    mut shelf: Shelf<D>,
+    ends: [Option<End>; BUCKETS],
+) -> Result<(), JournalError> {
+    let places = shelf.lanes(ends).map(Place::new).collect();
     let desk =
         Rc::new(Desk { intake, places, busy: Cell::new(0), is_compacting: Cell::new(false) });
     loop {
         // Looked at before the queues: what was appended before the end is seen after it.
         let is_closed = desk.intake.is_closed();
-        desk.gather_records();
-        if !is_closed {
-            // One that has not begun can wait for the next start.
-            desk.gather_compaction();
+        match desk.intake.phase() {
+            Phase::Works => {
+                desk.gather_records();
+                if !is_closed {
+                    // One that has not begun can wait for the next start.
+                    desk.gather_compaction();
+                }
+            }
+            Phase::HasLeft => desk.reject_all(),
+            // What is under way is ended first, and wakes us then.
+            _ if desk.busy.get() > 0 => {}
+            Phase::IsAskedToRest => desk.rest(&mut shelf).await,
+            Phase::IsAskedToWork => desk.work_again(&mut shelf).await?,
+            Phase::Rests => {}
         }
         if is_closed && desk.busy.get() == 0 {
-            return;
+            return Ok(());
         }
         desk.intake.wait().await;
     }
 }
+
+/// How long to wait before a directory is looked at again that another process has.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 struct Desk<D: Disk> {
     intake: Intake,
@@ -91,6 +115,52 @@ impl<D: Disk> Desk<D> {
                 self.places[at].records.borrow_mut().push_back((shard, record));
                 self.start(at);
             }
+        }
+    }
+
+    /// Lets go of the directory.
+    async fn rest(&self, shelf: &mut Shelf<D>) {
+        for place in &self.places {
+            // Nobody is at work, so every lane is in its place.
+            let lane = place.lane.take();
+            if let Some(mut lane) = lane {
+                lane.close().await;
+                place.lane.replace(Some(lane));
+            }
+        }
+        shelf.release();
+        self.intake.pass(Phase::IsAskedToRest, Phase::Rests);
+        self.intake.nudge();
+    }
+
+    /// Takes the directory again, if nobody else has it now, and goes on where its files end.
+    async fn work_again(&self, shelf: &mut Shelf<D>) -> Result<(), JournalError> {
+        // It may never have been let go of.
+        shelf.release();
+        match shelf.take_back() {
+            Ok(ends) => {
+                for (place, lane) in self.places.iter().zip(shelf.lanes(ends)) {
+                    place.lane.replace(Some(lane));
+                }
+                self.intake.pass(Phase::IsAskedToWork, Phase::Works);
+            }
+            Err(JournalError::InUse { .. }) => tokio::time::sleep(LOOK_AGAIN).await,
+            Err(error) => return Err(error),
+        }
+        self.intake.nudge();
+        Ok(())
+    }
+
+    /// Tells everybody that nothing is written any more.
+    fn reject_all(&self) {
+        for shard in self.intake.shards() {
+            while let Some(record) = self.intake.take(shard) {
+                let bucket = record.channel.bucket();
+                let result = Err(Rejected::HandedOver);
+                self.intake
+                    .land(shard, Landed { bucket, offset: record.offset, result, file_bytes: 0 });
+            }
+            self.intake.wake(shard);
         }
     }
 

@@ -160,6 +160,9 @@ pub enum Rejected {
     /// The journal could not be written.
     #[error("the journal cannot be written; nothing was published, see the log")]
     JournalFailed,
+    /// The journal belongs to a successor.
+    #[error("the journal belongs to the server's successor; nothing was published, connect again")]
+    HandedOver,
 }
 
 /// The queue of outside publications to one shard, and of its answers back.

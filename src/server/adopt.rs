@@ -1,5 +1,5 @@
-//! Listening sockets that were opened before this process began, and outlive it: systemd's socket
-//! activation (`LISTEN_PID`, `LISTEN_FDS`).
+//! Listening sockets that were opened before this process began: systemd's socket activation
+//! (`LISTEN_PID`, `LISTEN_FDS`), which outlive it, and those of a predecessor.
 //!
 //! Whoever connects while one server has ended and the next has not begun waits in their backlog.
 
@@ -17,7 +17,17 @@ use crate::{io::inherit::inherited, limits::ADOPTED_MAX};
 
 /// The sockets that nobody has taken yet, by where they listen.
 #[derive(Debug, Default)]
-pub struct Adopted(Vec<(SocketAddr, OwnedFd)>);
+pub struct Adopted(Vec<Passed>);
+
+/// The sockets that listen at one address.
+#[derive(Debug)]
+pub struct Passed {
+    address: SocketAddr,
+    /// One at least.
+    pub sockets: Vec<OwnedFd>,
+    /// Whether they end with the last server that has them.
+    pub is_ours: bool,
+}
 
 impl Adopted {
     /// Those that the environment tells of. To be called once, first of all.
@@ -37,24 +47,39 @@ impl Adopted {
     }
 
     fn of(sockets: Vec<OwnedFd>) -> Result<Adopted, ServerError> {
-        let sockets = sockets.into_iter().map(|socket| Ok((listens_at(&socket)?, socket)));
-        Ok(Adopted(sockets.collect::<Result<_, ServerError>>()?))
+        let passed = |socket| {
+            Ok(Passed { address: listens_at(&socket)?, sockets: vec![socket], is_ours: false })
+        };
+        Ok(Adopted(sockets.into_iter().map(passed).collect::<Result<_, ServerError>>()?))
     }
 
-    /// Whether none is left, or there was none.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+    /// Adds those of a predecessor, each to the others of its address.
+    pub fn add(&mut self, sockets: Vec<OwnedFd>) -> Result<(), ServerError> {
+        for socket in sockets {
+            let address = listens_at(&socket)?;
+            match self.0.iter_mut().find(|it| it.is_ours && it.address == address) {
+                Some(passed) => passed.sockets.push(socket),
+                None => self.0.push(Passed { address, sockets: vec![socket], is_ours: true }),
+            }
+        }
+        Ok(())
     }
 
-    /// The socket that listens there, if one was passed.
-    pub fn take(&mut self, address: SocketAddr) -> Option<OwnedFd> {
-        let at = self.0.iter().position(|(it, _)| *it == address)?;
-        Some(self.0.swap_remove(at).1)
+    /// Whether any outlives this server.
+    pub fn outlive_us(&self) -> bool {
+        self.0.iter().any(|passed| !passed.is_ours)
+    }
+
+    /// The sockets that listen there, if any were passed.
+    pub fn take(&mut self, address: SocketAddr) -> Option<Passed> {
+        let at = self.0.iter().position(|it| it.address == address)?;
+        Some(self.0.swap_remove(at))
     }
 
     /// Nobody would ever accept what comes to a socket that no setting names.
     pub fn expect_all_taken(&self) -> Result<(), ServerError> {
-        let Some((address, _)) = self.0.first() else { return Ok(()) };
+        // A predecessor passes what it was asked for and no more.
+        let Some(Passed { address, .. }) = self.0.first() else { return Ok(()) };
         let problem = format!(
             "a socket was passed that listens at {address}, and no setting names that address; add \
              --listen {address}, or take it out of the socket unit"

@@ -62,9 +62,11 @@ impl Inputs {
         self.ends.iter().map(|end| (end.input.clone(), Arc::clone(&end.state))).collect()
     }
 
-    /// Starts a thread for each.
-    pub(super) fn start(&mut self, config: &Config) -> io::Result<()> {
-        for (number, end) in self.ends.iter().enumerate() {
+    /// Starts a thread for each whose channels a bus numbers, or for each of the others. Of the first
+    /// kind two servers may have one at the same time, and feed their channels alike.
+    pub(super) fn start(&mut self, config: &Config, numbered: bool) -> io::Result<()> {
+        let all = self.ends.iter().enumerate();
+        for (number, end) in all.filter(|(_, end)| end.input.numbered_by_bus == numbered) {
             let input = end.input.clone();
             let feed = Feed::new(FeedSetup {
                 name: input.name.clone(),

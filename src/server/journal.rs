@@ -12,7 +12,7 @@ use super::{News, Parting, ServerError};
 use crate::{
     config::Config,
     ids::{Bucket, ShardId},
-    journal::{Journal, Restored},
+    journal::{Journal, Keeper, Restored},
     mesh::Parking,
     shard::{Heritage, JournalEnd},
 };
@@ -24,6 +24,13 @@ pub(super) type Heritages = Vec<(Bucket, Heritage)>;
 pub(super) struct Opened {
     journal: Journal,
     restored: Restored,
+}
+
+/// A journal whose thread runs.
+pub(super) struct Working {
+    pub thread: JoinHandle<()>,
+    /// Who may have it rest.
+    pub keeper: Option<Keeper>,
 }
 
 /// What each shard is given of it, in their order.
@@ -43,10 +50,11 @@ impl Opened {
         places: usize,
         parkings: &[Arc<Parking>],
         tell: &mpsc::Sender<News>,
-    ) -> Result<(Ends, JoinHandle<()>), io::Error> {
+    ) -> io::Result<(Ends, Working)> {
         let Opened { mut journal, restored } = self;
         let shards = parkings.len() as u16;
         let (writer, landings) = journal.parts(places, parkings);
+        let keeper = journal.keeper();
         let Restored { epoch, offsets, floors, records, .. } = restored;
         let end = |landing| {
             let writer = writer.clone();
@@ -64,7 +72,8 @@ impl Opened {
             let mut parting = Parting(&tell, Some(News::JournalEnded("it panicked".into())));
             parting.1 = journal.run().err().map(|error| News::JournalEnded(error.to_string()));
         };
-        Ok((ends, thread::Builder::new().name("journal".into()).spawn(run)?))
+        let thread = thread::Builder::new().name("journal".into()).spawn(run)?;
+        Ok((ends, Working { thread, keeper }))
     }
 }
 
@@ -74,10 +83,10 @@ pub(super) fn begin(
     config: &Config,
     parkings: &[Arc<Parking>],
     tell: &mpsc::Sender<News>,
-) -> io::Result<(Ends, Option<JoinHandle<()>>)> {
+) -> io::Result<(Ends, Option<Working>)> {
     let Some(journal) = journal else {
         return Ok((parkings.iter().map(|_| (None, Heritages::new())).collect(), None));
     };
-    let (ends, thread) = journal.start(config.publish_queue as usize, parkings, tell)?;
-    Ok((ends, Some(thread)))
+    let (ends, working) = journal.start(config.publish_queue as usize, parkings, tell)?;
+    Ok((ends, Some(working)))
 }

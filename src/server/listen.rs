@@ -10,8 +10,11 @@ use std::{
 
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 
-use super::{ServerError, adopt::Adopted};
-use crate::config::Config;
+use super::{
+    ServerError,
+    adopt::{Adopted, Passed},
+};
+use crate::{config::Config, limits::LISTENERS_MAX};
 
 /// Finds peers that are gone without a word where nothing is sent: a backstop behind pings.
 const KEEPALIVE: Duration = Duration::from_secs(120);
@@ -34,7 +37,7 @@ pub fn all(
 /// The control listener.
 fn control(config: &Config, adopted: &mut Adopted) -> Result<TcpListener, ServerError> {
     let address = config.control;
-    if let Some(socket) = adopted.take(address) {
+    if let Some(socket) = adopted.take(address).and_then(|mut passed| passed.sockets.pop()) {
         return Ok(socket.into());
     }
     let bound = patiently(|| {
@@ -73,9 +76,15 @@ pub struct Listening {
     pub kind: Kind,
     /// Where it is; the port is that which was given for port 0.
     pub address: SocketAddr,
-    /// A listener for each shard, all on that address: the kernel spreads connections over them.
+    /// The listeners, all on that address: the kernel spreads connections over them. One for each
+    /// shard, where they were not passed to us.
     pub sockets: Vec<OwnedFd>,
+    /// Whether they were, and have yet to be told of the settings.
+    is_passed: bool,
 }
+
+/// What a shard listens on, and what is spoken there.
+pub type Listeners = Vec<(Kind, OwnedFd)>;
 
 /// Every address that subscribers connect to, in the order of the settings.
 fn subscribers(
@@ -94,13 +103,68 @@ pub fn addresses(listening: &[Listening]) -> Vec<(Kind, SocketAddr)> {
     listening.iter().map(|it| (it.kind, it.address)).collect()
 }
 
-/// What each shard listens on, in the order of the addresses.
-pub fn by_shard(listening: Vec<Listening>, shards: u16) -> Vec<Vec<OwnedFd>> {
-    let mut listeners: Vec<Vec<OwnedFd>> = (0..shards).map(|_| Vec::new()).collect();
-    for socket in listening.into_iter().map(|it| it.sockets) {
-        listeners.iter_mut().zip(socket).for_each(|(shard, socket)| shard.push(socket));
+/// What each shard listens on, in the order of the addresses. Nobody who waits at a socket may be left
+/// there: where there are more of them than shards a shard has several, and where there are fewer
+/// several shards have the same.
+pub fn by_shard(listening: &[Listening], shards: u16) -> Result<Vec<Listeners>, ServerError> {
+    let count = usize::from(shards);
+    let mut listeners: Vec<Listeners> = (0..count).map(|_| Vec::new()).collect();
+    for Listening { kind, sockets, .. } in listening {
+        for number in 0..sockets.len().max(count) {
+            let socket = sockets[number % sockets.len()].try_clone()?;
+            listeners[number % count].push((*kind, socket));
+        }
     }
-    listeners
+    let most = listeners.iter().map(Vec::len).max().unwrap_or(0);
+    match most <= LISTENERS_MAX {
+        true => Ok(listeners),
+        false => Err(ServerError::Adopted(format!(
+            "the sockets that were passed are {most} for each of {shards} shards, and a shard has \
+             at most {LISTENERS_MAX}; start with --shards {} or more",
+            (count * most).div_ceil(LISTENERS_MAX)
+        ))),
+    }
+}
+
+/// Has sockets that were passed live by our settings. To be called when nobody else accepts from them
+/// any more.
+pub fn take_up(listening: &[Listening], config: &Config) -> io::Result<()> {
+    for it in listening.iter().filter(|it| it.is_passed) {
+        for socket in it.sockets.iter().map(SockRef::from) {
+            set_options(&socket, config)?;
+            // Of one that is alone its owner has chosen the length of the backlog.
+            if socket.reuse_port()? {
+                socket.listen(i32::try_from(config.backlog).unwrap_or(i32::MAX))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What was passed for an address, and what is to be added for so many shards.
+pub fn passed(mut found: Passed, address: SocketAddr, shards: u16) -> Listening {
+    grow(&mut found, address, shards);
+    Listening { kind: Kind::Plain, address, sockets: found.sockets, is_passed: true }
+}
+
+/// More sockets beside those of a predecessor with fewer shards. They get nobody before they listen.
+/// Where the kernel does not want that, shards share what there is.
+fn grow(passed: &mut Passed, address: SocketAddr, shards: u16) {
+    let is_one_of_many = |socket: &OwnedFd| SockRef::from(socket).reuse_port().unwrap_or(false);
+    if !passed.is_ours || !passed.sockets.iter().all(is_one_of_many) {
+        return;
+    }
+    while passed.sockets.len() < usize::from(shards) {
+        let bound = open(address).and_then(|socket| {
+            socket.set_reuse_port(true)?;
+            socket.bind(&address.into())?;
+            Ok(socket.into())
+        });
+        match bound {
+            Ok(socket) => passed.sockets.push(socket),
+            Err(_) => return,
+        }
+    }
 }
 
 fn listening(
@@ -112,9 +176,8 @@ fn listening(
 ) -> Result<Listening, ServerError> {
     let setting = if kind == Kind::Tls { "listen-tls" } else { "listen" };
     let failed = |error| ServerError::Listen { setting, address: asked, error };
-    if let Some(socket) = adopted.take(asked) {
-        let sockets = shared_by_all(&socket, config, shards).map_err(failed)?;
-        return Ok(Listening { kind, address: asked, sockets });
+    if let Some(found) = adopted.take(asked) {
+        return Ok(Listening { kind, ..passed(found, asked, shards) });
     }
     patiently(|| claim(asked)).map_err(failed)?;
     let (mut address, mut sockets) = (asked, Vec::new());
@@ -124,7 +187,7 @@ fn listening(
         address = self::address(&socket).map_err(failed)?;
         sockets.push(socket);
     }
-    Ok(Listening { kind, address, sockets })
+    Ok(Listening { kind, address, sockets, is_passed: false })
 }
 
 fn address(listener: &OwnedFd) -> io::Result<SocketAddr> {
@@ -164,13 +227,6 @@ fn open(address: SocketAddr) -> io::Result<Socket> {
         socket.set_only_v6(true)?;
     }
     Ok(socket)
-}
-
-/// A socket that was passed, once for each shard: they all accept from its one backlog, whose length
-/// its owner has chosen.
-fn shared_by_all(socket: &OwnedFd, config: &Config, shards: u16) -> io::Result<Vec<OwnedFd>> {
-    set_options(&SockRef::from(&socket.as_fd()), config)?;
-    (0..shards).map(|_| socket.try_clone()).collect()
 }
 
 fn subscriber_listener(address: SocketAddr, config: &Config) -> io::Result<OwnedFd> {

@@ -57,6 +57,10 @@ impl Server {
                     }
                 },
                 Ok(News::ControlEnded) => return Err(ServerError::Control),
+                Ok(News::HandedOver(pid)) => {
+                    tracing::info!(pid, "process {pid} has taken over");
+                    self.drain(None);
+                }
                 Ok(News::JournalEnded(why)) => return Err(ServerError::JournalEnded(why)),
                 Ok(News::Ready) | Err(RecvTimeoutError::Disconnected) => {}
                 Err(RecvTimeoutError::Timeout) => {

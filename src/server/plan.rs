@@ -104,8 +104,10 @@ impl Plan {
         let shards = config.shards.or(u16::try_from(cores.min(256)).unwrap_or(256));
         let journal = if config.journal.0.is_some() { journal::FILES_MAX } else { 0 };
         // What a shard needs for its first listener is counted with its rings.
-        let listeners = u64::from(shards)
-            * (config.listen.0.len() + config.listen_tls.0.len()).saturating_sub(1) as u64;
+        let addresses = (config.listen.0.len() + config.listen_tls.0.len()) as u64;
+        // A successor may ask for each of them.
+        let kept = if config.takeover.0.is_some() { addresses } else { 0 };
+        let listeners = u64::from(shards) * (addresses.saturating_sub(1) + kept);
         let nofile = probe::nofile().saturating_sub(journal + listeners);
         let wanted = config.max_connections;
         let engine = match config.io {

@@ -15,6 +15,7 @@ use super::{
     doors::{ingress, questions},
     inputs::{self, Inputs},
     journal::Heritages,
+    listen::Listeners,
     settings::{limits, rules},
 };
 use crate::{
@@ -46,7 +47,7 @@ use crate::{
 /// The shards' threads. They are told to stop and waited for, also where starting fails half way.
 pub(super) struct Shards {
     pub drain: Arc<Drain>,
-    parkings: Vec<Arc<Parking>>,
+    pub parkings: Vec<Arc<Parking>>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -153,7 +154,8 @@ impl Shared {
         &self,
         settings: Arc<Live<control::Settings>>,
         (inputs, forwards): (States, Option<(usize, Forwards)>),
-        (orders, answered, draining): (Arc<Orders>, Arc<Notify>, watch::Receiver<bool>),
+        (orders, answered): (Arc<Orders>, Arc<Notify>),
+        [draining, accepting]: [watch::Receiver<bool>; 2],
     ) -> Control {
         Control {
             tls: None,
@@ -169,13 +171,14 @@ impl Shared {
             forwards,
             answered,
             draining,
+            accepting,
         }
     }
 }
 
 /// How connections come to a shard, and how it is woken.
 pub(super) struct Entrance {
-    pub listeners: Vec<OwnedFd>,
+    pub listeners: Listeners,
     pub tls: Option<Tls>,
     pub bell: Arc<EventBell>,
 }
@@ -192,6 +195,7 @@ pub(super) fn run_shard(
     let id = setup.id.0;
     let mut parting = Parting(tell, Some(News::Ended(id, Err("it panicked".into()))));
     let Entrance { listeners, tls, bell } = entrance;
+    let listeners: Vec<OwnedFd> = listeners.into_iter().map(|(_, socket)| socket).collect();
     let outcome = match &plan.engine {
         Engine::Uring(_) => Uring::open(&plan.rings, listeners, bell)
             .map_err(|error| Problem::of(&error, &Machine::read(), &plan.rings).to_string())

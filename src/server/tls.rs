@@ -4,7 +4,10 @@ use std::{path::Path, sync::Arc};
 
 use rustls::ServerConfig;
 
-use super::{ServerError, listen::Kind, listen::Listening};
+use super::{
+    ServerError,
+    listen::{Kind, Listeners, Listening},
+};
 use crate::{
     config::{Config, Paths},
     door::{Certificates, Files, Side, Tls, client_verifier, server_config},
@@ -17,23 +20,17 @@ use crate::{
 pub(super) struct Secure {
     certificates: Arc<Certificates>,
     config: Arc<ServerConfig>,
-    listeners: Vec<Listener>,
 }
 
 impl Secure {
     /// Reads the certificates, where any of the addresses needs them.
     pub fn new(config: &Config, listening: &[Listening]) -> Result<Option<Secure>, ServerError> {
-        let listeners: Vec<Listener> = (0..=u8::MAX)
-            .zip(listening)
-            .filter(|(_, it)| it.kind == Kind::Tls)
-            .map(|(number, _)| Listener(number))
-            .collect();
-        if listeners.is_empty() {
+        if listening.iter().all(|it| it.kind != Kind::Tls) {
             return Ok(None);
         }
         let certificates = read(("tls", &config.tls_cert, &config.tls_key))?;
         let config = Arc::new(server_config(Arc::clone(&certificates), None)?);
-        Ok(Some(Secure { certificates, config, listeners }))
+        Ok(Some(Secure { certificates, config }))
     }
 
     /// Has the certificates read again when their files change.
@@ -41,12 +38,13 @@ impl Secure {
         watch("tls-cert", &self.certificates, files);
     }
 
-    /// What a shard's door needs.
-    pub fn of_shard(&self, setup: &Setup) -> Tls {
+    /// What a shard's door needs, where it has these listeners.
+    pub fn of_shard(&self, setup: &Setup, listeners: &Listeners) -> Tls {
+        let listeners = (0..=u8::MAX).zip(listeners).filter(|(_, (kind, _))| *kind == Kind::Tls);
         let counters = &setup.counters[usize::from(setup.id.0)].tls;
         Tls {
             side: Side::Server(Arc::clone(&self.config)),
-            listeners: self.listeners.clone(),
+            listeners: listeners.map(|(number, _)| Listener(number)).collect(),
             counters: Arc::clone(counters),
         }
     }

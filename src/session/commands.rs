@@ -377,6 +377,7 @@ fn explain_publish(reason: NotPublished) -> (Code, String) {
                 Rejected::FedByBus => Code::FedByBus,
                 Rejected::DiskFull => Code::DiskFull,
                 Rejected::JournalFailed => Code::JournalFailed,
+                Rejected::HandedOver => Code::Draining,
             };
             (code, rejected.to_string())
         }

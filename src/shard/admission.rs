@@ -65,20 +65,26 @@ impl Admission {
     }
 }
 
-/// The server's wish to stop.
+/// The server's wish to stop, and whether anybody is accepted meanwhile.
 #[derive(Debug)]
 pub struct Drain {
     begun: AtomicBool,
     window_ms: AtomicU64,
     leaves_backlog: AtomicBool,
+    /// Nobody is accepted, since another server does.
+    holds_accepts: AtomicBool,
+    handed_over: AtomicBool,
+    /// Shards that accept.
+    accepting: AtomicU32,
 }
 
 impl Drain {
     /// Not yet; once it is begun, connections are closed over this window.
     pub fn new(window: Duration) -> Self {
         let window_ms = AtomicU64::new(window.as_millis() as u64);
-        let [begun, leaves_backlog] = [false; 2].map(AtomicBool::new);
-        Drain { begun, window_ms, leaves_backlog }
+        let [begun, leaves_backlog, holds_accepts, handed_over] = [false; 4].map(AtomicBool::new);
+        let accepting = AtomicU32::new(0);
+        Drain { begun, window_ms, leaves_backlog, holds_accepts, handed_over, accepting }
     }
 
     /// From now on nobody is accepted, and connections are closed. Shards that sleep must be
@@ -98,9 +104,40 @@ impl Drain {
         self.leaves_backlog.store(listeners_outlive_us, Ordering::Relaxed);
     }
 
-    /// Whether nobody is accepted now, since a successor will.
+    /// From now on nobody is accepted, or everybody again: another server has the same listeners, and
+    /// who comes is left to it. Shards that sleep must be woken.
+    pub fn hold_accepts(&self, hold: bool) {
+        self.holds_accepts.store(hold, Ordering::SeqCst);
+    }
+
+    /// Whether nobody is accepted now, since another server does or will.
     pub fn is_leaving_backlog(&self) -> bool {
-        self.leaves_backlog.load(Ordering::Relaxed) && self.has_begun()
+        self.holds_accepts.load(Ordering::SeqCst)
+            || (self.leaves_backlog.load(Ordering::Relaxed) && self.has_begun())
+    }
+
+    /// A successor accepts. Who was accepted here before is served in the drain like all others, and
+    /// not turned away.
+    pub fn hand_over(&self) {
+        self.handed_over.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether a successor accepts.
+    pub fn is_handed_over(&self) -> bool {
+        self.handed_over.load(Ordering::SeqCst)
+    }
+
+    /// A shard says that it accepts, or that it does no more.
+    pub fn tell_accepting(&self, accepts: bool) {
+        match accepts {
+            true => self.accepting.fetch_add(1, Ordering::SeqCst),
+            false => self.accepting.fetch_sub(1, Ordering::SeqCst),
+        };
+    }
+
+    /// Whether any shard accepts.
+    pub fn anybody_accepts(&self) -> bool {
+        self.accepting.load(Ordering::SeqCst) > 0
     }
 
     /// Over how long connections are closed.

@@ -20,7 +20,7 @@ impl<K: Kernel> Shard<K> {
         self.count_transport(slot, Some(Transport::Handshake));
         let reserve = self.kernel.slots() / 50;
         if self.connections + reserve <= self.kernel.slots()
-            && self.draining_since.is_none()
+            && !self.turns_away()
             && self.setup.admission.enter()
         {
             self.states[slot.index()].set(State::ADMITTED);
@@ -33,7 +33,7 @@ impl<K: Kernel> Shard<K> {
             return;
         }
         self.counters().refused.add(1);
-        let draining = self.draining_since.is_some();
+        let draining = self.turns_away();
         self.end(
             slot,
             if draining { CloseReason::ServerDraining } else { CloseReason::Overloaded },

@@ -13,9 +13,8 @@ impl<K: Kernel> Shard<K> {
     /// Carries out what a session asks for.
     pub(super) fn carry_out(&mut self, slot: Slot) {
         while let Some(call) = self.sessions[slot.index()].next_call() {
-            let draining = self.draining_since.is_some();
             match call {
-                Call::Subscribe { channel, .. } if draining => {
+                Call::Subscribe { channel, .. } if self.turns_away() => {
                     self.refuse(slot, &channel, Refused::Draining);
                 }
                 Call::Subscribe { channel, format, start } => {
@@ -26,7 +25,7 @@ impl<K: Kernel> Shard<K> {
                     let address = self.peer(slot).map(|peer| peer.ip());
                     self.report(address, excess);
                 }
-                Call::Publish { ticket, .. } if draining => {
+                Call::Publish { ticket, .. } if self.draining_since.is_some() => {
                     self.not_published(slot, ticket, NotPublished::Draining);
                 }
                 Call::Publish { ticket, channel, kind, payload, terms } => {

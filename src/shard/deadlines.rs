@@ -50,6 +50,7 @@ impl<K: Kernel> Shard<K> {
         if accepting != self.accepting {
             self.accepting = accepting;
             self.kernel.set_accepting(accepting);
+            self.setup.drain.tell_accepting(accepting);
         }
     }
 
@@ -74,6 +75,12 @@ impl<K: Kernel> Shard<K> {
         !self.setup.admission.is_exhausted()
             && !self.is_pacing
             && !self.setup.drain.is_leaving_backlog()
+    }
+
+    /// Whether who comes is told that the server goes. A successor may have more to say, but who was
+    /// accepted here never knocked there.
+    pub(super) fn turns_away(&self) -> bool {
+        self.draining_since.is_some() && !self.setup.drain.is_handed_over()
     }
 
     /// Spreads the ends of all connections over the drain's window.

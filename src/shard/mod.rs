@@ -386,7 +386,7 @@ impl<K: Kernel> Shard<K> {
                 let rest = self.views.leave_all(slot, 0);
                 self.keep_rest(slot, rest);
             }
-            Step::Subscribe { .. } if self.draining_since.is_some() => {
+            Step::Subscribe { .. } if self.turns_away() => {
                 self.end(slot, CloseReason::ServerDraining);
             }
             Step::Subscribe { channel, format, start } => {

@@ -32,15 +32,47 @@ type Ledger = Arc<Mutex<HashMap<(String, String), String>>>;
 fn a_killed_server_keeps_what_it_acknowledged() {
     let rounds = env::var("STENTOR_KILL_ROUNDS").map_or(5, |text| text.parse().expect("a number"));
     let folder = Folder::new("kill");
+    replaced_under_load(rounds, |round, before: Option<Server>| {
+        if let Some(before) = before {
+            before.kill();
+            run(&mut stentor(&["journal", "check", folder.text()]));
+        }
+        start(&folder, round, &[])
+    });
+}
+
+/// The same where each server hands over to the next: it closes the journal, and the next has it
+/// before anybody is told to leave. Nobody who is connected to the last loses anything, and each ends
+/// by itself.
+#[test]
+fn a_successor_has_what_was_acknowledged() {
+    let folder = Folder::new("heirs");
+    let takeover = format!("{}/takeover", folder.text());
+    replaced_under_load(5, |round, before: Option<Server>| match before {
+        None => start(&folder, round, &["--takeover", &takeover]),
+        Some(before) => {
+            let [listen, control] = [before.subscribers, before.control].map(|it| it.to_string());
+            let flags = ["--takeover", &takeover, "--listen", &listen, "--control", &control];
+            let server = start(&folder, round, &flags);
+            before.expect_clean_end();
+            server
+        }
+    });
+    assert!(!Path::new(&takeover).exists(), "the last takes it with it");
+}
+
+fn start(folder: &Folder, round: usize, more: &[&str]) -> Server {
     let channels = "* history=10000000 history-bytes=1GiB publish=true";
-    let start = |round: usize| {
-        let io = [Io::Uring, Io::Epoll][round % 2];
-        let shards = (1 + round % 4).to_string();
-        let flags = ["--journal", folder.text(), "--channels", channels, "--shards", &shards];
-        Server::start(io, &flags)
-    };
+    let io = [Io::Uring, Io::Epoll][round % 2];
+    let shards = (1 + round % 4).to_string();
+    let flags = ["--journal", folder.text(), "--channels", channels, "--shards", &shards];
+    Server::start(io, &[&flags, more].concat())
+}
+
+/// Publishers and subscribers go on while servers come and go.
+fn replaced_under_load(rounds: usize, replace: impl Fn(usize, Option<Server>) -> Server) {
     let (at, ledger) = (Whereabouts::default(), Ledger::default());
-    let mut server = start(0);
+    let mut server = replace(0, None);
     at.is_at(&server);
     let mut first = Publisher::of(&server);
     let begins: Vec<String> =
@@ -59,9 +91,7 @@ fn a_killed_server_keeps_what_it_acknowledged() {
         eventually("more is acknowledged", || {
             (ledger.lock().unwrap().len() >= wanted).then_some(())
         });
-        server.kill();
-        run(&mut stentor(&["journal", "check", folder.text()]));
-        server = start(round);
+        server = replace(round, Some(server));
         at.is_at(&server);
     }
     at.end();

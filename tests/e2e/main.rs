@@ -30,6 +30,7 @@ mod dashboard;
 mod delivery;
 mod forbidden;
 mod forwarded;
+mod handover;
 mod journal;
 mod limits;
 mod listeners;

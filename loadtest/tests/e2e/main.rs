@@ -18,5 +18,6 @@ mod run;
 mod stentor;
 #[path = "../support/mod.rs"]
 mod support;
+mod swap;
 mod tls;
 mod tokens;

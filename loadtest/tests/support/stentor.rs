@@ -28,9 +28,14 @@ pub struct Stentor {
 impl Stentor {
     /// Starts one with these flags and waits until it serves.
     pub fn start(flags: &[&str]) -> Stentor {
+        let anywhere = ["--listen", "127.0.0.1:0", "--control", "127.0.0.1:0", "--drain", "0s"];
+        Stentor::start_as(&[&anywhere, flags].concat())
+    }
+
+    /// The same with these flags alone.
+    pub fn start_as(flags: &[&str]) -> Stentor {
         let mut command = Command::new(program());
-        command.args(["serve", "--listen", "127.0.0.1:0", "--control", "127.0.0.1:0"]);
-        command.args(["--shards", "2", "--drain", "0s"]).args(flags).env("NO_COLOR", "1");
+        command.args(["serve", "--shards", "2"]).args(flags).env("NO_COLOR", "1");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the server can be started");
         let mut stderr = child.stderr.take().expect("a pipe");

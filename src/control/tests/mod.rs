@@ -183,6 +183,7 @@ fn serve_all(
         forwards,
         answered,
         draining: is_draining,
+        accepting: watch::channel(true).1,
     };
     threads.push(thread::spawn(move || run(control, listener, stopped)));
     let stop = Some(stop);

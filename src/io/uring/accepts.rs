@@ -7,10 +7,7 @@
 //! others is one.
 #![forbid(unsafe_code)]
 
-use std::{
-    io,
-    os::fd::{AsRawFd, OwnedFd},
-};
+use std::os::fd::{AsRawFd, OwnedFd};
 
 use super::{
     first_with_room,
@@ -28,6 +25,8 @@ pub(super) struct Accepts {
     accepting: bool,
     /// An accept failed for want of something, and a pause is under way.
     paused: bool,
+    /// Whether there was an accept ever.
+    has_accepted: bool,
 }
 
 /// A listener, and how many accepts wait there, over all rings.
@@ -38,25 +37,33 @@ struct Waiting {
 
 impl Accepts {
     /// None yet.
-    pub(super) fn new(listeners: Vec<OwnedFd>) -> io::Result<Accepts> {
+    pub(super) fn new(listeners: Vec<OwnedFd>) -> Accepts {
         assert!(listeners.len() <= LISTENERS_MAX, "{} listeners", listeners.len());
-        for listener in &listeners {
-            // An accept is to wait for a client, not to fail for want of one.
-            rustix::io::ioctl_fionbio(listener, false)?;
-        }
         let waiting = |socket| Waiting { socket, accepts: 0 };
         let listeners = listeners.into_iter().map(waiting).collect();
-        Ok(Accepts { listeners, accepting: false, paused: false })
+        Accepts { listeners, accepting: false, paused: false, has_accepted: false }
     }
 
     /// Starts accepting, or takes back what waits.
     pub(super) fn set(&mut self, accepting: bool, rings: &mut [Ring]) {
         self.accepting = accepting;
         if accepting {
+            self.block();
             return self.top_up(rings);
         }
         for index in 0..self.listeners.len() {
             self.take_back(index, rings);
+        }
+    }
+
+    /// An accept is to wait for a client, not to fail for want of one. Not before the first: another
+    /// server may accept from the same sockets until then.
+    fn block(&mut self) {
+        if !std::mem::replace(&mut self.has_accepted, true) {
+            for listener in &self.listeners {
+                // What fails here fails at the accept, too, which is tried again.
+                let _ = rustix::io::ioctl_fionbio(&listener.socket, false);
+            }
         }
     }
 

@@ -177,7 +177,7 @@ impl Uring {
             rings,
             slots_per_ring: setup.slots_per_ring,
             table: Table::new(setup.slots),
-            accepts: Accepts::new(listeners)?,
+            accepts: Accepts::new(listeners),
             answers: Vec::new(),
             scratch: vec![0; RECEIVE_BATCH * RECEIVE_BYTES].into_boxed_slice(),
             parking,

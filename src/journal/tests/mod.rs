@@ -2,6 +2,7 @@
 
 mod compaction;
 mod faults;
+mod lending;
 mod recovery;
 mod rig;
 mod writing;

@@ -21,7 +21,7 @@ use crate::{
     ids::{Bucket, ChannelName, ShardId},
     io::Bell,
     journal::{
-        Journal, JournalError, Landed, Landing, Record, Restored, Writer,
+        Journal, JournalError, Keeper, Landed, Landing, Record, Restored, Writer,
         directory::bucket_file,
         disk::{Disk, UringDisk},
         format::{self, Salt},
@@ -89,6 +89,7 @@ pub fn encoded_bytes(record: &Record) -> usize {
 pub struct Rig {
     pub writer: Writer,
     pub landing: Arc<Landing>,
+    pub keeper: Keeper,
     parking: Arc<Parking>,
     rung: mpsc::Receiver<()>,
     thread: JoinHandle<Result<(), JournalError>>,
@@ -105,8 +106,9 @@ impl Rig {
         let parking = Parking::new(Arc::new(ThreadBell(ring)));
         let (writer, mut landings) = journal.parts(places, &[Arc::clone(&parking)]);
         let landing = landings.remove(0);
+        let keeper = journal.keeper().unwrap();
         let thread = thread::spawn(move || journal.run_on(disk));
-        (Rig { writer, landing, parking, rung, thread }, restored)
+        (Rig { writer, landing, keeper, parking, rung, thread }, restored)
     }
 
     pub fn append(&self, records: &[Record]) {

@@ -107,8 +107,13 @@ impl Stubborn {
                 );
                 stream.get_mut().write_all(head.as_bytes())?;
                 let (status, _, body) = answer(stream)?;
-                assert_eq!(status, 200, "{}", String::from_utf8_lossy(&body));
-                serde_json::from_slice(&body)?
+                let told = String::from_utf8_lossy(&body).into_owned();
+                match status {
+                    200 => serde_json::from_slice(&body)?,
+                    // Its server goes, and nothing was published.
+                    503 => return Err(io::Error::other(told)),
+                    _ => panic!("{told}"),
+                }
             }
             Stubborn::Commands(at, connection) => {
                 let socket = match connection {
@@ -118,7 +123,11 @@ impl Stubborn {
                 let command = json!({ "type": "publish", "channel": channel, "text": text,
                     "idempotency": key });
                 socket.send(Message::text(command.to_string())).map_err(io::Error::other)?;
-                hear(socket)?
+                let told = hear(socket)?;
+                if told["code"] == "draining" {
+                    return Err(io::Error::other(told.to_string()));
+                }
+                told
             }
         };
         let position = told["position"].as_str();

@@ -1,0 +1,122 @@
+//! Handing over: a server that starts takes the listening sockets of one that runs, and serves before
+//! that one goes, so that whoever connects is never refused.
+//!
+//! Both are told of the same path. Where a server hears there already, the one that starts is its
+//! successor: it is passed the very sockets, with their backlogs, starts whole on them, and says that
+//! it is ready; only then the predecessor stops accepting, says so, and drains. Whatever fails before
+//! leaves the predecessor as it was. At most one successor is talked to at a time, and each word has
+//! a time-out.
+#![forbid(unsafe_code)]
+
+mod offer;
+mod take;
+#[cfg(test)]
+mod tests;
+mod words;
+
+use std::{io, net::TcpListener, os::fd::OwnedFd, sync::Arc};
+
+use tokio::sync::watch;
+
+use super::{
+    Server, ServerError,
+    adopt::Adopted,
+    journal::Opened,
+    listen::{self, Listeners, Listening},
+};
+use crate::{config::Config, shard::Drain};
+
+use offer::Offer;
+use take::{OWN, Takeover};
+
+/// What a server begins on: its listeners, and whoever accepts from them until it is ready.
+pub(super) struct Ground {
+    pub control: TcpListener,
+    pub listening: Vec<Listening>,
+    /// Whether any of them was opened by somebody who holds them after us.
+    outlives_us: bool,
+    takeover: Option<Takeover>,
+}
+
+impl Ground {
+    /// Takes what a predecessor has, and opens the rest.
+    pub fn open(config: &Config, shards: u16, adopted: Adopted) -> Result<Ground, ServerError> {
+        let (outlives_us, mut adopted) = (adopted.outlive_us(), adopted);
+        let takeover = Takeover::begin(config, &mut adopted)?;
+        let (control, listening) = listen::all(config, shards, adopted)?;
+        Ok(Ground { control, listening, outlives_us, takeover })
+    }
+
+    /// Whether a predecessor serves until we are ready.
+    pub fn waits(&self) -> bool {
+        self.takeover.as_ref().is_some_and(Takeover::waits)
+    }
+
+    /// Says whether anybody else accepts from the listeners, now or later.
+    pub fn tell(&self, drain: &Drain) {
+        drain.leave_backlog(self.outlives_us);
+        drain.hold_accepts(self.waits());
+    }
+
+    /// Opens the journal of the settings, once a predecessor has closed it.
+    pub fn open_journal(&self, config: &Config) -> Result<Option<Opened>, ServerError> {
+        let Some(directory) = config.journal.0.as_deref() else { return Ok(None) };
+        self.takeover.as_ref().map_or(Ok(()), |takeover| takeover.claim_journal(directory))?;
+        Opened::at(directory).map(Some)
+    }
+
+    /// What each shard listens on.
+    pub fn by_shard(&self, config: &Config, shards: u16) -> Result<Vec<Listeners>, ServerError> {
+        if !self.waits() {
+            listen::take_up(&self.listening, config)?;
+        }
+        listen::by_shard(&self.listening, shards)
+    }
+
+    /// Everything that a successor may ask for, by address.
+    fn offered(&self) -> io::Result<Vec<(String, Vec<OwnedFd>)>> {
+        let copies = |it: &Listening| {
+            it.sockets.iter().map(OwnedFd::try_clone).collect::<io::Result<Vec<_>>>()
+        };
+        let subscribers = self.listening.iter().map(|it| Ok((it.address.to_string(), copies(it)?)));
+        let control = &self.control;
+        let control = (control.local_addr()?.to_string(), vec![control.try_clone()?.into()]);
+        subscribers.chain([Ok(control)]).collect()
+    }
+}
+
+impl Server {
+    /// Has the predecessor go, if there is one, accepts in its place, and begins to hear successors.
+    pub(super) fn succeed(
+        mut self,
+        mut ground: Ground,
+        control: watch::Sender<bool>,
+    ) -> Result<Server, ServerError> {
+        let Some(mut takeover) = ground.takeover.take() else {
+            self.inputs.start(&self.config, false)?;
+            return Ok(self);
+        };
+        if takeover.waits() {
+            takeover.await_inputs(&self.inputs.states())?;
+            takeover.complete(|| listen::take_up(&ground.listening, &self.config))?;
+            self.shared.drain.hold_accepts(false);
+            self.shards.wake();
+            control.send_replace(true);
+        }
+        self.inputs.start(&self.config, false)?;
+        let (directory, journal) = (self.config.journal.0.clone(), self.journal.as_ref());
+        let (listener, mut sockets) = (takeover.into_listener(), ground.offered()?);
+        sockets.push((OWN.to_owned(), vec![listener.try_clone()?]));
+        let offer = Offer {
+            listener,
+            sockets,
+            journal: directory.zip(journal.and_then(|journal| journal.keeper.clone())),
+            drain: Arc::clone(&self.shared.drain),
+            parkings: self.shards.parkings.clone(),
+            control,
+            tell: self.tell.clone(),
+        };
+        offer.spawn()?;
+        Ok(self)
+    }
+}

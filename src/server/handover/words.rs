@@ -1,0 +1,189 @@
+//! What two servers say to each other while one hands over to the other: a word at a time, each a
+//! packet of JSON, some with sockets.
+
+use std::{
+    io::{self, IoSlice, IoSliceMut},
+    mem::MaybeUninit,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use rustix::{
+    io::retry_on_intr,
+    net::{
+        RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
+        SendAncillaryMessage, SendFlags, recvmsg, sendmsg, sockopt::socket_peercred,
+    },
+    process::{Uid, geteuid},
+};
+use serde::{Deserialize, Serialize};
+use socket2::{Domain, SockAddr, Socket, Type};
+
+use crate::limits::{HANDOVER_SOCKETS_PER_WORD, HANDOVER_WORD_BYTES_MAX, HANDOVER_WORD_WAIT};
+
+/// One word of the conversation, in the order in which they are said.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Word {
+    /// The successor says who it is, and at which addresses it is to listen.
+    Hello { protocol: u32, version: String, pid: u32, addresses: Vec<String> },
+    /// The predecessor says why not.
+    Refused { why: String },
+    /// The predecessor passes sockets that listen at an address, some of them or all.
+    Sockets { address: String },
+    /// That was all that it has of what was asked for.
+    Offered { version: String, pid: u32 },
+    /// The successor wants to open a journal.
+    Journal { directory: PathBuf },
+    /// The predecessor does not use it now.
+    JournalFree,
+    /// The successor could serve.
+    Ready,
+    /// The predecessor accepts nobody any more.
+    Yours,
+    /// The successor accepts, and there is no way back.
+    Taken,
+}
+
+/// What is said by those who understand each other.
+pub(super) const PROTOCOL: u32 = 1;
+
+/// What the log tells of us on the other side.
+pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The other side of a conversation.
+pub(super) struct Peer {
+    socket: Socket,
+    user: Uid,
+}
+
+impl Peer {
+    /// Whoever hands over at this path; `None` if nobody does.
+    pub fn find(path: &Path) -> io::Result<Option<Peer>> {
+        let (socket, address) =
+            (Socket::new(Domain::UNIX, Type::SEQPACKET, None)?, SockAddr::unix(path)?);
+        let connected = loop {
+            match socket.connect(&address) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                connected => break connected,
+            }
+        };
+        match connected {
+            Ok(()) => Peer::of(socket).map(Some),
+            Err(error) => match error.kind() {
+                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => Ok(None),
+                _ => Err(error),
+            },
+        }
+    }
+
+    /// Whoever is connected.
+    pub fn of(socket: Socket) -> io::Result<Peer> {
+        let user = socket_peercred(&socket)?.uid;
+        socket.set_write_timeout(Some(HANDOVER_WORD_WAIT))?;
+        Ok(Peer { socket, user })
+    }
+
+    /// Holds it to being of our user, or root. Of one that listens that is whoever opened the socket.
+    pub fn check(&self) -> io::Result<()> {
+        let user = self.user;
+        match user.is_root() || user == geteuid() {
+            true => Ok(()),
+            false => {
+                let user = user.as_raw();
+                Err(io::Error::other(format!("it is of the user {user}, and not of ours")))
+            }
+        }
+    }
+
+    /// Says a word.
+    pub fn say(&self, word: &Word) -> io::Result<()> {
+        self.pass(word, &[])
+    }
+
+    /// Says a word and passes sockets with it: at most as many as one word may have.
+    pub fn pass(&self, word: &Word, sockets: &[BorrowedFd<'_>]) -> io::Result<()> {
+        let text = serde_json::to_vec(word)?;
+        let mut space = [const { MaybeUninit::uninit() }; SPACE];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        let fit = sockets.len() <= HANDOVER_SOCKETS_PER_WORD;
+        let has_none = sockets.is_empty();
+        if !(has_none || fit && control.push(SendAncillaryMessage::ScmRights(sockets))) {
+            return Err(io::Error::other("too many sockets for one word"));
+        }
+        let pieces = [IoSlice::new(&text)];
+        // Rings of this thread interrupt it.
+        retry_on_intr(|| sendmsg(&self.socket, &pieces, &mut control, SendFlags::NOSIGNAL))?;
+        Ok(())
+    }
+
+    /// The next word, and what was passed with it, before it is too late.
+    pub fn hear(&self, deadline: Instant) -> io::Result<(Word, Vec<OwnedFd>)> {
+        // Never nothing, which would mean to wait for ever.
+        let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+        self.socket.set_read_timeout(Some(left))?;
+        let mut text = vec![0; HANDOVER_WORD_BYTES_MAX];
+        let mut space = [const { MaybeUninit::uninit() }; SPACE];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let mut pieces = [IoSliceMut::new(&mut text)];
+        let heard = retry_on_intr(|| {
+            recvmsg(&self.socket, &mut pieces, &mut control, RecvFlags::CMSG_CLOEXEC)
+        });
+        let heard = heard.map_err(|error| match io::Error::from(error) {
+            error if error.kind() == io::ErrorKind::WouldBlock => {
+                io::Error::new(io::ErrorKind::TimedOut, "it said nothing in time")
+            }
+            error => error,
+        })?;
+        // Whatever was passed is ours to close from here on.
+        let sockets = control.drain().filter_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(sockets) => Some(sockets),
+            _ => None,
+        });
+        let sockets: Vec<OwnedFd> = sockets.flatten().collect();
+        if heard.bytes == 0 {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it has gone"));
+        }
+        if heard.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
+            return Err(io::Error::other("it said too much at once"));
+        }
+        let word = serde_json::from_slice(&text[..heard.bytes]);
+        let word = word.map_err(|error| io::Error::other(format!("no word of ours: {error}")))?;
+        Ok((word, sockets))
+    }
+}
+
+/// Bytes for the sockets of one word.
+const SPACE: usize = rustix::cmsg_space!(ScmRights(HANDOVER_SOCKETS_PER_WORD));
+
+/// A socket that hears successors at this path. What lies there already is the socket of one that has
+/// gone, or it is in the way.
+pub(super) fn open(path: &Path) -> io::Result<OwnedFd> {
+    let socket = Socket::new(Domain::UNIX, Type::SEQPACKET, None)?;
+    remove_stale(path)?;
+    socket.bind(&SockAddr::unix(path)?)?;
+    // Before it listens, and so before anybody can connect.
+    std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+    socket.listen(4)?;
+    Ok(socket.into())
+}
+
+fn remove_stale(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::FileTypeExt;
+    match std::fs::symlink_metadata(path) {
+        Ok(found) if found.file_type().is_socket() => std::fs::remove_file(path),
+        Ok(_) => Err(io::Error::other("there is something else than a socket")),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// The sockets of an address, in words.
+pub(super) fn pass_all(peer: &Peer, address: &str, sockets: &[OwnedFd]) -> io::Result<()> {
+    for some in sockets.chunks(HANDOVER_SOCKETS_PER_WORD) {
+        let some: Vec<BorrowedFd<'_>> = some.iter().map(AsFd::as_fd).collect();
+        peer.pass(&Word::Sockets { address: address.to_owned() }, &some)?;
+    }
+    Ok(())
+}
