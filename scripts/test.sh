@@ -23,6 +23,10 @@ Stages of a whole run, in this order:
   bench     each bench runs once
   fuzz      each parser of a peer's bytes, for $STENTOR_FUZZ_SECONDS (10)
 
+By hand, for they need more than Rust's stable tools or take their time:
+  miri      no undefined behaviour where there is `unsafe` without system calls; needs a nightly Rust
+  deny      crates, licences and sources are those of deny.toml; needs cargo-deny
+
 Parts of `test`:
   unit      only what needs no server
   e2e       only what runs the programs, end to end
@@ -52,7 +56,10 @@ main() {
     echo "== all passed: ${stages[*]} (${SECONDS} s)"
 }
 
-stage_fmt() { cargo fmt --check; }
+stage_fmt() {
+    local folder
+    for folder in . fuzz verify/loom; do (cd "$folder" && cargo fmt --check) || return 1; done
+}
 stage_clippy() { cargo clippy --locked --all-targets -- -D warnings; }
 stage_doc() { RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps; }
 stage_test() { set_up_tools && set_up_packaging && set_up_brokers && cargo test --locked; }
@@ -66,6 +73,22 @@ stage_loadtest() { set_up_python && set_up_brokers && cargo test --locked -p ste
 stage_loom() { cargo test --locked --release --manifest-path verify/loom/Cargo.toml; }
 # Without `--bench` in its arguments a bench runs each of its parts once, and says nothing of time.
 stage_bench() { set_up_python && set_up_brokers && cargo test --locked --bench '*'; }
+# The compiler's interpreter takes minutes for what takes seconds: few cases, see `cfg!(miri)`.
+stage_miri() {
+    if ! cargo +nightly miri --version >/dev/null 2>&1; then
+        echo "test.sh: there is no Miri; rustup component add --toolchain nightly miri rust-src" >&2
+        exit 1
+    fi
+    MIRIFLAGS=-Zmiri-disable-isolation cargo +nightly miri test --locked -p stentor --lib \
+        --no-default-features --target-dir target/miri -- segment:: log:: live::
+}
+stage_deny() {
+    if ! cargo deny --version >/dev/null 2>&1; then
+        echo "test.sh: there is no cargo-deny; cargo install cargo-deny --locked" >&2
+        exit 1
+    fi
+    cargo deny --locked check bans licenses sources
+}
 stage_setup() { set_up_tools && set_up_packaging && set_up_brokers; }
 
 stage_fuzz() {

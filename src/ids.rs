@@ -187,6 +187,19 @@ impl ChannelName {
         }
     }
 
+    /// The channels of the server's own probes: one for each shard that is a home, in their order. No
+    /// peer can name them, since no name that was checked has a `$`.
+    pub fn probes(shards: u16) -> Vec<ChannelName> {
+        let names = || (0u32..).map(|n| ChannelName(format!("$probe.{n}").into()));
+        let of = |home: u16| names().find(|name| name.bucket().home(shards) == ShardId(home));
+        (0..shards.min(BUCKETS as u16)).filter_map(of).collect()
+    }
+
+    /// Whether it is a channel of the server's own, which counts for nothing.
+    pub fn is_probe(&self) -> bool {
+        self.0.starts_with('$')
+    }
+
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -271,6 +284,21 @@ mod tests {
         assert_eq!(ChannelName::check(b""), Err(NotAChannel::Empty));
         assert_eq!(ChannelName::check(&[b'a'; 255]), Ok(()));
         assert_eq!(ChannelName::check(&[b'a'; 256]), Err(NotAChannel::TooLong));
+    }
+
+    /// Every shard that is a home has a probe's channel of its own, and no peer can name one.
+    #[test]
+    fn each_home_has_a_probe() {
+        for shards in [1, 2, 3, 4, 63, 256, 300] {
+            let probes = ChannelName::probes(shards);
+            let homes: Vec<u16> = probes.iter().map(|name| name.bucket().home(shards).0).collect();
+            assert_eq!(homes, (0..shards.min(256)).collect::<Vec<_>>());
+            for name in probes {
+                assert!(name.is_probe());
+                assert_eq!(ChannelName::new(name.as_str()), Err(NotAChannel::BadByte(b'$')));
+            }
+        }
+        assert!(!ChannelName::new("probe.0").unwrap().is_probe());
     }
 
     /// A path's name is decoded once, and an escape that is none is called that.

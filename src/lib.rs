@@ -23,6 +23,7 @@ pub mod logs;
 pub mod mapping;
 pub mod mesh;
 pub mod orders;
+pub mod payload;
 pub mod policy;
 pub mod preface;
 pub mod report;

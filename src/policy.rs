@@ -149,8 +149,11 @@ impl Policies {
     }
 
     /// The pattern that a channel lives by: the first that matches; but the last is that of channels
-    /// which tell the presence of others, whatever else would match.
+    /// which tell the presence of others, whatever else would match. Those of probes have none of them.
     pub fn pattern(&self, channel: &ChannelName) -> PatternId {
+        if channel.is_probe() {
+            return PROBES;
+        }
         if self.tells_presence(channel) {
             return PatternId(self.patterns.len() as u16 - 1);
         }
@@ -218,7 +221,7 @@ impl Policies {
 
     /// A pattern's policy.
     pub fn get(&self, pattern: PatternId) -> &Policy {
-        &self.patterns[usize::from(pattern.0)].1
+        self.patterns.get(usize::from(pattern.0)).map_or(&PROBE, |(_, policy)| policy)
     }
 
     /// All of them, in order: those that were given, that of all other channels, and that of channels
@@ -234,6 +237,19 @@ impl Default for Policies {
         Policies::new([])
     }
 }
+
+/// What the channels of probes have instead of a pattern.
+pub const PROBES: PatternId = PatternId(u16::MAX);
+
+/// How the channels of probes live, whatever the patterns say.
+const PROBE: Policy = Policy {
+    mode: Mode::Log,
+    history: Retention::NONE,
+    slow: Slow::Skip,
+    presence: false,
+    subscribe: Who::Nobody,
+    publish: Who::Nobody,
+};
 
 /// What a channel's name has behind it in the name of the one that tells its presence.
 pub const PRESENCE_SUFFIX: &str = ":presence";
@@ -294,6 +310,8 @@ mod tests {
         assert_eq!(policies.of(&name("chat.room:presence")), &open);
         assert_eq!(policies.pattern(&name("a.room:presence")), PatternId(3));
         assert_eq!(policies.pattern(&name("news")), PatternId(2));
+        let probe = ChannelName::probes(1).remove(0);
+        assert_eq!(Policies::new([(Pattern::new("*"), open.clone())]).of(&probe), &PROBE);
         assert!(policies.may_publish());
         assert!(!Policies::new([(Pattern::new("*.room"), counted)]).may_publish());
     }

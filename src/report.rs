@@ -10,6 +10,10 @@ use std::{
     cmp::Ordering,
     fmt,
     net::{IpAddr, SocketAddr},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
 };
 
 use crate::{
@@ -80,6 +84,39 @@ pub enum Question {
         /// Takes the answer.
         reply: Reply<Option<ConnectionReport>>,
     },
+    /// Read the channels of probes from now on, and note what comes.
+    Watch {
+        /// Which.
+        channels: Arc<[ChannelName]>,
+        /// Where it is noted.
+        seen: Arc<Seen>,
+        /// Takes the answer, once everything that is published there will come.
+        reply: Reply<()>,
+    },
+}
+
+/// The last probe of each home that a shard was given, as a subscriber would have been: written by
+/// that shard.
+#[derive(Debug)]
+pub struct Seen(Box<[AtomicU64]>);
+
+impl Seen {
+    /// None yet, of so many homes.
+    pub fn new(homes: usize) -> Self {
+        Seen((0..homes).map(|_| AtomicU64::new(0)).collect())
+    }
+
+    /// The shard was given the probe of this home with this offset.
+    pub fn note(&self, home: usize, offset: u64) {
+        if let Some(last) = self.0.get(home) {
+            last.store(offset, Relaxed);
+        }
+    }
+
+    /// The offset of the last probe of this home.
+    pub fn last(&self, home: usize) -> u64 {
+        self.0.get(home).map_or(0, |last| last.load(Relaxed))
+    }
 }
 
 impl fmt::Debug for Question {
@@ -94,6 +131,7 @@ impl fmt::Debug for Question {
                 write!(f, "Connections({wanted:?} from {})", from.0)
             }
             Question::Connection { id, close, .. } => write!(f, "Connection({id}, {close:?})"),
+            Question::Watch { channels, .. } => write!(f, "Watch({} homes)", channels.len()),
         }
     }
 }

@@ -79,7 +79,10 @@ impl Segment {
     /// The first word of an entry. Panics if the segment has no room for so many.
     fn entry(&self, index: usize) -> *mut u64 {
         let first = self.words.len().checked_sub((index + 1) * ENTRY_WORDS);
-        self.words[first.expect("entries are within the segment")].get()
+        let first = first.expect("entries are within the segment");
+        // SAFETY: it is inside the allocation (checked above). The pointer is one to all of it, not to
+        // one word, because the entry's other words are reached by it.
+        unsafe { self.start().cast::<u64>().add(first) }
     }
 
     /// The word of an entry with its frame's end and the mark, for an entry that was published.

@@ -23,7 +23,8 @@ const ECHO: &[u8] = b"GET /echo HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nCon
 const SSE: &[u8] = b"GET /sse/a HTTP/1.1\r\nHost: h\r\n\r\n";
 const STREAMS: &[u8] = b"GET /sse?channels=a,b&since=b=1-2 HTTP/1.1\r\nHost: h\r\n\r\n";
 const POLL: &[u8] = b"GET /poll/a?timeout=1 HTTP/1.1\r\nHost: h\r\n\r\n";
-const COMMANDS: &[u8] = b"GET /ws?channels=a,b&last=1 HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\n\
+const COMMANDS: &[u8] =
+    b"GET /ws?channels=a,b&last=1 HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\n\
                           Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
                           Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
                           Sec-WebSocket-Protocol: stentor.v1\r\n\r\n";

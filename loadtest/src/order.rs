@@ -1,10 +1,15 @@
 //! What the command line asks for, checked: a plan, where the server is, and who watches it.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{borrow::Cow, fmt, net::SocketAddr, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{bus::Bus, decoder::Transport, plan::Plan, tls::Tls};
+use crate::{
+    bus::Bus,
+    decoder::Transport,
+    plan::Plan,
+    tls::{Tls, Trust},
+};
 
 /// A run that can begin.
 #[derive(Clone, Debug)]
@@ -55,6 +60,28 @@ pub struct Subscribe {
     pub headers: Vec<(String, String)>,
     /// How TLS is spoken there, if it is.
     pub tls: Option<Tls>,
+    /// Tokens, which subscribers show by turns; none if nobody shows one.
+    pub tokens: Vec<Secret>,
+}
+
+impl Endpoints {
+    /// Whether certificates are verified, where TLS is spoken.
+    pub fn is_verified(&self) -> Option<bool> {
+        let subscribing = self.subscribe.iter().filter_map(|(_, it)| it.tls.as_ref());
+        let publishing = self.publish.iter().filter_map(|it| it.tls.as_ref().map(|(tls, _)| tls));
+        subscribing.chain(publishing).map(|tls| tls.trust != Trust::Anybody).min()
+    }
+}
+
+impl Subscribe {
+    /// The headers of this subscriber's requests.
+    pub fn headers_of(&self, subscriber: u32) -> Cow<'_, [(String, String)]> {
+        if self.tokens.is_empty() {
+            return Cow::Borrowed(&self.headers);
+        }
+        let token = &self.tokens[subscriber as usize % self.tokens.len()];
+        Cow::Owned([&self.headers[..], &[token.header()]].concat())
+    }
 }
 
 /// How to publish by HTTP.
@@ -62,8 +89,39 @@ pub struct Subscribe {
 pub struct Publish {
     /// `POST` or `PUT`.
     pub method: String,
-    /// The URL, with `{channel}` where the channel's name goes.
+    /// The URL, with `{channel}` where the channel's name goes. By TLS its host is the name that the
+    /// certificate must have.
     pub url: String,
     /// Headers.
     pub headers: Vec<(String, String)>,
+    /// How TLS is spoken there, and where that is, if it is.
+    pub tls: Option<(Tls, SocketAddr)>,
+    /// The key that publications show, if they do.
+    pub key: Option<Secret>,
 }
+
+/// What shows who somebody is. No report and no error has it.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Secret(pub String);
+
+impl Secret {
+    /// The header that shows it.
+    pub fn header(&self) -> (String, String) {
+        (AUTHORIZATION.to_owned(), format!("Bearer {}", self.0))
+    }
+}
+
+impl From<String> for Secret {
+    fn from(text: String) -> Secret {
+        Secret(text)
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// The header in which tokens and keys are shown.
+pub const AUTHORIZATION: &str = "Authorization";

@@ -13,18 +13,27 @@
 mod through;
 
 use std::{
+    net::SocketAddr,
     sync::atomic::Ordering,
     thread,
     time::{Duration, Instant},
 };
 
 use serde::Deserialize;
-use ureq::{Agent, http::Request};
+use ureq::{
+    Agent,
+    config::Config,
+    http::{Request, Uri},
+    unversioned::{
+        resolver::{ResolvedSocketAddrs, Resolver},
+        transport::{DefaultConnector, NextTimeout},
+    },
+};
 
 pub use through::Through;
 
 use crate::{
-    order::Publish,
+    order::{Publish, Secret},
     payload::{self, Header},
     plan::CHANNEL,
     record::Publications,
@@ -47,18 +56,11 @@ pub struct Publisher<'a> {
 impl Publisher<'_> {
     /// The publisher of this number.
     pub fn new<'a>(shared: &'a Shared, publish: &'a Publish, index: u32) -> Publisher<'a> {
-        let config = Agent::config_builder()
-            .http_status_as_error(false)
-            .proxy(None)
-            .max_redirects(0)
-            .timeout_global(Some(PATIENCE))
-            .max_idle_connections_per_host(1)
-            .build();
         let mine = shared.plan.channels().div_ceil(shared.plan.publishing.publishers);
         Publisher {
             shared,
             publish,
-            agent: config.into(),
+            agent: agent(publish),
             index,
             next: vec![0; mine as usize],
             payload: Vec::new(),
@@ -113,7 +115,8 @@ impl Publisher<'_> {
         payload::encode(&header, schedule.payload_bytes(number), &mut self.payload);
         let url = self.publish.url.replace(CHANNEL, &plan.channel_name(channel));
         let mut request = Request::builder().method(&self.publish.method[..]).uri(url);
-        for (name, value) in &self.publish.headers {
+        let key = self.publish.key.as_ref().map(Secret::header);
+        for (name, value) in self.publish.headers.iter().chain(&key) {
             request = request.header(name, value);
         }
         let late = self.shared.since_epoch(Instant::now()).saturating_sub(due);
@@ -154,6 +157,37 @@ impl Publisher<'_> {
         };
         done.failed += 1;
         done.failures.count(failure, 1);
+    }
+}
+
+/// A client for this place.
+fn agent(publish: &Publish) -> Agent {
+    let config = Agent::config_builder()
+        .http_status_as_error(false)
+        .proxy(None)
+        .max_redirects(0)
+        .timeout_global(Some(PATIENCE))
+        .max_idle_connections_per_host(1);
+    let Some((tls, address)) = &publish.tls else { return config.build().into() };
+    let tls = tls.publisher().expect("TLS that was checked when it was ordered");
+    let config = config.tls_config(tls).build();
+    Agent::with_parts(config, DefaultConnector::default(), Pinned(*address))
+}
+
+/// A server that was looked up, whatever its certificate calls it.
+#[derive(Debug)]
+struct Pinned(SocketAddr);
+
+impl Resolver for Pinned {
+    fn resolve(
+        &self,
+        _: &Uri,
+        _: &Config,
+        _: NextTimeout,
+    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
+        let mut addresses = self.empty();
+        addresses.push(self.0);
+        Ok(addresses)
     }
 }
 
@@ -249,7 +283,8 @@ mod tests {
         shared.stage.begin_publishing(Duration::ZERO);
         let address = server.local_addr().expect("it is bound");
         let url = format!("http://{address}/{CHANNEL}");
-        let publish = Publish { method: "POST".into(), url, headers: Vec::new() };
+        let publish =
+            Publish { method: "POST".into(), url, headers: Vec::new(), tls: None, key: None };
         let done = Publisher::new(&shared, &publish, 0).run();
         (shared, done)
     }

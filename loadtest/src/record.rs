@@ -19,6 +19,8 @@ pub struct Record {
     pub profile: String,
     /// Where subscribers connected.
     pub target: String,
+    /// Whether certificates were verified, where TLS was spoken.
+    pub is_verified: Option<bool>,
     /// When the run began.
     pub began: SystemTime,
     /// This machine.

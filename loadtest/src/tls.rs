@@ -1,6 +1,6 @@
-//! TLS of subscribers: whom they trust, and why a handshake failed.
+//! TLS of subscribers and publishers: whom they trust, and why a subscriber's handshake failed.
 //!
-//! Every handshake is a whole one, as that of a subscriber who comes for the first time: tickets
+//! Every handshake of a subscriber is a whole one, as that of one who comes for the first time: tickets
 //! would let a thread's subscribers come back with each other's sessions.
 #![forbid(unsafe_code)]
 
@@ -16,19 +16,35 @@ use rustls::{
         Resumption, WebPkiServerVerifier,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     },
-    crypto::ring::default_provider,
+    crypto::{
+        CryptoProvider, ring::default_provider, verify_tls12_signature, verify_tls13_signature,
+    },
     pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject},
 };
+use rustls_native_certs::{CertificateResult, load_native_certs};
 use serde::{Deserialize, Serialize};
 use stentor::door::{Side, client_config};
+use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
 /// How to speak TLS to a server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tls {
     /// The name or the address that its certificate must have.
     pub server_name: String,
-    /// The authorities that are trusted, in PEM.
-    pub authorities: String,
+    /// Whom is trusted to say so.
+    pub trust: Trust,
+}
+
+/// Who may say that a server has a name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Trust {
+    /// These authorities, in PEM.
+    Authorities(String),
+    /// Those that the machine trusts on which TLS is spoken.
+    Machine,
+    /// Anybody: no certificate is verified.
+    Anybody,
 }
 
 /// What is wrong with a file of authorities, and what would be right.
@@ -50,9 +66,9 @@ pub struct Client {
 /// Why the last certificate was refused.
 type Refusal = Arc<Mutex<Option<String>>>;
 
-impl Tls {
-    /// Trusts the authorities in this file, for a server of this name.
-    pub fn read(server_name: &str, authorities: &Path) -> Result<Tls, Flaw> {
+impl Trust {
+    /// Trusts the authorities in this file.
+    pub fn read(authorities: &Path) -> Result<Trust, Flaw> {
         let right = "write a file that has the certificate of the server's authority, in PEM";
         let flaw = |problem: String| Flaw { problem, right };
         let text = fs::read(authorities).map_err(|why| flaw(format!("cannot be read: {why}")))?;
@@ -63,36 +79,89 @@ impl Tls {
             )));
         }
         let text = String::from_utf8(text).map_err(|_| flaw("is not PEM".to_owned()))?;
-        let tls = Tls { server_name: server_name.to_owned(), authorities: text };
-        tls.client().map_err(|why| flaw(format!("is of no use: {why}")))?;
-        Ok(tls)
+        let trust = Trust::Authorities(text);
+        trust.roots().map_err(|why| flaw(format!("is of no use: {why}")))?;
+        Ok(trust)
     }
 
-    /// The client's side of it.
+    /// Trusts whom this machine trusts, if that is anybody.
+    pub fn machine() -> Result<Trust, Flaw> {
+        let right = "add --ca FILE with the certificate of the server's authority, in PEM";
+        match Trust::Machine.roots() {
+            Ok(_) => Ok(Trust::Machine),
+            Err(problem) => Err(Flaw { problem, right }),
+        }
+    }
+
+    /// The certificates of the authorities: at least one, unless anybody is trusted.
+    fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, String> {
+        match self {
+            Trust::Anybody => Ok(Vec::new()),
+            Trust::Authorities(text) => {
+                let found = CertificateDer::pem_slice_iter(text.as_bytes());
+                let found = found.collect::<Result<Vec<_>, _>>().map_err(|why| why.to_string())?;
+                if found.is_empty() { Err("it has no certificate".to_owned()) } else { Ok(found) }
+            }
+            Trust::Machine => {
+                let CertificateResult { certs, errors, .. } = load_native_certs();
+                let why = errors.first().map_or(String::new(), |why| format!(" ({why})"));
+                match certs.is_empty() {
+                    true => Err(format!("no authority is trusted by this machine{why}")),
+                    false => Ok(certs),
+                }
+            }
+        }
+    }
+
+    fn roots(&self) -> Result<RootCertStore, String> {
+        let mut roots = RootCertStore::empty();
+        match self {
+            // Among those of a machine there often is one that nobody can read any more.
+            Trust::Machine => drop(roots.add_parsable_certificates(self.certificates()?)),
+            _ => {
+                for certificate in self.certificates()? {
+                    roots.add(certificate).map_err(|why| why.to_string())?;
+                }
+            }
+        }
+        Ok(roots)
+    }
+}
+
+impl Tls {
+    /// A subscriber's side of it.
     pub fn client(&self) -> Result<Client, String> {
         let name = ServerName::try_from(self.server_name.clone());
         let name = name.map_err(|_| format!("'{}' is no name of a server", self.server_name))?;
-        let mut roots = RootCertStore::empty();
-        for certificate in CertificateDer::pem_slice_iter(self.authorities.as_bytes()) {
-            let added = certificate.map(|it| roots.add(it)).map_err(|why| why.to_string())?;
-            added.map_err(|why| why.to_string())?;
-        }
-        if roots.is_empty() {
-            return Err("it has no certificate".to_owned());
-        }
+        let roots = Arc::new(self.trust.roots()?);
+        let provider = Arc::new(default_provider());
+        let verifier = match self.trust {
+            Trust::Anybody => None,
+            _ => {
+                let (roots, provider) = (Arc::clone(&roots), Arc::clone(&provider));
+                let builder = WebPkiServerVerifier::builder_with_provider(roots, provider);
+                Some(builder.build().map_err(|why| why.to_string())?)
+            }
+        };
         let refusal = Refusal::default();
-        let roots = Arc::new(roots);
-        let builder = WebPkiServerVerifier::builder_with_provider(
-            Arc::clone(&roots),
-            Arc::new(default_provider()),
-        );
-        let verifier = builder.build().map_err(|why| why.to_string())?;
-        let witness = Witness { verifier, refusal: Arc::clone(&refusal) };
+        let witness = Witness { verifier, provider, refusal: Arc::clone(&refusal) };
         let mut config =
             client_config(Arc::unwrap_or_clone(roots)).map_err(|why| why.to_string())?;
         config.dangerous().set_certificate_verifier(Arc::new(witness));
         config.resumption = Resumption::disabled();
         Ok(Client { side: Side::Client(Arc::new(config), name), refusal })
+    }
+
+    /// A publisher's side of it.
+    pub fn publisher(&self) -> Result<TlsConfig, String> {
+        let certificates = self.trust.certificates()?;
+        let certificates =
+            certificates.iter().map(|it| Certificate::from_der(it.as_ref()).to_owned());
+        Ok(TlsConfig::builder()
+            .root_certs(RootCerts::from(certificates.collect::<Vec<_>>()))
+            .disable_verification(self.trust == Trust::Anybody)
+            .unversioned_rustls_crypto_provider(Arc::new(default_provider()))
+            .build())
     }
 }
 
@@ -104,10 +173,11 @@ impl Client {
     }
 }
 
-/// Verifies certificates, and keeps why one was refused.
+/// Verifies certificates unless anybody is trusted, and keeps why one was refused.
 #[derive(Debug)]
 struct Witness {
-    verifier: Arc<WebPkiServerVerifier>,
+    verifier: Option<Arc<WebPkiServerVerifier>>,
+    provider: Arc<CryptoProvider>,
     refusal: Refusal,
 }
 
@@ -120,12 +190,17 @@ impl ServerCertVerifier for Witness {
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let verified = self.verifier.verify_server_cert(certificate, between, name, ocsp, now);
+        let Some(verifier) = &self.verifier else { return Ok(ServerCertVerified::assertion()) };
+        let verified = verifier.verify_server_cert(certificate, between, name, ocsp, now);
         if let Err(why) = &verified {
             let remedy = match why {
                 Error::InvalidCertificate(
                     CertificateError::UnknownIssuer | CertificateError::BadSignature,
                 ) => WRONG_AUTHORITY,
+                Error::InvalidCertificate(
+                    CertificateError::NotValidForName
+                    | CertificateError::NotValidForNameContext { .. },
+                ) => WRONG_NAME,
                 _ => "",
             };
             let mut refusal = self.refusal.lock().unwrap_or_else(PoisonError::into_inner);
@@ -140,7 +215,8 @@ impl ServerCertVerifier for Witness {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.verifier.verify_tls12_signature(message, certificate, signature)
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls12_signature(message, certificate, signature, algorithms)
     }
 
     fn verify_tls13_signature(
@@ -149,16 +225,19 @@ impl ServerCertVerifier for Witness {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.verifier.verify_tls13_signature(message, certificate, signature)
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signature, algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.verifier.supported_verify_schemes()
+        self.provider.signature_verification_algorithms.supported_schemes()
     }
 }
 
-/// A file of authorities is no longer: it fits one line to an agent. A system's has some 220 kB.
+/// A file of authorities is no longer: it fits a line to an agent, once for each transport. A system's
+/// has some 220 kB.
 pub const AUTHORITIES_BYTES_MAX: usize = 512 << 10;
 
 const WRONG_AUTHORITY: &str = "; --ca must name the certificate of the server's authority";
+const WRONG_NAME: &str = "; --server-name says which name is asked for";
 const NO_HANDSHAKE: &str = "the handshake broke off; the target must be a port that speaks TLS";

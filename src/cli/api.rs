@@ -1,11 +1,11 @@
 //! Speaks to the API of a running server: one request, its JSON, or what was wrong in its own words.
 
-use std::io;
+use std::{io, time::Duration};
 
 use clap::Args;
 use serde_json::Value;
 use stentor::config::{API_KEY_VARIABLE, CONTROL_URL_VARIABLE};
-use ureq::{Agent, Body, RequestBuilder, http::Response};
+use ureq::{Agent, Body, RequestBuilder, http::Response, typestate::WithBody};
 
 use super::{
     endpoint::{Endpoint, authorization, refusal},
@@ -70,12 +70,12 @@ impl Api {
         let endpoint = Endpoint::find(url, CONTROL_URL_VARIABLE, DEFAULT_URL, "http")?;
         let key = authorization(server.api_key.as_deref(), "api-key", API_KEY_VARIABLE)?;
         let trust = Trust::of(&endpoint, &server.authority)?;
-        Ok(Api { endpoint, agent: agent(&trust), key })
+        Ok(Api { endpoint, agent: agent(&trust, None), key })
     }
 
     /// Reads what is under a path of the API.
     pub fn get(&self, path: &str) -> Result<Value, Failure> {
-        self.read(self.signed(self.agent.get(self.endpoint.path(path))).call())
+        self.get_url(&self.endpoint.path(path))
     }
 
     /// Removes what is under a path.
@@ -102,6 +102,11 @@ impl Api {
     /// Reads what is at a whole URL below the endpoint.
     pub fn get_url(&self, url: &str) -> Result<Value, Failure> {
         self.read(self.signed(self.agent.get(url)).call())
+    }
+
+    /// The beginning of a POST to a whole URL below the endpoint, for what is no JSON.
+    pub fn begin_post(&self, url: &str) -> RequestBuilder<WithBody> {
+        self.signed(self.agent.post(url))
     }
 
     /// The request with our key, if we have one.
@@ -133,10 +138,11 @@ fn detail(body: &str) -> String {
     detail.unwrap_or(body).to_owned()
 }
 
-/// A client that tells us of refusals, and goes to the server itself, never through a proxy.
-pub fn agent(trust: &Trust) -> Agent {
+/// A client that tells us of refusals, and goes to the server itself, never through a proxy. Without a
+/// limit it waits for as long as the answer takes.
+pub fn agent(trust: &Trust, limit: Option<Duration>) -> Agent {
     let config = Agent::config_builder().http_status_as_error(false).proxy(None).max_redirects(0);
-    config.tls_config(trust.for_http()).build().new_agent()
+    config.tls_config(trust.for_http()).timeout_global(limit).build().new_agent()
 }
 
 /// What to say when there was no answer.

@@ -67,6 +67,11 @@ impl Endpoint {
     }
 }
 
+/// Text for a query: whatever may mean something there is not itself, and neither is what is no ASCII.
+pub fn encoded(text: &str) -> String {
+    utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
+}
+
 /// The value of `Authorization` for the key or token that the flag gives, else the variable, if either
 /// does.
 pub fn authorization(

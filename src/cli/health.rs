@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use clap::Args;
 use stentor::config::CONTROL_URL_VARIABLE;
-use ureq::Agent;
 
 use super::{
-    api::{DEFAULT_URL, unanswered},
+    api::{DEFAULT_URL, agent, unanswered},
     endpoint::{Endpoint, refusal},
     failure::{Failure, print},
     trust::{Authority, Trust},
@@ -30,9 +29,7 @@ pub struct Health {
 pub fn run(args: &Health) -> Result<(), Failure> {
     let endpoint = Endpoint::find(args.url.as_deref(), CONTROL_URL_VARIABLE, DEFAULT_URL, "http")?;
     let url = endpoint.path(if args.ready { "/readyz" } else { "/healthz" });
-    let trust = Trust::of(&endpoint, &args.authority)?;
-    let config = Agent::config_builder().http_status_as_error(false).proxy(None).max_redirects(0);
-    let agent = config.tls_config(trust.for_http()).timeout_global(Some(WAIT)).build().new_agent();
+    let agent = agent(&Trust::of(&endpoint, &args.authority)?, Some(WAIT));
     let mut answer = agent.get(&url).call().map_err(|why| unanswered(&endpoint, &why))?;
     let status = answer.status();
     let body = answer.body_mut().read_to_string().map_err(|why| endpoint.broken(why))?;

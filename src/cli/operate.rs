@@ -3,14 +3,14 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::{Args, Command, ValueEnum};
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
+use stentor::doctor::grouped;
 
 use super::{
     api::{Api, Server, Shape},
-    endpoint::channel,
+    endpoint::{channel, encoded},
     failure::Failure,
-    table::{Side, grouped, lasted, list, sized, table},
+    table::{Side, lasted, list, sized, table},
 };
 
 /// Arguments of `channels`.
@@ -346,7 +346,7 @@ fn pages(api: &Api, path: &str, list: &str, limit: u64) -> Result<Value, Failure
         let joint = if path.contains('?') { '&' } else { '?' };
         let mut answer = api.get(&format!("{path}{joint}limit={page}{after}"))?;
         let next = answer["next"].as_str().map(str::to_owned);
-        let more = answer[list].as_array_mut().map(std::mem::take).unwrap_or_default();
+        let mut more = answer[list].as_array_mut().map(std::mem::take).unwrap_or_default();
         let found = found + more.len() as u64;
         match &mut all {
             None => {
@@ -355,7 +355,7 @@ fn pages(api: &Api, path: &str, list: &str, limit: u64) -> Result<Value, Failure
             }
             Some(all) => {
                 all["next"] = answer["next"].take();
-                all[list].as_array_mut().into_iter().for_each(|them| them.extend(more.clone()));
+                all[list].as_array_mut().into_iter().for_each(|them| them.append(&mut more));
             }
         }
         match (next, all.take()) {
@@ -394,10 +394,6 @@ fn since(connection: &Value) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
     let since = connection["since_ms"].as_u64().unwrap_or(now);
     lasted(now.saturating_sub(since) / 1000)
-}
-
-fn encoded(text: &str) -> String {
-    utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
 }
 
 /// Entries of one page: what the server gives at most.

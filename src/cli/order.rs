@@ -2,12 +2,12 @@
 
 use clap::{Args, Command};
 use serde_json::{Value, json};
+use stentor::doctor::grouped;
 
 use super::{
     api::{Api, Server, Shape},
     failure::Failure,
     operate::text,
-    table::grouped,
 };
 
 /// Arguments of `drain`.

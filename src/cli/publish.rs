@@ -8,15 +8,12 @@ use std::{
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use stentor::config::{API_KEY_VARIABLE, CONTROL_URL_VARIABLE};
-use ureq::{Agent, Body, RequestBuilder, SendBody, http::Response, typestate::WithBody};
+use ureq::{Body, RequestBuilder, SendBody, http::Response, typestate::WithBody};
 
 use super::{
-    api::{DEFAULT_URL, agent, unanswered},
-    endpoint::{Endpoint, authorization, channel, refusal},
+    api::{Api, Server, unanswered},
+    endpoint::{Endpoint, channel, encoded, refusal},
     failure::{Failure, print},
-    trust::{Authority, Trust},
 };
 
 /// The arguments.
@@ -42,63 +39,42 @@ pub struct Publish {
     /// Publishes at most once, however often this is repeated with the same ID in five minutes.
     #[arg(long, value_name = "ID", conflicts_with = "lines")]
     idempotency_key: Option<String>,
-    /// The control listener. [default: http://127.0.0.1:8081] [env: STENTOR_CONTROL_URL]
-    #[arg(long)]
-    url: Option<String>,
-    /// A key of the API with the scope publish, or a token that grants the channel.
-    /// [env: STENTOR_API_KEY]
-    #[arg(long, value_name = "SECRET")]
-    api_key: Option<String>,
     #[command(flatten)]
-    authority: Authority,
+    server: Server,
 }
 
 /// Publishes, and prints the server's answer.
 pub fn run(args: &Publish) -> Result<(), Failure> {
     let channel = channel(&args.channel)?;
-    let url = args.url.as_deref();
-    let endpoint = Endpoint::find(url, CONTROL_URL_VARIABLE, DEFAULT_URL, "http")?;
-    let key = authorization(args.api_key.as_deref(), "api-key", API_KEY_VARIABLE)?;
-    let agent = agent(&Trust::of(&endpoint, &args.authority)?);
-    let url = endpoint.channel("/publish/", &channel);
+    let api = Api::find(&args.server)?;
+    let url = api.endpoint().channel("/publish/", &channel);
     if args.lines {
-        return publish_lines(&endpoint, request(&agent, &format!("{url}?lines"), args, key));
+        return publish_lines(api.endpoint(), request(&api, &format!("{url}?lines"), args));
     }
-    let request = request(&agent, &format!("{url}{}", query(args)), args, key);
+    let request = request(&api, &format!("{url}{}", query(args)), args);
     match &args.message {
-        Some(message) => post(&endpoint, request, message.as_bytes()),
-        None => post(&endpoint, request, &read_message()?),
+        Some(message) => post(api.endpoint(), request, message.as_bytes()),
+        None => post(api.endpoint(), request, &read_message()?),
     }
 }
 
 /// The parameters of a single publication.
 fn query(args: &Publish) -> String {
-    let key = args.key.as_ref().map(|key| {
-        // Whatever may mean something in a query, and what is not ASCII.
-        format!("key={}", utf8_percent_encode(key, NON_ALPHANUMERIC))
-    });
+    let key = args.key.as_ref().map(|key| format!("key={}", encoded(key)));
     let version = args.version.map(|version| format!("version={version}"));
     let parameters: Vec<_> = key.into_iter().chain(version).collect();
     if parameters.is_empty() { String::new() } else { format!("?{}", parameters.join("&")) }
 }
 
 /// A request with the headers that were asked for.
-fn request(
-    agent: &Agent,
-    url: &str,
-    args: &Publish,
-    key: Option<String>,
-) -> RequestBuilder<WithBody> {
-    let mut request = agent.post(url);
+fn request(api: &Api, url: &str, args: &Publish) -> RequestBuilder<WithBody> {
+    let mut request = api.begin_post(url);
     if args.json {
         let kind = if args.lines { "application/x-ndjson" } else { "application/json" };
         request = request.header("Content-Type", kind);
     }
     if let Some(key) = &args.idempotency_key {
         request = request.header("Idempotency-Key", key);
-    }
-    if let Some(key) = key {
-        request = request.header("Authorization", key);
     }
     request
 }
@@ -186,6 +162,7 @@ mod tests {
     use stentor::config::Config;
 
     use super::*;
+    use crate::cli::api::DEFAULT_URL;
 
     /// Without a flag the client finds a server that was started without flags.
     #[test]

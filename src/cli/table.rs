@@ -41,19 +41,6 @@ pub fn list(pairs: &[(&str, String)]) -> String {
     text.lines().skip(1).map(|line| format!("{line}\n")).collect()
 }
 
-/// A number with its thousands apart: `1,234,567`.
-pub fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 /// A size to three digits: `1.50 MiB`.
 pub fn sized(bytes: u64) -> String {
     let units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
@@ -82,6 +69,8 @@ pub fn lasted(seconds: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use stentor::doctor::grouped;
+
     use super::*;
 
     /// Columns are as wide as they must be, numbers end together, and nothing steers the terminal.

@@ -2,7 +2,7 @@
 //!
 //! To add one, add a row. Its flag, variable, TOML key, help and reference follow, and the tests
 //! that iterate over the table hold it to the same rules. `=> live` at its end says that a reload puts
-//! it into effect, which `server/reload.rs` must then do. Bounds between two settings are in
+//! it into effect, which `server/operate.rs` must then do. Bounds between two settings are in
 //! `check.rs`.
 #![forbid(unsafe_code)]
 
@@ -198,6 +198,9 @@ settings! {
         stall_timeout: Duration = "30s", "1s" to "1h" => live;
         /// How long a long-poll may wait for a publication; who asks for more waits so long.
         poll_timeout_max: Duration = "1m", "1s" to "1h" => live;
+        /// How long a probe may take to reach every shard when `/readyz` is asked; a shard that it has not
+        /// reached by then is named, and the server is not ready.
+        ready_deadline: Duration = "2s", "100ms" to "1m" => live;
     }
     "Stopping" {
         /// Over how long subscribers are closed when the server stops, so that they do not all

@@ -21,9 +21,7 @@ use axum::{
     http::{Extensions, HeaderValue, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
-use bytes::Bytes;
-use data_encoding::BASE64;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json, value::RawValue};
 use tokio::time::timeout;
 
@@ -35,15 +33,14 @@ use super::{
     publish::{draining, rejection, stuck, wait_for},
     publisher::{Content, Pending},
     reply::Refusal,
-    terms,
 };
 use crate::{
-    frame::PayloadKind,
     ids::{ChannelName, ShardId},
     limits::{
         COMMAND_BYTES, FORWARDS_MAX, KEY_BYTES_MAX, LINES_IN_FLIGHT_BYTES, PUBLISH_LINES_MAX,
     },
     mesh::{Accepted, Terms},
+    payload::{Words, present},
 };
 
 /// Publishes every line and answers when all have their results.
@@ -273,10 +270,6 @@ struct Fields<'a> {
     idempotency: Option<Box<str>>,
 }
 
-fn present<'de, D: Deserializer<'de>>(from: D) -> Result<Option<&'de RawValue>, D::Error> {
-    Deserialize::deserialize(from).map(Some)
-}
-
 impl Line {
     fn read(line: &[u8], publication_max: usize) -> Result<Self, Refusal> {
         let fields: Fields = serde_json::from_slice(line).map_err(|why| {
@@ -302,22 +295,9 @@ impl Line {
         }
         let terms = Terms { key, version, idempotency };
         let terms = (terms != Terms::default()).then(|| Box::new(terms));
-        let content = match (data, text, base64) {
-            (Some(data), None, None) => {
-                let payload = Bytes::copy_from_slice(data.get().as_bytes());
-                terms::content(payload, true, terms).map_err(|why| why.refusal("data"))?
-            }
-            (None, Some(text), None) => {
-                Content { kind: PayloadKind::Text, payload: text.into(), terms }
-            }
-            (None, None, Some(text)) => {
-                let payload = BASE64.decode(text.as_bytes()).map_err(|why| {
-                    bad(format!("base64: {why}; encode it with padding, as in aGVsbG8="))
-                })?;
-                Content { kind: PayloadKind::Binary, payload: payload.into(), terms }
-            }
-            _ => return Err(bad("give one of data, text and base64".into())),
-        };
+        let (kind, payload) =
+            Words { data, text, base64 }.read().map_err(|why| bad(why.to_string()))?;
+        let content = Content { kind, payload: payload.into_owned().into(), terms };
         match content.payload.len() > publication_max {
             true => Err(body::too_long(publication_max)),
             false => Ok(Line { channel, content }),

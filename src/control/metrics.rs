@@ -76,6 +76,11 @@ impl Metrics {
         ours.register_collector(Box::new(AccessCollector(access)));
         Metrics { registry, refused }
     }
+
+    /// Has more of ours scraped.
+    pub(super) fn register(&mut self, register: impl FnOnce(&mut Registry)) {
+        register(self.registry.sub_registry_with_prefix("stentor"));
+    }
 }
 
 /// A number that every shard has and that is summed.

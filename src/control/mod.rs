@@ -28,6 +28,7 @@ mod many;
 mod metrics;
 mod own_use;
 mod page;
+mod probe;
 mod problem;
 mod publish;
 mod publisher;
@@ -121,8 +122,8 @@ pub struct Settings {
     /// Time for a bus to take a publication, or for the queue to it to make room for a line. A little
     /// above the 5 s after which the way to the bus itself says what is wrong. Default: 6 s.
     pub forward_timeout: Duration,
-    /// Time for every shard to turn once when readiness is asked. Default: 1 s.
-    pub ready_timeout: Duration,
+    /// Time for a probe to reach every shard when readiness is asked. Default: 2 s.
+    pub ready_deadline: Duration,
     /// Time for shards to say how far their subscribers lag when a scrape asks; without an answer
     /// the scrape goes without. Default: 1 s.
     pub scrape_timeout: Duration,
@@ -151,7 +152,7 @@ impl Default for Settings {
             lines_timeout: Duration::from_secs(600),
             answer_timeout: Duration::from_secs(10),
             forward_timeout: Duration::from_secs(6),
-            ready_timeout: Duration::from_secs(1),
+            ready_deadline: Duration::from_secs(2),
             scrape_timeout: Duration::from_secs(1),
             stop_timeout: Duration::from_secs(2),
         }
@@ -239,6 +240,7 @@ struct Plane {
     line_streams: Semaphore,
     /// When the plane began, and with it the server.
     started: Instant,
+    prober: probe::Prober,
     metrics: metrics::Metrics,
 }
 
@@ -247,18 +249,21 @@ impl Plane {
         let Control { settings, ingresses, questions, policies, counters, draining, .. } = control;
         let is_secure = control.tls.is_some();
         let inputs = control.inputs;
-        let metrics = metrics::Metrics::new(
+        let prober = probe::Prober::new(counters.len());
+        let mut metrics = metrics::Metrics::new(
             Arc::clone(&ingresses),
             Arc::clone(&counters),
             Arc::clone(&inputs),
             Arc::clone(&settings.get().access),
         );
+        metrics.register(|ours| prober.register(ours));
         Plane {
             is_secure,
             publisher: Publisher::new(Arc::clone(&ingresses)),
             payload_memory: Arc::new(Semaphore::new(settings.get().payload_memory_max)),
             line_streams: Semaphore::new(settings.get().line_streams_max),
             started: Instant::now(),
+            prober,
             metrics,
             forwarder: Forwarder::new(&inputs, control.forwards),
             inputs,

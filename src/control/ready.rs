@@ -1,20 +1,19 @@
-//! `GET /healthz` and `GET /readyz`: does the server live, and does every shard turn?
+//! `GET /healthz` and `GET /readyz`: does the server live, and does every shard deliver?
 //!
 //! Health says that the process answers and no more: a probe that failed for less would have a
-//! busy server killed. Readiness proves that every shard turns: it rings each and watches for the
-//! turn that follows. A parked shard wakes for that, so a quiet server is ready. A shard that was
-//! just about to park does not hear the bell, and finds nothing to do, so it is rung again.
+//! busy server killed. Readiness proves delivery: a publication of the server's own reaches a witness
+//! on every shard in time (see `probe`), or the shard that stands in its way is named. A parked shard
+//! wakes for that, so a quiet server is ready.
 //!
 //! An input is waited for until it has read once what its bus had: an edge that is sent subscribers
 //! before would give them less history than the others. One that has lost its bus later on leaves the
 //! server ready, but is shown. Its subscribers are served what there is, every edge of that bus would
 //! be out of service with it, and clients that are turned away gain nothing.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use axum::{extract::State, http::StatusCode, response::Response};
 use serde::Serialize;
-use tokio::time::{Instant, sleep};
 
 use super::{
     Plane,
@@ -32,8 +31,11 @@ struct Readiness {
     ready: bool,
     draining: bool,
     shards: usize,
-    /// Shards that did not turn in time.
+    /// Shards that did not turn, take or deliver in time.
     stuck: Vec<usize>,
+    /// A sentence about each of those.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    problems: Vec<String>,
     /// Every input, where there are some.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     inputs: Vec<InputReadiness>,
@@ -48,15 +50,19 @@ struct InputReadiness {
     problem: Option<String>,
 }
 
-/// 200 if every shard turns, every input was ready once and the server is not draining, else 503.
+/// 200 if every shard delivers, every input was ready once and the server is not draining, else 503.
 pub(super) async fn ready(State(plane): State<Arc<Plane>>) -> Response {
-    let stuck = stuck_shards(&plane).await;
+    // Shards that have drained are gone, and turned away is whoever asks in any case.
+    let faults =
+        if plane.is_draining() { Arc::from([]) } else { plane.prober.faults(&plane).await };
     let draining = plane.is_draining();
     let inputs = inputs(&plane);
-    let ready = stuck.is_empty() && !draining && inputs.iter().all(|input| input.ready);
+    let ready = faults.is_empty() && !draining && inputs.iter().all(|input| input.ready);
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let shards = plane.counters.len();
-    reply_json(status, &Readiness { ready, draining, shards, stuck, inputs })
+    let stuck = faults.iter().map(|fault| fault.shard).collect();
+    let problems = faults.iter().map(ToString::to_string).collect();
+    reply_json(status, &Readiness { ready, draining, shards, stuck, problems, inputs })
 }
 
 fn inputs(plane: &Plane) -> Vec<InputReadiness> {
@@ -65,21 +71,4 @@ fn inputs(plane: &Plane) -> Vec<InputReadiness> {
         InputReadiness { name: input.name.clone(), ready, connected, problem }
     };
     plane.inputs.iter().map(readiness).collect()
-}
-
-/// Rings every shard and returns those that had not turned when time was up.
-async fn stuck_shards(plane: &Plane) -> Vec<usize> {
-    let turns = |shard: usize| plane.counters[shard].turns.get();
-    let deadline = Instant::now() + plane.settings().ready_timeout;
-    let mut unmoved: Vec<(usize, u64)> = (0..plane.counters.len()).map(|n| (n, turns(n))).collect();
-    let mut pause = Duration::from_millis(1);
-    loop {
-        unmoved.retain(|&(shard, before)| turns(shard) == before);
-        if unmoved.is_empty() || Instant::now() >= deadline {
-            return unmoved.into_iter().map(|(shard, _)| shard).collect();
-        }
-        unmoved.iter().for_each(|&(shard, _)| plane.ingresses[shard].wake());
-        sleep(pause).await;
-        pause = (pause * 2).min(Duration::from_millis(50));
-    }
 }

@@ -10,7 +10,12 @@ use percent_encoding::percent_decode_str;
 use serde::de::IgnoredAny;
 
 use super::{publisher::Content, reply::Refusal};
-use crate::{frame::PayloadKind, limits::KEY_BYTES_MAX, mesh::Terms};
+use crate::{
+    frame::PayloadKind,
+    limits::KEY_BYTES_MAX,
+    mesh::Terms,
+    payload::{JSON_DEPTH_MAX, is_too_deep},
+};
 
 /// How the body is to be published.
 #[derive(Debug, PartialEq, Eq)]
@@ -68,31 +73,11 @@ impl NotJson {
 
 fn check_json(payload: &[u8]) -> Result<(), NotJson> {
     let text = std::str::from_utf8(payload).map_err(|_| NotJson("it is not UTF-8".to_owned()))?;
-    // This does not recurse, so no depth is too much for it; the limit is for those who read on.
     serde_json::from_str::<IgnoredAny>(text).map_err(|why| NotJson(why.to_string()))?;
-    match depth(text) > JSON_DEPTH_MAX {
+    match is_too_deep(text) {
         true => Err(NotJson(format!("it is nested more than {JSON_DEPTH_MAX} deep"))),
         false => Ok(()),
     }
-}
-
-/// How deep arrays and objects are nested in a JSON text.
-fn depth(json: &str) -> usize {
-    let (mut depth, mut deepest, mut in_string, mut escaped) = (0_usize, 0, false, false);
-    for byte in json.bytes() {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' => escaped = in_string,
-            b'"' => in_string = !in_string,
-            b'[' | b'{' if !in_string => {
-                depth += 1;
-                deepest = deepest.max(depth);
-            }
-            b']' | b'}' if !in_string => depth -= 1,
-            _ => {}
-        }
-    }
-    deepest
 }
 
 #[derive(Default)]
@@ -183,9 +168,6 @@ fn bad(reason: impl Into<String>) -> Refusal {
     Refusal::new(StatusCode::BAD_REQUEST, reason)
 }
 
-/// How deep JSON may be nested: what many parsers, of those who will read it, take at most.
-const JSON_DEPTH_MAX: usize = 128;
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -194,21 +176,11 @@ mod tests {
     #[test]
     fn json_is_checked() {
         let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
-        let objects = |depth: usize| format!("{}1{}", "{\"a\":".repeat(depth), "}".repeat(depth));
-        for fine in [
-            " {\"a\": [1, null]}\n",
-            "1e999",
-            "\"\\u2028\"",
-            &nested(128),
-            &objects(128),
-            &format!("\"{}\"", "[".repeat(1000)),
-            &format!("\"\\\"{}\\\\\"", "[".repeat(1000)),
-        ] {
+        for fine in [" {\"a\": [1, null]}\n", "1e999", "\"\\u2028\"", &nested(128)] {
             assert_eq!(check_json(fine.as_bytes()), Ok(()), "{fine}");
         }
         let too_deep = Err(NotJson("it is nested more than 128 deep".to_owned()));
         assert_eq!(check_json(nested(129).as_bytes()), too_deep);
-        assert_eq!(check_json(objects(129).as_bytes()), too_deep);
         assert_eq!(check_json(b"\"\xff\""), Err(NotJson("it is not UTF-8".to_owned())));
         for broken in ["", " ", "{", "1 2", "nul", "{'a':1}", "[1,]", "\"\n\"", "NaN", "\u{feff}1"]
         {

@@ -190,8 +190,8 @@ impl fmt::Display for Verdict {
     }
 }
 
-/// A number with commas between its thousands.
-fn grouped(number: u64) -> String {
+/// A number with commas between its thousands: `1,234,567`.
+pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (at, digit) in digits.chars().enumerate() {

@@ -71,7 +71,7 @@ fn check(window: &Window, stream: &[u8], frame_ends: &[u64]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 100, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: if cfg!(miri) { 2 } else { 100 }, ..ProptestConfig::default() })]
 
     /// Whatever is appended, told, forgotten and trimmed in whatever order: a window holds
     /// exactly the stream between its floor and its head, and its floor only rises.
@@ -215,7 +215,7 @@ fn a_window_takes_what_is_older() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: if cfg!(miri) { 2 } else { 200 }, ..ProptestConfig::default() })]
 
     /// A reader of a sparse stream gets, whenever it reads, a rising run of publications in which the
     /// newest of every key is, and nothing that had been replaced before it read.

@@ -88,6 +88,7 @@ pub fn control_settings(
         wants_keys: config.api_key_file.0.is_some()
             || (!config.control.ip().is_loopback() && !config.control_open),
         pages: config.allow_origin.clone(),
+        ready_deadline: config.ready_deadline,
         ..defaults
     }
 }

@@ -30,6 +30,7 @@ mod setup;
 mod shield;
 mod state;
 mod subscriptions;
+mod witness;
 
 pub use admission::{Admission, Drain};
 pub use publications::{Heritage, JournalEnd};
@@ -62,6 +63,7 @@ use holdings::Holdings;
 use outbox::Outboxes;
 use publications::{FeedEnd, Held};
 use state::State;
+use witness::Witness;
 
 /// One core's share of the server.
 pub struct Shard<K> {
@@ -103,6 +105,7 @@ pub struct Shard<K> {
     settled: HashMap<Slot, usize>,
     /// Connections that are being told that their addresses have too many.
     refusals: u32,
+    witness: Option<Witness>,
     pace: Pace,
     /// Whether who comes waits until those before have been served.
     is_pacing: bool,
@@ -181,6 +184,7 @@ impl<K: Kernel> Shard<K> {
             clients: HashMap::new(),
             settled: HashMap::new(),
             refusals: 0,
+            witness: None,
             pace: Pace::default(),
             is_pacing: false,
             connections: 0,

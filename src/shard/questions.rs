@@ -40,6 +40,9 @@ impl<K: Kernel> Shard<K> {
                 Some(Question::Connection { id, close, reply }) => {
                     reply(self.connection(id, close));
                 }
+                Some(Question::Watch { channels, seen, reply }) => {
+                    self.watch(&channels, seen, reply);
+                }
             }
         }
         true

@@ -155,6 +155,10 @@ impl<K: Kernel> Shard<K> {
         }
         for reader in readers.iter() {
             let slot = self.views.owner(reader);
+            if self.is_witness(slot) {
+                self.on_witness_live();
+                continue;
+            }
             if reader == Reader::from(slot) {
                 self.go_live(slot, begun);
                 continue;
@@ -165,6 +169,9 @@ impl<K: Kernel> Shard<K> {
     }
 
     fn on_lapped(&mut self, Lapped { slot, rest, left }: Lapped, reason: CloseReason) {
+        if self.is_witness(slot) {
+            return;
+        }
         self.keep_rest(slot, rest);
         if let Some((_, position)) = left {
             self.tell(slot, |session, now, rules, out| {
@@ -181,6 +188,9 @@ impl<K: Kernel> Shard<K> {
             self.on_lapped(lapped, CloseReason::PeerTooSlow);
         }
         while let Some(Skipped { slot, channel, gap, publications }) = self.views.next_skip() {
+            if self.is_witness(slot) {
+                continue;
+            }
             self.counters().skipped.add(u64::from(publications));
             self.counters().gaps.add(1);
             self.tell(slot, |session, now, rules, out| {
@@ -194,6 +204,9 @@ impl<K: Kernel> Shard<K> {
 
     /// Lets a session write what its connection is owed.
     fn compose(&mut self, slot: Slot) {
+        if self.is_witness(slot) {
+            return self.take_probe(slot);
+        }
         let session = &mut self.sessions[slot.index()];
         if !self.states[slot.index()].is_open() || !session.takes_publications() {
             return;

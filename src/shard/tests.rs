@@ -56,6 +56,7 @@ mod client;
 mod connections;
 mod deadlines;
 mod draining;
+mod probes;
 mod protocol;
 mod publishing;
 mod rest;

@@ -5,7 +5,6 @@
 //! nonsense bring. Fields that no command has are refused, so that a slip is not taken for consent.
 
 use bytes::Bytes;
-use data_encoding::BASE64;
 use serde::{
     Deserialize, Deserializer,
     de::{Error, SeqAccess, Visitor},
@@ -17,6 +16,7 @@ use crate::{
     frame::PayloadKind,
     ids::ChannelName,
     limits::{COMMANDS_MAX, KEY_BYTES_MAX},
+    payload::{Words, present},
     resume::Start,
 };
 
@@ -133,10 +133,6 @@ struct OnlyId {
     id: Option<u64>,
 }
 
-fn present<'de, D: Deserializer<'de>>(from: D) -> Result<Option<&'de RawValue>, D::Error> {
-    Deserialize::deserialize(from).map(Some)
-}
-
 impl Fields<'_> {
     /// An error is one of the shape.
     fn ask(self) -> Result<Ask, Ask> {
@@ -200,17 +196,10 @@ impl Fields<'_> {
         if !is_key(&self.key) || !is_key(&self.idempotency) {
             return Err(wrong(&format!("key and idempotency have 1 to {KEY_BYTES_MAX} bytes")));
         }
-        let (kind, payload) = match (self.data, self.text, self.base64) {
-            (Some(data), ..) => (PayloadKind::Json, data.get().as_bytes().to_vec()),
-            (None, Some(text), _) => (PayloadKind::Text, text.into_bytes()),
-            (None, None, base64) => {
-                let bytes = BASE64.decode(base64.unwrap_or_default().as_bytes());
-                let bytes = bytes.map_err(|_| wrong("base64 must be padded base64, like aGk="))?;
-                (PayloadKind::Binary, bytes)
-            }
-        };
-        let Fields { key, version, idempotency, .. } = self;
-        let payload = payload.into();
+        let Fields { data, text, base64, key, version, idempotency, .. } = self;
+        let words = Words { data, text, base64 }.read();
+        let (kind, payload) = words.map_err(|why| wrong(&why.to_string()))?;
+        let payload = payload.into_owned().into();
         Ok(Command::Publish(Box::new(Publishing {
             channel,
             kind,

@@ -4,10 +4,10 @@
 use std::{fs, thread};
 
 use rustix::process::Signal;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::{
-    Folder, Io, Kind, Publisher, Received, Server, Subscriber, Wire, eventually, stentor,
+    Folder, Io, Kind, Publisher, Received, Server, Subscriber, Wire, ask, eventually, stentor,
 };
 
 on_both_kernels!(
@@ -16,6 +16,7 @@ on_both_kernels!(
     keys_change_without_a_restart,
     a_wrong_file_changes_nothing,
     a_drain_tells_how_it_goes,
+    ready_means_that_it_delivers,
 );
 
 /// A server with a settings file of its own.
@@ -52,6 +53,43 @@ impl Edge {
         let told = self.server.stderr();
         assert!(told.contains(what), "not told: {what}: {told}");
     }
+}
+
+/// A server is ready once a publication of its own has reached each of its shards. Nobody can read or
+/// write where that was published, and nothing counts it, not even where everything is kept.
+fn ready_means_that_it_delivers(io: Io) {
+    let folder = Folder::new(&format!("probes-{io:?}"));
+    let flags = ["--shards", "4", "--channels", "* history=10 presence=true publish=public"];
+    let flags = [&flags[..], &["--journal", folder.text(), "--channels-max", "1"]].concat();
+    let server = Server::start(io, &flags);
+    for _ in 0..20 {
+        let ready = json!({ "ready": true, "draining": false, "shards": 4, "stuck": [] });
+        assert_eq!(server.shown("/readyz"), ready);
+    }
+    assert!(server.metric("stentor_probes_total") >= 1.0);
+    for name in ["probe_failures_total", "publications_total", "deliveries_total", "channels"] {
+        assert_eq!(server.metric(&format!("stentor_{name}")), 0.0, "{name}");
+    }
+    for name in ["views", "encodings_total", "delivered_last_seconds_count"] {
+        assert_eq!(server.metric(&format!("stentor_{name}")), 0.0, "{name}");
+    }
+    assert_eq!(server.shown("/v1/channels")["channels"], json!([]));
+    assert_eq!(server.shown("/v1/busiest")["channels"], json!([]));
+    let get = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n");
+    for path in ["/sse/$probe.0", "/sse/%24probe.0"] {
+        assert_eq!(ask(server.subscribers, &get(path)).head.status, 400, "{path}");
+    }
+    let publish = "POST /publish/$probe.0 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n";
+    assert_eq!(ask(server.control, publish).head.status, 400);
+    assert_eq!(ask(server.control, &get("/v1/channels/$probe.0")).head.status, 400);
+    let mut reader = Subscriber::join(server.subscribers, Kind::Sse, "news");
+    Publisher::of(&server).publish("news", b"kept");
+    assert_eq!(reader.publication(), b"kept");
+    server.stop();
+    let server = Server::start(io, &flags);
+    let kept = server.shown("/v1/channels");
+    assert_eq!(kept["channels"].as_array().unwrap().len(), 1, "{kept}");
+    server.stop();
 }
 
 /// While settings are read again fifty times, with other limits, time-outs and rules each time, every

@@ -16,14 +16,14 @@ pub const SERVER: Package = Package {
     folder: "src",
     may_import: &[
         ("access", &["ids", "limits", "policy", "shield"]),
-        ("bus", &["frame", "ids", "inputs", "limits", "mapping", "mesh", "policy"]),
+        ("bus", &["frame", "ids", "inputs", "limits", "mapping", "mesh", "payload", "policy"]),
         ("close", &[]),
         ("config", &["access", "ids", "inputs", "limits", "mapping", "policy", "shield", "wire"]),
         (
             "control",
             &[
                 "access", "close", "counters", "frame", "ids", "inputs", "limits", "live", "logs",
-                "mesh", "orders", "policy", "report", "shield", "wire",
+                "mesh", "orders", "payload", "policy", "report", "shield", "wire",
             ],
         ),
         ("counters", &["close", "frame", "report", "shield"]),
@@ -48,6 +48,7 @@ pub const SERVER: Package = Package {
         ("mapping", &["frame", "ids", "limits", "policy"]),
         ("mesh", &["frame", "ids", "io", "policy"]),
         ("orders", &["limits", "report"]),
+        ("payload", &["frame"]),
         ("policy", &["ids"]),
         ("preface", &["ids", "io", "limits", "logs", "shield", "wire"]),
         ("report", &["close", "frame", "ids", "policy"]),
@@ -79,7 +80,7 @@ pub const SERVER: Package = Package {
         ("shield", &["ids", "limits"]),
         ("timers", &["ids"]),
         ("watch", &["limits", "orders"]),
-        ("wire", &["close", "frame", "ids", "limits", "resume"]),
+        ("wire", &["close", "frame", "ids", "limits", "payload", "resume"]),
     ],
     programs: &["lib", "main", "cli"],
     islands: &["io", "segment"],

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// The version of all this. Both ends have the same, or do not work together.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// What the coordinator says.
 #[derive(Debug, Serialize, Deserialize)]
@@ -248,6 +248,7 @@ mod tests {
                 path: String::new(),
                 headers: Vec::new(),
                 tls: None,
+                tokens: Vec::new(),
             };
             let subscribe = vec![(Transport::WebSocket, subscribe)];
             let task = Task { run: 7, plan, subscribe, first_share: 0, threads: 2 };

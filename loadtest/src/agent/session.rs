@@ -13,7 +13,7 @@ use std::{
 use super::{
     clock::MachineClock,
     forecast::Forecast,
-    line::{LINE_BYTES_MAX, LONG_LINE_BYTES_MAX, Line, LineError},
+    line::{LONG_LINE_BYTES_MAX, Line, LineError},
     protocol::{Finals, FromAgent, Report, Status, Task, ToAgent},
 };
 use crate::{
@@ -68,7 +68,7 @@ fn prepare(line: &mut Line, means: Means) -> Result<Run, EndedEarly> {
     let mut task = None;
     loop {
         let until = Instant::now() + SILENCE_MAX;
-        let heard = line.receive(until, LINE_BYTES_MAX)?.ok_or(EndedEarly::Silent)?;
+        let heard = line.receive(until, LONG_LINE_BYTES_MAX)?.ok_or(EndedEarly::Silent)?;
         match heard {
             ToAgent::Time => tell_time(line, means.clock)?,
             ToAgent::Alive => {}

@@ -98,6 +98,7 @@ fn task(threads: u32) -> Task {
         path: "/{channel}".into(),
         headers: Vec::new(),
         tls: None,
+        tokens: Vec::new(),
     };
     let subscribe = vec![(Transport::WebSocket, subscribe)];
     Task { run: 7, plan: plan(9), subscribe, first_share: 0, threads }
@@ -135,8 +136,11 @@ fn another_version_is_told_so() {
     let hello: serde_json::Value = serde_json::from_str(&hello).expect("JSON");
     line.send(&hello).expect("sent");
     let heard = line.receive::<serde_json::Value>(Instant::now() + DEADLINE, LINE_BYTES_MAX);
-    let why = "it speaks version 2 of the agents' protocol, and the coordinator version 3: run the \
-               same stentor-loadtest on all machines";
+    let why = format!(
+        "it speaks version {VERSION} of the agents' protocol, and the coordinator version {}: run \
+         the same stentor-loadtest on all machines",
+        VERSION + 1
+    );
     let refused = serde_json::json!({ "say": "refused", "why": why });
     assert_eq!(heard.expect("no failure"), Some(refused));
 }

@@ -10,7 +10,7 @@ use clap::{Args, value_parser};
 use super::{Command, dry_run};
 use crate::{
     options::{Options, PLANS, PlanError},
-    order::{Endpoints, Order},
+    order::{Endpoints, Order, Secret},
     plan::Plan,
     profile::{Header, PROFILES, Profile, ProfileError, Wanted},
     slo::Slo,
@@ -66,17 +66,35 @@ struct ServerArguments {
     #[arg(long, value_name = "NAME|FILE", default_value = "stentor")]
     server: String,
     /// Where to subscribe: ws://HOST:PORT/PATH/{channel}, or http:// for Server-Sent Events, or
-    /// wss:// and https:// with --ca. Without a path it is the profile's. May be given once for each
+    /// wss:// and https:// by TLS. Without a path it is the profile's. May be given once for each
     /// transport.
     #[arg(long, value_name = "URL")]
     target: Vec<String>,
-    /// The authorities that subscribers trust where the target speaks TLS, in PEM.
-    #[arg(long, value_name = "FILE")]
+    /// The authorities that are trusted where TLS is spoken, in PEM [default: the machine's].
+    #[arg(long, value_name = "FILE", conflicts_with = "insecure")]
     ca: Option<PathBuf>,
-    /// Where to publish: http://HOST:PORT/PATH/{channel}. Without this it is the profile's path at
-    /// the target's host.
+    /// Verifies no certificates. The report says so.
+    #[arg(long)]
+    insecure: bool,
+    /// The name that certificates must have, instead of the URL's host.
+    #[arg(long, value_name = "NAME")]
+    server_name: Option<String>,
+    /// A token that subscribers show. Flags can be seen by others of the machine: better use a file.
+    #[arg(long, value_name = "TEXT", conflicts_with = "token_file")]
+    token: Option<Secret>,
+    /// Tokens, one on each line, which subscribers show by turns.
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// Where to publish: http://HOST:PORT/PATH/{channel}, or https://. Without this it is the
+    /// profile's path at the target's host.
     #[arg(long, value_name = "URL")]
     publish: Option<String>,
+    /// A key that publications show. Flags can be seen by others of the machine: better use a file.
+    #[arg(long, value_name = "TEXT", conflicts_with = "api_key_file")]
+    api_key: Option<Secret>,
+    /// The file with that key.
+    #[arg(long, value_name = "FILE")]
+    api_key_file: Option<PathBuf>,
     /// A header for every subscriber's request. May be repeated.
     #[arg(long, value_name = "NAME: VALUE")]
     header: Vec<Header>,
@@ -196,6 +214,12 @@ fn endpoints(
         headers: server.header.clone(),
         publish_headers: server.publish_header.clone(),
         authorities: server.ca.clone(),
+        is_insecure: server.insecure,
+        server_name: server.server_name.clone(),
+        token: server.token.clone(),
+        token_file: server.token_file.clone(),
+        api_key: server.api_key.clone(),
+        api_key_file: server.api_key_file.clone(),
         is_through_bus,
     };
     Profile::from_sheet(&sheet)?.endpoints(&sheet.name, &wanted, plan)

@@ -48,6 +48,7 @@ fn ports_are_counted_where_addresses_are_not_ours_to_choose() {
             path: String::new(),
             headers: Vec::new(),
             tls: None,
+            tokens: Vec::new(),
         });
         let subscribe: Vec<_> = subscribe.map(|it| (Transport::WebSocket, it)).collect();
         Demand::of(&plan::sample(), &subscribe, 60_000, 2).source_addresses

@@ -1,16 +1,21 @@
 //! What the command line says, over what the profile says, as far as the plan needs it.
 
+use std::path::PathBuf;
+
+use rustls::pki_types::ServerName;
+
 use super::{
     PathTemplate, Profile, ProfileError, Wanted,
-    header::laid_over,
+    header::{Header, laid_over},
+    secret::{self, Given},
     url::{Site, Url},
 };
 use crate::{
     decoder::Transport,
     options::spelled,
-    order::{Endpoints, Publish, Subscribe},
+    order::{AUTHORIZATION, Endpoints, Publish, Secret, Subscribe},
     plan::{CHANNEL, Plan},
-    tls::Tls,
+    tls::{Flaw, Tls, Trust},
 };
 
 /// Where to subscribe and publish.
@@ -27,8 +32,10 @@ pub fn find(
         .iter()
         .map(|&(transport, _)| search.subscribe(transport).map(|subscribe| (transport, subscribe)));
     let subscribe = subscribe.collect::<Result<Vec<_>, _>>()?;
-    search.check_secure(&subscribe)?;
-    Ok(Endpoints { profile: name.to_owned(), subscribe, publish: search.publish()? })
+    let publish = search.publish()?;
+    let publishing = publish.iter().filter_map(|it| it.tls.as_ref().map(|(tls, _)| tls));
+    search.check_secure(subscribe.iter().filter_map(|(_, it)| it.tls.as_ref()), publishing)?;
+    Ok(Endpoints { profile: name.to_owned(), subscribe, publish })
 }
 
 /// The targets of the command line: each for another transport, and each of use.
@@ -95,46 +102,54 @@ impl Search<'_> {
             });
         };
         self.check_channel("target", path)?;
+        let tokens = self.tokens()?;
+        let headers = self.profile.headers.iter().chain(&self.wanted.headers);
+        let headers = without_authorization(laid_over(headers), !tokens.is_empty());
         Ok(Subscribe {
             address: site.address("target")?,
             host: site.authority(),
             path: path.to_owned(),
-            headers: laid_over(self.profile.headers.iter().chain(&self.wanted.headers)),
+            headers,
             tls: site.is_secure.then(|| self.tls(site)).transpose()?,
+            tokens,
         })
     }
 
-    /// Whom subscribers trust there.
+    /// What TLS takes there.
     fn tls(&self, site: Site<'_>) -> Result<Tls, ProfileError> {
-        let Some(authorities) = &self.wanted.authorities else {
-            return Err(ProfileError::Missing {
-                option: "ca",
-                problem: format!("{} speaks TLS, and no authority is trusted", site.authority()),
-                right: "add --ca FILE with the certificate of the server's authority, in PEM"
-                    .to_owned(),
+        let server_name = self.wanted.server_name.clone().unwrap_or_else(|| site.host.to_owned());
+        if ServerName::try_from(&server_name[..]).is_err() {
+            return Err(ProfileError::Wrong {
+                option: "server-name",
+                value: server_name,
+                problem: "is no name that a certificate can have".to_owned(),
+                right: "write a host's name, or its address".to_owned(),
             });
+        }
+        let (trust, value) = match (&self.wanted.authorities, self.wanted.is_insecure) {
+            (_, true) => (Ok(Trust::Anybody), String::new()),
+            (None, false) => (Trust::machine(), site.authority()),
+            (Some(file), false) => (Trust::read(file), file.display().to_string()),
         };
-        Tls::read(site.host, authorities).map_err(|flaw| ProfileError::Wrong {
+        let trust = trust.map_err(|Flaw { problem, right }| ProfileError::Wrong {
             option: "ca",
-            value: authorities.display().to_string(),
-            problem: flaw.problem,
-            right: flaw.right.to_owned(),
-        })
+            value,
+            problem,
+            right: right.to_owned(),
+        })?;
+        Ok(Tls { server_name, trust })
     }
 
-    /// Authorities are for TLS, and it is spoken to one host.
-    fn check_secure(&self, subscribe: &[(Transport, Subscribe)]) -> Result<(), ProfileError> {
-        let mut secure = subscribe.iter().filter_map(|(_, it)| it.tls.as_ref());
-        let Some(first) = secure.next() else {
-            let Some(authorities) = &self.wanted.authorities else { return Ok(()) };
-            return Err(ProfileError::Wrong {
-                option: "ca",
-                value: authorities.display().to_string(),
-                problem: "is for TLS, which no target speaks".to_owned(),
-                right: "write --target wss://HOST:PORT, or leave it out".to_owned(),
-            });
+    /// What is said of TLS is for those who speak it, and subscribers speak it to one host.
+    fn check_secure<'a>(
+        &self,
+        mut subscribing: impl Iterator<Item = &'a Tls>,
+        mut publishing: impl Iterator<Item = &'a Tls>,
+    ) -> Result<(), ProfileError> {
+        let Some(first) = subscribing.next() else {
+            return publishing.next().map_or_else(|| self.nothing_is_said_of_tls(), |_| Ok(()));
         };
-        match secure.find(|it| it.server_name != first.server_name) {
+        match subscribing.find(|it| it.server_name != first.server_name) {
             None => Ok(()),
             Some(other) => Err(ProfileError::Wrong {
                 option: "target",
@@ -143,6 +158,45 @@ impl Search<'_> {
                 right: "write the same host in all targets that speak TLS".to_owned(),
             }),
         }
+    }
+
+    fn nothing_is_said_of_tls(&self) -> Result<(), ProfileError> {
+        let Wanted { authorities, is_insecure, server_name, .. } = self.wanted;
+        let said = [
+            ("ca", authorities.as_ref().map(|file| file.display().to_string())),
+            ("server-name", server_name.clone()),
+            ("insecure", is_insecure.then(|| true.to_string())),
+        ];
+        match said.into_iter().find_map(|(option, value)| Some((option, value?))) {
+            None => Ok(()),
+            Some((option, value)) => Err(ProfileError::Wrong {
+                option,
+                value,
+                problem: "is for TLS, which neither target nor publish speaks".to_owned(),
+                right: "write --target wss://HOST:PORT, or leave it out".to_owned(),
+            }),
+        }
+    }
+
+    /// The tokens that subscribers show.
+    fn tokens(&self) -> Result<Vec<Secret>, ProfileError> {
+        let Wanted { token, token_file, headers, .. } = self.wanted;
+        let Some((option, given)) = given(("token", token), ("token-file", token_file)) else {
+            return Ok(Vec::new());
+        };
+        is_shown_once(option, "header", headers)?;
+        secret::read(option, &given)
+    }
+
+    /// The key that publications show.
+    fn key(&self) -> Result<Option<Secret>, ProfileError> {
+        let Wanted { api_key, api_key_file, publish_headers, .. } = self.wanted;
+        let Some((option, given)) = given(("api-key", api_key), ("api-key-file", api_key_file))
+        else {
+            return Ok(None);
+        };
+        is_shown_once(option, "publish-header", publish_headers)?;
+        secret::read_one(option, &given).map(Some)
     }
 
     fn publish(&self) -> Result<Option<Publish>, ProfileError> {
@@ -157,18 +211,12 @@ impl Search<'_> {
         if let Some(url) = given.filter(|url| url.transport == Transport::WebSocket) {
             return Err(url.wrong("is for WebSocket", format!("write {PUBLISH}")));
         }
-        if let Some(url) = given.filter(|url| url.site.is_secure) {
-            return Err(
-                url.wrong("needs TLS, which publishers do not speak", format!("write {PUBLISH}"))
-            );
-        }
         let site = match &given {
             Some(url) => Some(url.site),
-            // Publishers speak no TLS: where the port for them is not known, it is not guessed.
-            None => self.site().and_then(|site| {
-                let subscribers = Some(site.port).filter(|_| !site.is_secure);
-                let port = self.profile.publish_port.or(subscribers)?;
-                Some(Site { port, is_secure: false, ..site })
+            // Another port than the subscribers' speaks TLS only where somebody says so.
+            None => self.site().map(|site| match self.profile.publish_port {
+                Some(port) => Site { port, is_secure: false, ..site },
+                None => site,
             }),
         };
         let path = path(given.as_ref(), &self.profile.publish);
@@ -176,20 +224,34 @@ impl Search<'_> {
             return Err(self.missing("publish", "where to publish", PUBLISH));
         };
         self.check_channel("publish", path)?;
-        site.address("publish")?;
-        let own = &self.profile.publish_headers;
+        let address = site.address("publish")?;
+        let key = self.key()?;
+        let headers = self.profile.publish_headers.iter().chain(&self.wanted.publish_headers);
+        let mut headers = without_authorization(laid_over(headers), key.is_some());
+        let tls = site.is_secure.then(|| self.tls(site)).transpose()?;
+        let name = tls.as_ref().map_or(site.host, |tls| &tls.server_name);
+        if name != site.host {
+            headers.push(("Host".to_owned(), site.authority()));
+        }
+        let scheme = if site.is_secure { "https" } else { "http" };
+        let authority = Site { host: name, ..site }.authority();
         Ok(Some(Publish {
             method: self.profile.publish_method.text().to_owned(),
-            url: format!("http://{}{path}", site.authority()),
-            headers: laid_over(own.iter().chain(&self.wanted.publish_headers)),
+            url: format!("{scheme}://{authority}{path}"),
+            headers,
+            tls: tls.map(|tls| (tls, address)),
+            key,
         }))
     }
 
     /// What is said of publishing by HTTP would be of no use.
     fn nothing_else_is_said(&self) -> Result<Option<Publish>, ProfileError> {
-        let header = self.wanted.publish_headers.first().map(|_| ("publish-header", "a header"));
-        let publish = self.wanted.publish.as_deref().map(|url| ("publish", url));
-        match publish.or(header) {
+        let Wanted { publish, publish_headers, api_key, api_key_file, .. } = self.wanted;
+        let header = publish_headers.first().map(|_| ("publish-header", "a header"));
+        let publish = publish.as_deref().map(|url| ("publish", url));
+        let key = given(("api-key", api_key), ("api-key-file", api_key_file));
+        let key = key.map(|(option, _)| (option, "a key"));
+        match publish.or(header).or(key) {
             None => Ok(None),
             Some((option, value)) => Err(ProfileError::Wrong {
                 option,
@@ -241,6 +303,41 @@ fn path<'a>(url: Option<&Url<'a>>, profile: &'a Option<PathTemplate>) -> Option<
         "/" => usual.or(Some(own)),
         _ => Some(own),
     }
+}
+
+/// The option that gives a secret, if one does.
+fn given<'a>(
+    (text_option, text): (&'static str, &'a Option<Secret>),
+    (file_option, file): (&'static str, &'a Option<PathBuf>),
+) -> Option<(&'static str, Given<'a>)> {
+    let text = text.as_ref().map(|text| (text_option, Given::Text(text)));
+    text.or_else(|| file.as_ref().map(|file| (file_option, Given::File(file))))
+}
+
+/// Who shows a token or a key says nothing else in its header.
+fn is_shown_once(
+    option: &'static str,
+    other: &'static str,
+    headers: &[Header],
+) -> Result<(), ProfileError> {
+    match headers.iter().find(|it| it.name.eq_ignore_ascii_case(AUTHORIZATION)) {
+        None => Ok(()),
+        Some(header) => Err(ProfileError::Wrong {
+            option: other,
+            value: header.name.clone(),
+            problem: format!("is what --{option} writes"),
+            right: format!("leave out --{option} or the header"),
+        }),
+    }
+}
+
+/// These headers, without what a token or a key takes the place of, if there is one.
+fn without_authorization(
+    mut headers: Vec<(String, String)>,
+    is_shown: bool,
+) -> Vec<(String, String)> {
+    headers.retain(|(name, _)| !(is_shown && name.eq_ignore_ascii_case(AUTHORIZATION)));
+    headers
 }
 
 /// What a target looks like.

@@ -6,6 +6,7 @@
 
 mod endpoints;
 mod header;
+mod secret;
 #[cfg(test)]
 mod tests;
 mod url;
@@ -15,12 +16,13 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use crate::{
-    order::Endpoints,
+    order::{Endpoints, Secret},
     plan::{CHANNEL, Plan},
     shelf::{Sheet, Shelf, ShelfError},
 };
 
 pub use header::Header;
+pub use secret::SECRETS_BYTES_MAX;
 
 /// How a server is spoken to, as its TOML says.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -61,8 +63,20 @@ pub struct Wanted {
     pub headers: Vec<Header>,
     /// Headers of every publication's request.
     pub publish_headers: Vec<Header>,
-    /// The file with the authorities that are trusted where TLS is spoken.
+    /// The file with the authorities that are trusted where TLS is spoken, instead of the machine's.
     pub authorities: Option<PathBuf>,
+    /// Whether certificates are not verified.
+    pub is_insecure: bool,
+    /// The name that certificates must have, instead of the host's.
+    pub server_name: Option<String>,
+    /// The token that subscribers show.
+    pub token: Option<Secret>,
+    /// The file of tokens that they show by turns.
+    pub token_file: Option<PathBuf>,
+    /// The key that publications show.
+    pub api_key: Option<Secret>,
+    /// The file of it.
+    pub api_key_file: Option<PathBuf>,
     /// Whether publications go through a bus: then nothing is said of how to publish.
     pub is_through_bus: bool,
 }

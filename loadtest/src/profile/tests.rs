@@ -1,13 +1,14 @@
 //! Where the load tester would connect, for flags and profiles of all kinds, and what it says when
 //! it does not know.
 
-use std::net::SocketAddr;
+use std::{env, fs, net::SocketAddr, process};
 
 use super::*;
 use crate::{
     decoder::Transport::{Sse, WebSocket},
     options::{Options, read},
     order::{Publish, Subscribe},
+    tls::{Tls, Trust},
 };
 
 /// A plan with two channels, one idle and one active, and this mix of transports.
@@ -38,11 +39,11 @@ fn endpoints(
 fn subscribe(address: &str, path: &str) -> Subscribe {
     let host = address.strip_suffix(":80").unwrap_or(address).to_owned();
     let (address, path) = (address.parse().unwrap(), path.to_owned());
-    Subscribe { address, host, path, headers: Vec::new(), tls: None }
+    Subscribe { address, host, path, headers: Vec::new(), tls: None, tokens: Vec::new() }
 }
 
 fn post(url: &str) -> Publish {
-    Publish { method: "POST".into(), url: url.into(), headers: Vec::new() }
+    Publish { method: "POST".into(), url: url.into(), headers: Vec::new(), tls: None, key: None }
 }
 
 /// Every built-in profile is read, and its first line says what it is; without flags all but the
@@ -172,9 +173,129 @@ fn authorities_are_for_tls() {
     );
     assert_eq!(
         told("ws://127.0.0.1", "Cargo.toml"),
-        "ca: 'Cargo.toml' is for TLS, which no target speaks; write --target wss://HOST:PORT, or \
+        "ca: 'Cargo.toml' is for TLS, which neither target nor publish speaks; write --target wss://HOST:PORT, or \
          leave it out"
     );
+}
+
+/// Publishers speak TLS where they are told to, and on the port that subscribers share with them; the
+/// name of a certificate stands in the URL, and the host's own name in its header.
+#[test]
+fn publishers_speak_tls_where_it_is_spoken() {
+    let insecure =
+        |wanted: Wanted| Wanted { is_insecure: true, server_name: Some("edge".into()), ..wanted };
+    let publish = |profile: Profile, wanted| {
+        let found = profile.endpoints("mine", &insecure(wanted), &plan("ws")).unwrap();
+        let publish = found.publish.unwrap();
+        (publish.url, publish.headers, publish.tls)
+    };
+    let tls = Tls { server_name: "edge".into(), trust: Trust::Anybody };
+    let at = |port: u16| Some((tls.clone(), SocketAddr::from(([127, 0, 0, 1], port))));
+    let host = |host: &str| vec![("Host".to_owned(), host.to_owned())];
+    let told = wanted(&[], Some("https://127.0.0.1:9/p/{channel}"));
+    let url = "https://edge:9/p/{channel}".to_owned();
+    assert_eq!(publish(profile("stentor"), told), (url, host("127.0.0.1:9"), at(9)));
+    let shared = wanted(&["wss://127.0.0.1"], None);
+    let url = "https://edge/pub/{channel}".to_owned();
+    assert_eq!(publish(profile("nchan"), shared.clone()), (url, host("127.0.0.1"), at(443)));
+    let plain = "http://127.0.0.1:8081/publish/{channel}".to_owned();
+    assert_eq!(publish(profile("stentor"), shared), (plain, vec![], None));
+}
+
+/// A token takes the place of the profile's header, and subscribers show those of a file by turns.
+#[test]
+fn tokens_and_keys_are_shown_in_a_header() {
+    let text = "host = 'localhost'\nws = '/{channel}'\npublish = '/p/{channel}'\n\
+                headers = ['authorization: a']\npublish-headers = ['authorization: b']";
+    let sheet = Sheet { name: "mine".into(), place: "mine.toml".into(), text: text.into() };
+    let secret = |text: &str| Some(Secret(text.to_owned()));
+    let wanted = Wanted { token: secret("t"), api_key: secret("k"), ..Wanted::default() };
+    let found = Profile::from_sheet(&sheet).unwrap();
+    let found = found.endpoints("mine", &wanted, &plan("ws")).unwrap();
+    let publish = found.publish.unwrap();
+    assert_eq!((publish.headers, publish.key), (vec![], secret("k")));
+    let mut subscribe = found.subscribe[0].1.clone();
+    assert_eq!(subscribe.headers, []);
+    subscribe.tokens = vec![Secret("t".into()), Secret("u".into())];
+    let shown = |number: u32| subscribe.headers_of(number)[0].1.clone();
+    assert_eq!([0, 1, 2].map(shown), ["Bearer t", "Bearer u", "Bearer t"]);
+    assert!(format!("{subscribe:?}").contains("tokens: [Secret(…), Secret(…)]"));
+}
+
+/// What cannot be shown is told, and never repeated.
+#[test]
+fn a_wrong_secret_is_told_without_it() {
+    let told = |wanted: Wanted| {
+        let found = profile("stentor").endpoints("stentor", &wanted, &plan("ws"));
+        found.unwrap_err().to_string()
+    };
+    let of = Wanted::default;
+    let secret = |text: &str| Some(Secret(text.to_owned()));
+    let header = |text: &str| vec![text.parse::<Header>().unwrap()];
+    let file = || Some("Cargo.toml".into());
+    for (wanted, right) in [
+        (
+            Wanted { token: secret("s e"), ..of() },
+            "token: '…' has a letter in number 1 that a header cannot carry; write it as it was issued",
+        ),
+        (
+            Wanted { api_key: secret(""), ..of() },
+            "api-key: '…' is empty; write it as it was issued",
+        ),
+        (
+            Wanted { token_file: Some("absent".into()), ..of() },
+            "token-file: 'absent' cannot be read: No such file or directory (os error 2); write a file \
+             with one on each line",
+        ),
+        (
+            Wanted { api_key_file: file(), ..of() },
+            "api-key-file: 'Cargo.toml' has a letter in number 2 that a header cannot carry; write it as \
+             it was issued",
+        ),
+        (
+            Wanted { api_key: secret("s\ne"), ..of() },
+            "api-key: '…' has 2 lines; write the key and nothing else",
+        ),
+        (
+            Wanted { token: secret("s"), headers: header("authorization: x"), ..of() },
+            "header: 'authorization' is what --token writes; leave out --token or the header",
+        ),
+        (
+            Wanted { api_key: secret("s"), is_through_bus: true, ..of() },
+            "api-key: 'a key' is for HTTP, and publish-to has publications go through a bus; leave out \
+             --api-key or --publish-to",
+        ),
+        (
+            Wanted { is_insecure: true, ..of() },
+            "insecure: 'true' is for TLS, which neither target nor publish speaks; write --target \
+             wss://HOST:PORT, or leave it out",
+        ),
+        (
+            Wanted { server_name: Some("a b".into()), ..wanted(&["wss://127.0.0.1"], None) },
+            "server-name: 'a b' is no name that a certificate can have; write a host's name, or its \
+             address",
+        ),
+    ] {
+        assert_eq!(told(wanted), right);
+    }
+}
+
+/// A file of secrets has a bound.
+#[test]
+fn too_many_secrets_are_refused() {
+    let path = env::temp_dir().join(format!("stentor-loadtest-secrets-{}", process::id()));
+    let told = |bytes: usize| {
+        fs::write(&path, "t\n".repeat(bytes / 2)).unwrap();
+        let wanted = Wanted { token_file: Some(path.clone()), ..Wanted::default() };
+        let found = profile("stentor").endpoints("stentor", &wanted, &plan("ws"));
+        fs::remove_file(&path).unwrap();
+        found.map(|found| found.subscribe[0].1.tokens.len()).map_err(|why| why.to_string())
+    };
+    assert_eq!(told(SECRETS_BYTES_MAX), Ok(SECRETS_BYTES_MAX / 2));
+    let problem = format!("has {} bytes, more than {SECRETS_BYTES_MAX}", SECRETS_BYTES_MAX + 2);
+    let right = "write a file with one on each line";
+    let whole = format!("token-file: '{}' {problem}; {right}", path.display());
+    assert_eq!(told(SECRETS_BYTES_MAX + 2), Err(whole));
 }
 
 /// Each mistake is told in full.
@@ -241,13 +362,6 @@ const WRONG: &[(&str, &[&str], Option<&str>, &str)] = &[
     ),
     (
         "stentor",
-        &["wss://127.0.0.1/{channel}"],
-        None,
-        "ca: 127.0.0.1 speaks TLS, and no authority is trusted; add --ca FILE with the certificate of the \
-         server's authority, in PEM",
-    ),
-    (
-        "stentor",
         &["127.0.0.1:8080"],
         None,
         "target: '127.0.0.1:8080' has no scheme; write ws://HOST:PORT/PATH/{channel}, or http:// \
@@ -300,12 +414,5 @@ const WRONG: &[(&str, &[&str], Option<&str>, &str)] = &[
         &[],
         Some("ws://127.0.0.1:1/"),
         "publish: 'ws://127.0.0.1:1/' is for WebSocket; write http://HOST:PORT/PATH/{channel}",
-    ),
-    (
-        "stentor",
-        &[],
-        Some("https://127.0.0.1:1/{channel}"),
-        "publish: 'https://127.0.0.1:1/{channel}' needs TLS, which publishers do not speak; write \
-         http://HOST:PORT/PATH/{channel}",
     ),
 ];

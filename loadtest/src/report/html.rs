@@ -67,7 +67,7 @@ fn heading(record: &Record, name: &str) -> String {
     format!(
         "<header>\n<h1>{name}</h1>\n<p>{} at {}</p>\n<p>begun <time>{}</time> on {}</p>\n</header>\n",
         escaped(&record.profile),
-        escaped(&record.target),
+        escaped(&words::target(record)),
         rfc3339(record.began),
         escaped(&words::machine(record)),
     )

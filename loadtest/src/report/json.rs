@@ -36,6 +36,7 @@ struct Report<'a> {
     outcome: Outcome,
     began: String,
     target: &'a str,
+    certificates_verified: Option<bool>,
     profile: &'a str,
     #[serde(flatten)]
     figures: Figures,
@@ -101,6 +102,7 @@ impl<'a> Report<'a> {
             outcome: verdict.outcome,
             began: rfc3339(record.began),
             target: &record.target,
+            certificates_verified: record.is_verified,
             profile: &record.profile,
             figures: Figures::of(record),
             slo: Slo {
@@ -293,7 +295,8 @@ mod tests {
             "slo": { "objectives": "p99=10s,loss=0", "met": true, "failed": [] },
             "failures": { "connecting": {}, "publishing": {}, "delivering": {} },
             "outcome": "passed", "began": "2026-09-21T14:13:20Z", "profile": "stentor",
-            "target": "ws://127.0.0.1:8080/ws/{channel}", "agents": [],
+            "target": "ws://127.0.0.1:8080/ws/{channel}", "certificates_verified": null,
+            "agents": [],
             "machine": {
                 "cpus": 2, "memory_bytes": 25_200_000_000u64, "kernel": "6.18.5",
                 "cpu_model": "AMD EPYC"

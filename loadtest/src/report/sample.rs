@@ -143,6 +143,7 @@ fn empty(plan: &str) -> Record {
         plan: self::plan(plan),
         profile: "stentor".into(),
         target: "ws://127.0.0.1:8080/ws/{channel}".into(),
+        is_verified: None,
         began: SystemTime::UNIX_EPOCH + Duration::from_secs(1_790_000_000),
         machine: Machine {
             cpus: 2,

@@ -31,7 +31,7 @@ fn heading(record: &Record) -> String {
         "{}: {} at {}\nbegun {} on {}\n",
         record.plan.name,
         record.profile,
-        record.target,
+        words::target(record),
         rfc3339(record.began),
         words::machine(record),
     )

@@ -32,6 +32,14 @@ pub struct TimeLine {
 /// The columns of a [`TimeLine`].
 pub const TIMES: [&str; 5] = ["p50", "p90", "p99", "p99.9", "max"];
 
+/// Where subscribers connected, and what is not known of who was there.
+pub fn target(record: &Record) -> String {
+    match record.is_verified {
+        Some(false) => format!("{} (certificates were not verified)", record.target),
+        _ => record.target.clone(),
+    }
+}
+
 /// What was connected, published and delivered.
 pub fn traffic(figures: &Figures) -> Vec<Line> {
     let Figures { connections, publications, deliveries, .. } = figures;

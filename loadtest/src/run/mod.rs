@@ -96,6 +96,7 @@ pub fn run(
         plan: order.plan.clone(),
         profile: order.endpoints.profile.clone(),
         target: target(order),
+        is_verified: order.endpoints.is_verified(),
         began,
         machine: Machine::read().map_err(RunError::Watch)?,
         measured: course.measured,

@@ -38,6 +38,7 @@ fn record() -> Record {
         plan: Options::default().resolve("test").unwrap(),
         profile: "stentor".to_owned(),
         target: "127.0.0.1:8080".to_owned(),
+        is_verified: None,
         began: SystemTime::UNIX_EPOCH,
         machine: Machine::default(),
         measured: Duration::from_secs(1),

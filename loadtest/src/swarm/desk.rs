@@ -79,16 +79,22 @@ impl Desk {
 
     /// What a subscriber sends to open its session, from where it is or from now on.
     pub(super) fn request(&self, subscriber: u32, goes_on: bool) -> Vec<u8> {
-        let (transport, Subscribe { host, headers, .. }, path) = self.place(subscriber);
+        let (transport, subscribe, path) = self.place(subscriber);
         let since = self.bookmarks.position(subscriber).filter(|_| goes_on);
-        decoder::request(transport, host, &path, headers, since)
+        decoder::request(
+            transport,
+            &subscribe.host,
+            &path,
+            &subscribe.headers_of(subscriber),
+            since,
+        )
     }
 
     /// What it sends to poll once more.
     fn poll(&self, subscriber: u32) -> Vec<u8> {
-        let (_, Subscribe { host, headers, .. }, path) = self.place(subscriber);
+        let (_, subscribe, path) = self.place(subscriber);
         let since = self.bookmarks.position(subscriber).unwrap_or_default();
-        decoder::poll(host, &path, headers, since)
+        decoder::poll(&subscribe.host, &path, &subscribe.headers_of(subscriber), since)
     }
 
     /// How and where a subscriber subscribes.

@@ -94,11 +94,14 @@ fn order(agents: Vec<String>, agent_key: Option<&str>) -> Order {
         path: path.into(),
         headers: Vec::new(),
         tls: None,
+        tokens: Vec::new(),
     };
     let publish = Publish {
         method: "POST".into(),
         url: format!("http://{control}/publish/{{channel}}"),
         headers: Vec::new(),
+        tls: None,
+        key: None,
     };
     Order {
         plan: plan(),

@@ -19,3 +19,4 @@ mod stentor;
 #[path = "../support/mod.rs"]
 mod support;
 mod tls;
+mod tokens;

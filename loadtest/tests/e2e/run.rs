@@ -49,6 +49,14 @@ pub fn run(arguments: &[&str]) -> Told {
     Run::start(arguments).wait()
 }
 
+/// The same on a machine that trusts the authorities in this file, and no other.
+#[track_caller]
+pub fn run_trusting(authorities: &str, arguments: &[&str]) -> Told {
+    let mut program = program();
+    program.env("SSL_CERT_FILE", authorities).env_remove("SSL_CERT_DIR");
+    Run::start_as(&mut program, arguments).wait()
+}
+
 /// Does all of these at once: a run mostly waits.
 pub fn side_by_side<T: Send, const N: usize>(cases: [T; N], test: impl Fn(T) + Sync) {
     let test = &test;
@@ -58,8 +66,12 @@ pub fn side_by_side<T: Send, const N: usize>(cases: [T; N], test: impl Fn(T) + S
 impl Run {
     /// Begins a run with these arguments. Its report is written as well.
     pub fn start(arguments: &[&str]) -> Run {
+        Run::start_as(&mut program(), arguments)
+    }
+
+    fn start_as(program: &mut Command, arguments: &[&str]) -> Run {
         let json = Scratch::new("json");
-        let mut child = program()
+        let mut child = program
             .arg("run")
             .args(arguments)
             .arg("--json")

@@ -3,7 +3,7 @@
 use std::{fs, net::SocketAddr};
 
 use crate::{
-    run::{Scratch, Told, run, side_by_side},
+    run::{Scratch, Told, run, run_trusting, side_by_side},
     stentor::{Stentor, free_address},
 };
 
@@ -19,21 +19,25 @@ impl Secure {
     /// On this kernel, with its history of a channel.
     fn start(io: &str) -> Secure {
         let address = free_address();
+        Secure::called(&address.ip().to_string(), address, &["--io", io], false)
+    }
+
+    /// One whose certificate has this name, and whose publishers come by TLS as well.
+    fn whole(name: &str) -> Secure {
+        Secure::called(name, free_address(), &[], true)
+    }
+
+    fn called(name: &str, address: SocketAddr, more: &[&str], is_whole: bool) -> Secure {
         let (certificate, key) = (Scratch::new("pem"), Scratch::new("key"));
-        make(&certificate, &key, address);
+        make(&certificate, &key, name);
         let listen = address.to_string();
-        let server = Stentor::start(&[
-            "--io",
-            io,
-            "--channels",
-            "* history=1000",
-            "--listen-tls",
-            &listen,
-            "--tls-cert",
-            certificate.path(),
-            "--tls-key",
-            key.path(),
-        ]);
+        let mut flags = vec!["--channels", "* history=1000", "--listen-tls", &listen];
+        flags.extend(["--tls-cert", certificate.path(), "--tls-key", key.path()]);
+        if is_whole {
+            let pair = (certificate.path(), key.path());
+            flags.extend(["--control-tls-cert", pair.0, "--control-tls-key", pair.1]);
+        }
+        let server = Stentor::start(&[&flags[..], more].concat());
         Secure { server, address, certificate, _key: key }
     }
 
@@ -44,12 +48,24 @@ impl Secure {
         let target = ["--target", &target, "--ca", authority.path(), "--publish", &publish];
         run(&[&["--transport", transport], &target[..], flags].concat())
     }
+
+    /// The flags of a small run, all of it by TLS.
+    fn flags(&self) -> Vec<String> {
+        let publish = self.server.publish().replace("http://", "https://");
+        let target = format!("wss://{}", self.address);
+        let small = ["--active", "20", "--duration", "1s", "--settle", "2s", "--target"];
+        small.into_iter().chain([&target[..], "--publish", &publish]).map(str::to_owned).collect()
+    }
 }
 
-/// Makes a certificate for this address, and its key.
-fn make(certificate: &Scratch, key: &Scratch, address: SocketAddr) {
-    let made = rcgen::generate_simple_self_signed([address.ip().to_string()]);
-    let made = made.expect("a certificate");
+/// These flags and those.
+fn both<'a>(flags: &'a [String], more: &[&'a str]) -> Vec<&'a str> {
+    flags.iter().map(|flag| &flag[..]).chain(more.iter().copied()).collect()
+}
+
+/// Makes a certificate for this name, and its key.
+fn make(certificate: &Scratch, key: &Scratch, name: &str) {
+    let made = rcgen::generate_simple_self_signed([name.to_owned()]).expect("a certificate");
     fs::write(&certificate.0, made.cert.pem()).expect("a file");
     fs::write(&key.0, made.signing_key.serialize_pem()).expect("a file");
 }
@@ -86,7 +102,7 @@ fn a_storm_by_tls_is_weathered() {
 fn a_stranger_is_not_trusted() {
     let secure = Secure::start("uring");
     let (certificate, key) = (Scratch::new("pem"), Scratch::new("key"));
-    make(&certificate, &key, secure.address);
+    make(&certificate, &key, &secure.address.ip().to_string());
     let flags = ["--active", "2", "--duration", "1s", "--settle", "1s"];
     let told = secure.run(&certificate, "ws", &flags);
     assert_eq!(told.count("/connections/established"), 0);
@@ -110,4 +126,54 @@ fn a_plain_port_is_no_secure_one() {
     let failures = told.failures("connecting");
     let why = "tls: the handshake broke off; the target must be a port that speaks TLS";
     assert_eq!(failures, [(why, 2 * 5)]);
+}
+
+/// Publications go by TLS, too, and the report says that certificates were verified.
+#[test]
+fn publishers_speak_tls() {
+    let secure = Secure::whole("127.0.0.1");
+    let flags = secure.flags();
+    let named = ["--ca", secure.certificate.path(), "--server-name", "127.0.0.1"];
+    let told = run(&both(&flags, &named));
+    told.assert_flawless(10 * 20);
+    assert_eq!(told.report["certificates_verified"], true);
+    assert!(!told.stdout.contains("verified"), "{}", told.stdout);
+}
+
+/// A certificate of another name than the host's is good where that name is asked for, and what to
+/// ask for is told where it is not.
+#[test]
+fn another_name_can_be_asked_for() {
+    let secure = Secure::whole("edge.example.com");
+    let flags = secure.flags();
+    let trusted = both(&flags, &["--ca", secure.certificate.path()]);
+    run(&[&trusted[..], &["--server-name", "edge.example.com"]].concat()).assert_flawless(10 * 20);
+    let told = run(&trusted);
+    let failures = told.failures("connecting");
+    let [(why, times)] = failures[..] else { panic!("one way to fail: {failures:?}") };
+    assert_eq!(times, 20 * 5);
+    let right = "; --server-name says which name is asked for";
+    assert!(why.starts_with("tls: invalid peer certificate: ") && why.ends_with(right), "{why}");
+}
+
+/// Who trusts anybody is served by anybody, and every form of the report says so.
+#[test]
+fn anybody_can_be_trusted() {
+    let secure = Secure::whole("edge.example.com");
+    let told = run(&both(&secure.flags(), &["--insecure"]));
+    told.assert_flawless(10 * 20);
+    assert_eq!(told.report["certificates_verified"], false);
+    assert!(told.stdout.contains(" (certificates were not verified)\n"), "{}", told.stdout);
+}
+
+/// Without a word about authorities the machine's are trusted; who has none is told before the run.
+#[test]
+fn the_machines_authorities_are_trusted() {
+    let secure = Secure::whole("127.0.0.1");
+    let flags = secure.flags();
+    let flags = both(&flags, &["--server-name", "127.0.0.1"]);
+    run_trusting(secure.certificate.path(), &flags).assert_flawless(10 * 20);
+    let nobody = run_trusting("Cargo.toml", &flags);
+    let why = format!("ca: '{}' no authority is trusted by this machine", secure.address);
+    assert!(nobody.code == 2 && nobody.stderr.contains(&why), "{nobody:?}");
 }

@@ -40,8 +40,8 @@ impl Stentor {
             String::from_utf8_lossy(&log).into_owned()
         });
         let mut stdout = BufReader::new(child.stdout.take().expect("a pipe"));
-        let subscribers = address_behind("  subscribers  http://", &mut stdout);
-        let control = address_behind("  control      http://", &mut stdout);
+        let subscribers = address_behind("  subscribers  ", &mut stdout);
+        let control = address_behind("  control      ", &mut stdout);
         // A pipe that nobody reads would stop a server that went on to print.
         thread::spawn(move || stdout.read_to_end(&mut Vec::new()));
         Stentor { subscribers, control, child, log: Some(log) }
@@ -116,13 +116,14 @@ fn build(directory: &Path) {
     assert!(status.success(), "the server was not built: {status}");
 }
 
-/// Reads lines up to the one that begins like this, and the address that follows.
+/// Reads lines up to the one that begins like this, and the address in the URL that follows.
 fn address_behind(start: &str, lines: &mut impl BufRead) -> SocketAddr {
     loop {
         let mut line = String::new();
         let length = lines.read_line(&mut line).expect("text");
         assert_ne!(length, 0, "the server ended before it served");
         if let Some(rest) = line.strip_prefix(start) {
+            let (_, rest) = rest.split_once("://").expect("a URL");
             let address = rest.trim_end().split('/').next().unwrap_or_default();
             return address.parse().expect("an address");
         }

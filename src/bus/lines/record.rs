@@ -3,11 +3,15 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use data_encoding::BASE64;
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use serde_json::{from_slice, value::RawValue};
 
-use crate::{frame::PayloadKind, limits::KEY_BYTES_MAX, mapping::Fields};
+use crate::{
+    frame::PayloadKind,
+    limits::KEY_BYTES_MAX,
+    mapping::Fields,
+    payload::{self, NoPayload, present},
+};
 
 /// A line that says where it goes. The words are those of a publication over `stentor.v1`.
 #[derive(Debug, PartialEq, Eq)]
@@ -32,10 +36,6 @@ struct Words<'a> {
     key: Option<Box<str>>,
 }
 
-fn present<'de, D: Deserializer<'de>>(from: D) -> Result<Option<&'de RawValue>, D::Error> {
-    Deserialize::deserialize(from).map(Some)
-}
-
 impl Record {
     /// Reads a line, or says what is wrong with it.
     pub(super) fn read(line: &Bytes) -> Result<Self, String> {
@@ -46,20 +46,16 @@ impl Record {
             return Err(format!("it is no JSON object; {right}"));
         }
         let words: Words = from_slice(line).map_err(|why| format!("{why}; {right}"))?;
-        let (kind, payload) = match (words.data, words.text, words.base64) {
-            (Some(data), None, None) => (PayloadKind::Json, line.slice_ref(data.get().as_bytes())),
-            (None, Some(text), None) => (PayloadKind::Text, text.into()),
-            (None, None, Some(base64)) => {
-                let bytes = BASE64.decode(base64.as_bytes());
-                let bytes = bytes.map_err(|_| "base64 must be padded base64, like aGk=")?;
-                (PayloadKind::Binary, bytes.into())
-            }
-            _ => return Err(format!("it has none or several of data, text and base64; {right}")),
+        let Words { channel, data, text, base64, key } = words;
+        let (kind, payload) = payload::Words { data, text, base64 }.read().map_err(|why| {
+            if why == NoPayload::NotOne { format!("{why}; {right}") } else { why.to_string() }
+        })?;
+        let payload = match payload {
+            Cow::Borrowed(json) => line.slice_ref(json),
+            Cow::Owned(bytes) => bytes.into(),
         };
-        match words.key.as_ref().map(|key| key.len()) {
-            None | Some(1..=KEY_BYTES_MAX) => {
-                Ok(Record { channel: words.channel, kind, payload, key: words.key })
-            }
+        match key.as_ref().map(|key| key.len()) {
+            None | Some(1..=KEY_BYTES_MAX) => Ok(Record { channel, kind, payload, key }),
             Some(len) => Err(format!("its key has {len} bytes; it may have 1 to {KEY_BYTES_MAX}")),
         }
     }
@@ -129,8 +125,8 @@ mod tests {
             ("", "like {"),
             ("tick", "like {"),
             (r#"["c",1]"#, "like {"),
-            (r#"{"channel":"c"}"#, "none or several"),
-            (r#"{"channel":"c","data":1,"text":"x"}"#, "none or several"),
+            (r#"{"channel":"c"}"#, "give one of"),
+            (r#"{"channel":"c","data":1,"text":"x"}"#, "give one of"),
             (r#"{"data":1}"#, "missing field `channel`"),
             (r#"{"channel":"c","data":01}"#, "like {"),
             (r#"{"channel":"c","data":1} 2"#, "trailing characters"),

@@ -2,9 +2,10 @@
 
 use clap::ValueEnum;
 use serde_json::Value;
+use stentor::doctor::grouped;
 
 use super::Sample;
-use crate::cli::table::{Side, grouped, lasted, sized, table};
+use crate::cli::table::{Side, lasted, sized, table};
 
 /// What channels and shards are in the order of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -34,7 +34,7 @@ fn every_line_has_its_own_result() {
         (json!({ "channel": "a" }), Err(("bad-request", "one of data, text and base64"))),
         (json!({ "channel": "a", "text": "", "data": 1 }), Err(("bad-request", "one of data"))),
         (json!({ "channel": "a", "text": "x", "colour": 1 }), Err(("bad-request", "colour"))),
-        (json!({ "channel": "a", "base64": "!" }), Err(("bad-request", "with padding"))),
+        (json!({ "channel": "a", "base64": "!" }), Err(("bad-request", "padded base64"))),
         (json!({ "channel": "a", "text": "x", "key": "" }), Err(("bad-request", "1 to 255"))),
         (json!({ "channel": "a", "text": "x", "key": long_key }), Err(("bad-request", "1 to 255"))),
         (

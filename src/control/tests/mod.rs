@@ -40,7 +40,7 @@ use crate::{
     live::Live,
     mesh::{Accepted, Answer, Inflow, Ingress, Parking, Publish, Questions, Rejected},
     policy::Policies,
-    report::Question,
+    report::{Question, Seen},
 };
 
 /// How a fake shard goes about its work.
@@ -52,12 +52,20 @@ enum Shard {
     Slow,
     /// Waits until it has this many, then answers them in an odd order.
     Gathers(usize),
+    /// Takes and answers, but is given no probes.
+    Deaf,
     /// Never turns.
     Stuck,
 }
 
 /// What shards were given, each channel's in its order.
 type Published = Arc<Mutex<Vec<Publish>>>;
+
+/// Where the fake shards note the probes that they were given.
+type Witnesses = Arc<Mutex<Vec<Arc<Seen>>>>;
+
+/// The offset of every probe: none follows one that is not through, so any will do.
+const PROBE: u64 = 7;
 
 /// A control plane that serves until it is dropped.
 struct Served {
@@ -121,17 +129,20 @@ fn serve_inputs(
         .collect();
     let counters: Arc<[Counters]> = shards.iter().map(|_| Counters::default()).collect();
     let (published, over) = (Published::default(), Arc::new(AtomicBool::new(false)));
+    let witnesses = Witnesses::default();
     let mut threads = Vec::new();
     for (n, (parking, rung)) in rooms.into_iter().enumerate() {
         let (ingresses, counters) = (Arc::clone(&ingresses), Arc::clone(&counters));
         let questions = Arc::clone(&questions);
         let (published, over, shard) = (Arc::clone(&published), Arc::clone(&over), shards[n]);
+        let witnesses = Arc::clone(&witnesses);
         threads.push(thread::spawn(move || {
             while !over.load(Ordering::Relaxed) {
                 if shard != Shard::Stuck {
                     counters[n].turns.add(1);
-                    turn(shard, &ingresses[n], &published);
-                    questions::answer_all(n, counters.len(), &questions[n]);
+                    turn((n, shard), &ingresses[n], &published, &witnesses);
+                    let watch = |seen| watch(shard, &witnesses, seen);
+                    questions::answer_all(n, counters.len(), &questions[n], watch);
                 }
                 parking.park();
                 if shard == Shard::Stuck || (ingresses[n].waiting() == 0 && questions[n].is_empty())
@@ -165,6 +176,12 @@ fn serve_inputs(
     Served { address, ingresses, questions, counters, draining, published, over, stop, threads }
 }
 
+fn watch(shard: Shard, witnesses: &Witnesses, seen: Arc<Seen>) {
+    if shard != Shard::Deaf {
+        witnesses.lock().unwrap().push(seen);
+    }
+}
+
 fn run(control: Control, listener: std::net::TcpListener, stopped: oneshot::Receiver<()>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
@@ -181,7 +198,12 @@ fn publication(ingress: &Ingress) -> Option<Publish> {
     }
 }
 
-fn turn(shard: Shard, ingress: &Ingress, published: &Published) {
+fn turn(
+    (n, shard): (usize, Shard),
+    ingress: &Ingress,
+    published: &Published,
+    witnesses: &Witnesses,
+) {
     let wait_for = if let Shard::Gathers(wait_for) = shard { wait_for } else { 0 };
     if ingress.waiting() < wait_for {
         return thread::yield_now();
@@ -196,6 +218,9 @@ fn turn(shard: Shard, ingress: &Ingress, published: &Published) {
     }
     for publish in taken {
         ingress.answer(answer_to(&publish));
+        if publish.channel.is_probe() {
+            witnesses.lock().unwrap().iter().for_each(|seen| seen.note(n, PROBE));
+        }
     }
     ingress.flush_answers();
 }
@@ -203,7 +228,8 @@ fn turn(shard: Shard, ingress: &Ingress, published: &Published) {
 /// An answer that tells which publication it is for, whatever order they were answered in. What
 /// begins with the word for a refusal is refused.
 fn answer_to(publish: &Publish) -> Answer {
-    let number = number_in(&publish.payload);
+    let is_probe = publish.channel.is_probe();
+    let number = if is_probe { PROBE } else { number_in(&publish.payload) };
     let position = Position { epoch: Epoch(0xe), offset: Offset(u128::from(number)) };
     let word = publish.payload.split(|byte| !byte.is_ascii_alphabetic()).next();
     let accepted = Accepted { position, subscribers: number + 1, repeated: word == Some(b"again") };
@@ -347,7 +373,7 @@ fn patient() -> Settings {
         body_timeout: long,
         lines_timeout: long,
         answer_timeout: long,
-        ready_timeout: long,
+        ready_deadline: long,
         scrape_timeout: long,
         stop_timeout: Duration::ZERO,
         ..Settings::default()

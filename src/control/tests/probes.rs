@@ -24,11 +24,54 @@ fn a_quiet_server_is_ready() {
 /// A shard that does not turn is named.
 #[test]
 fn a_stuck_shard_is_not_ready() {
-    let settings = Settings { ready_timeout: SHORT, ..patient() };
+    let settings = Settings { ready_deadline: SHORT, ..patient() };
     let served = serve_shards(&[Shard::Stuck, Shard::Stuck], 4, settings);
     let ready = served.ask("GET /readyz");
-    let expected = "{\"ready\":false,\"draining\":false,\"shards\":2,\"stuck\":[0,1]}\n";
-    assert_eq!((ready.status, ready.body.as_str()), (503, expected));
+    let problems = r#"["shard 0 has not turned within 30ms","shard 1 has not turned within 30ms"]"#;
+    let expected = format!(
+        "{{\"ready\":false,\"draining\":false,\"shards\":2,\"stuck\":[0,1],\"problems\":{problems}}}\n"
+    );
+    assert_eq!((ready.status, ready.body), (503, expected));
+}
+
+/// A shard that turns and does not deliver, or does not take, is named, and nobody else.
+#[test]
+fn a_shard_that_does_not_deliver_is_named() {
+    let served = |odd| {
+        let settings = Settings { ready_deadline: LONG_ENOUGH, ..patient() };
+        let served = serve_shards(&[Shard::Prompt, odd, Shard::Prompt], 4, settings);
+        let ready = served.ask("GET /readyz");
+        let body: serde_json::Value = serde_json::from_str(&ready.body).unwrap();
+        (ready.status, body["stuck"].to_string(), body["problems"][0].as_str().unwrap().to_owned())
+    };
+    let named = |problem: &str| (503, "[1]".to_owned(), problem.to_owned());
+    assert_eq!(
+        served(Shard::Deaf),
+        named("shard 1 has not delivered the probe of shard 0 within 1s")
+    );
+    assert_eq!(served(Shard::Gathers(2)), named("shard 1 has not taken a probe within 1s"));
+}
+
+/// So long that threads which have anything to do have done it.
+const LONG_ENOUGH: Duration = Duration::from_secs(1);
+
+/// However many ask, one probe is made a second, and a shard that is stuck is owed one of each home.
+#[test]
+fn many_who_ask_cost_one_probe() {
+    let settings = Settings { ready_deadline: SHORT, ..patient() };
+    let served = serve_shards(&[Shard::Prompt, Shard::Deaf], 4, settings);
+    for _ in 0..3 {
+        let asked: Vec<TcpStream> = (0..20)
+            .map(|_| served.send(served.with_head("GET /readyz", "connection: close\r\n", b"")))
+            .collect();
+        asked.into_iter().for_each(|stream| assert_eq!(reply(stream).status, 503));
+        thread::sleep(Duration::from_millis(1001));
+    }
+    assert_eq!(served.published.lock().unwrap().len(), 2, "one to each home");
+    let metrics = served.ask("GET /metrics");
+    let samples = parse(&metrics.body);
+    assert!(samples.contains("stentor_probes_total 3"), "{}", metrics.body);
+    assert!(samples.contains("stentor_probe_failures_total 3"), "{}", metrics.body);
 }
 
 /// Counters that differ in every field and shard.

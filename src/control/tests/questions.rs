@@ -30,7 +30,12 @@ fn busy(room: ChannelReport) -> BusyChannel {
 
 /// A fake shard answers all it was asked: its own part of the rooms, and a lag that tells shards
 /// apart.
-pub(super) fn answer_all(shard: usize, shards: usize, questions: &Questions<Question>) {
+pub(super) fn answer_all(
+    shard: usize,
+    shards: usize,
+    questions: &Questions<Question>,
+    watch: impl Fn(Arc<Seen>),
+) {
     let homed =
         |report: &ChannelReport| usize::from(report.name.bucket().home(shards as u16).0) == shard;
     while let Some(question) = questions.take() {
@@ -63,6 +68,10 @@ pub(super) fn answer_all(shard: usize, shards: usize, questions: &Questions<Ques
                 let told = |it: &mut ConnectionReport| it.pending_bytes = closed(close);
                 found.iter_mut().for_each(told);
                 reply(found.pop());
+            }
+            Question::Watch { seen, reply, .. } => {
+                watch(seen);
+                reply(());
             }
         }
     }

@@ -62,6 +62,8 @@ pub struct Home {
     offsets: Box<[u64; BUCKETS]>,
     /// Boxed, so that the table's free places are small.
     channels: HashMap<ChannelName, Box<Channel>>,
+    /// How many of these are of probes.
+    probes: usize,
     forgotten: Forgotten,
     sequences: Sequences,
     remembered: Remembered,
@@ -83,6 +85,7 @@ impl Home {
         Home {
             offsets: Box::new([0; BUCKETS]),
             channels: HashMap::new(),
+            probes: 0,
             forgotten: Forgotten::default(),
             sequences: Sequences::awaiting(setup.numbered.clone()),
             remembered: Remembered::default(),
@@ -107,9 +110,9 @@ impl Home {
         (self.setup.channels_max, self.setup.lag_bytes_max) = (channels_max, lag_bytes_max);
     }
 
-    /// Channels with a reader, or of which something is kept.
+    /// Channels with a reader, or of which something is kept; those of probes do not count.
     pub fn channels(&self) -> usize {
-        self.channels.len()
+        self.channels.len() - self.probes
     }
 
     /// Whether some shard cannot send the channel's publications as fast as they come. They are
@@ -135,7 +138,9 @@ impl Home {
 
     /// Whether there are as many channels as there may be, and this would be one more.
     fn is_full_for(&self, name: &ChannelName) -> bool {
-        self.channels.len() >= self.setup.channels_max && !self.channels.contains_key(name)
+        self.channels() >= self.setup.channels_max
+            && !name.is_probe()
+            && !self.channels.contains_key(name)
     }
 
     /// The channel, which is made if need be, and its policy.
@@ -155,6 +160,7 @@ impl Home {
         let pattern = policies.pattern(name);
         let made = Channel::new(pattern, policies.get(pattern), beginning);
         self.channels.insert(name.clone(), Box::new(made));
+        self.probes += usize::from(name.is_probe());
     }
 
     fn policy(&self, pattern: PatternId) -> &Policy {
@@ -172,5 +178,6 @@ impl Home {
         }
         self.forget(name, position);
         self.channels.remove(name);
+        self.probes -= usize::from(name.is_probe());
     }
 }

@@ -21,7 +21,8 @@ impl Home {
         limit: usize,
     ) -> Vec<ChannelReport> {
         let is_wanted = |name: &&ChannelName| {
-            name.as_str().starts_with(prefix) && after.is_none_or(|after| *name > after)
+            let is_meant = name.as_str().starts_with(prefix) && !name.is_probe();
+            is_meant && after.is_none_or(|after| *name > after)
         };
         let mut names: Vec<&ChannelName> = self.channels.keys().filter(is_wanted).collect();
         if names.len() > limit && limit > 0 {
@@ -37,7 +38,7 @@ impl Home {
     pub fn busiest(&self, limit: usize, now_us: u64) -> Vec<BusyChannel> {
         let now = (now_us / 10_000) as u32;
         let mut found: Vec<BusyChannel> = Vec::new();
-        for (name, channel) in &self.channels {
+        for (name, channel) in self.channels.iter().filter(|(name, _)| !name.is_probe()) {
             found.push(BusyChannel {
                 name: name.clone(),
                 subscribers: channel.subscribers(),

@@ -193,7 +193,8 @@ impl Home {
 
     /// The sequence that a channel without publications belongs to.
     pub(super) fn sequence_of(&self, name: &ChannelName) -> Option<Epoch> {
-        if self.sequences.is_empty() || self.setup.policies.tells_presence(name) {
+        let is_ours = |name| self.setup.policies.tells_presence(name) || name.is_probe();
+        if self.sequences.is_empty() || is_ours(name) {
             return None;
         }
         self.sequences.of(name)

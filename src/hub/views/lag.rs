@@ -6,7 +6,7 @@ use super::{View, Views};
 use crate::{
     hub::Reader,
     ids::Slot,
-    policy::PatternId,
+    policy::{PROBES, PatternId},
     report::{Lag, LagReport, PatternLag, SLOWEST_MAX, SlowSubscriber},
 };
 
@@ -19,7 +19,8 @@ impl Views {
     pub fn lag(&self, now_us: u64) -> (LagReport, Vec<Slot>) {
         let mut patterns: BTreeMap<PatternId, PatternLag> = BTreeMap::new();
         let mut slowest: Vec<(SlowSubscriber, Slot)> = Vec::new();
-        for view in self.table.iter().filter(|view| view.name.is_some()) {
+        let is_counted = |view: &&View| view.name.is_some() && view.pattern != PROBES;
+        for view in self.table.iter().filter(is_counted) {
             let lag = patterns.entry(view.pattern).or_insert_with(|| PatternLag::new(view.pattern));
             let behind = u64::from(view.behind.len());
             lag.add(u64::from(view.members.len()) - behind, 0, 0);

@@ -80,6 +80,8 @@ pub struct Views {
     owners: Vec<Slot>,
     free_readers: Vec<Reader>,
     several: HashMap<Slot, Several>,
+    /// Readers without a connection: see [`Views::add_witness`].
+    witnesses: usize,
     /// Views whose home is owed a word about the number of their subscribers.
     owed: VecDeque<u32>,
     /// Questions of where readers begin that their homes have yet to be asked.
@@ -198,6 +200,7 @@ impl Views {
             owners: Vec::new(),
             free_readers: Vec::new(),
             several: HashMap::new(),
+            witnesses: 0,
             owed: VecDeque::new(),
             asks: VecDeque::new(),
             asking: HashMap::new(),
@@ -231,14 +234,14 @@ impl Views {
         self.setup.policies = policies;
     }
 
-    /// Views now.
+    /// Views now; those of witnesses do not count.
     pub fn len(&self) -> usize {
-        self.by_name.len()
+        self.by_name.len() - self.witnesses
     }
 
     /// Whether nobody reads anything.
     pub fn is_empty(&self) -> bool {
-        self.by_name.is_empty()
+        self.len() == 0
     }
 
     /// Connections whose socket is full now.

@@ -1,13 +1,14 @@
 //! Connections that read several channels: a reader for each.
 
 use super::{
-    Rest, Views,
+    Joined, Rest, Views,
     reader::{self, CUT, NO_VIEW, SEVERAL, Subscriber},
 };
 use crate::{
     frame::Format,
     hub::Reader,
     ids::{ChannelName, Slot},
+    resume::Start,
 };
 
 /// The readers of one connection.
@@ -77,6 +78,19 @@ impl Views {
                 several.cut = reader;
             }
         }
+    }
+
+    /// Lets the server itself read the channel of a probe, without a connection. What comes is served in
+    /// the rounds of the sweep like every subscriber's, and is handed over by [`Views::compose`] for the
+    /// slot that this gives: one behind those of all connections. A witness never leaves.
+    pub fn add_witness(&mut self, channel: &ChannelName) -> (Slot, Joined) {
+        debug_assert!(channel.is_probe());
+        let last = self.subscribers.len();
+        let slot = Slot(u32::try_from(last).expect("readers are counted in 32 bits"));
+        self.subscribers.push(Subscriber::NONE);
+        self.owners.push(slot);
+        self.witnesses += 1;
+        (slot, self.join(slot, channel, Format::WebSocket, Start::Live, true))
     }
 
     /// A new reader for a connection that may have several.

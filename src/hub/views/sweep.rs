@@ -28,6 +28,7 @@ use crate::{
     io::{Exception, Outcome},
     limits::{CUT_FRAME_BYTES_MAX, SEND_BATCH},
     log::Mark,
+    policy::PROBES,
 };
 
 /// Where a view's sweep stands.
@@ -362,7 +363,9 @@ impl Views {
             view.sweep.served = view.sweep.goal;
             let lasted_us = now_us.saturating_sub(view.sweep.began_us);
             view.sweep.rest_until_us = now_us + lasted_us / REST_SHARE;
-            self.ended.push((view.sweep.began_us, view.sweep.carried_us));
+            if view.pattern != PROBES {
+                self.ended.push((view.sweep.began_us, view.sweep.carried_us));
+            }
         }
         if view.window.is_behind() {
             self.trim(index);

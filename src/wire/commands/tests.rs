@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::payload::JSON_DEPTH_MAX;
 
 fn one(text: &str) -> Ask {
     let mut asks = parse(text).unwrap_or_else(|ask| vec![ask]);
@@ -64,8 +65,16 @@ fn payloads_come_as_they_were_meant() {
     assert_eq!(with(r#""text":"a\u0062\n""#), (PayloadKind::Text, "ab\n".into()));
     assert_eq!(with(r#""text":"""#), (PayloadKind::Text, "".into()));
     assert_eq!(with(r#""base64":"aGk=""#), (PayloadKind::Binary, "hi".into()));
-    let deep = format!("{}{}", "[".repeat(5000), "]".repeat(5000));
+    // A parser that recurses would fail on what wraps it, or on the deepest that there may be.
+    let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+    let deep = nested(JSON_DEPTH_MAX);
     assert_eq!(with(&format!(r#""data":{deep}"#)), json(&deep));
+    let too_deep = one(&format!(
+        r#"{{"type":"publish","channel":"news","data":{}}}"#,
+        nested(JSON_DEPTH_MAX + 1)
+    ));
+    let wrong = too_deep.command.unwrap_err();
+    assert_eq!(wrong.message, "data is nested more than 128 deep");
 
     let all = published(r#""text":"x","key":"k","version":18446744073709551615,"idempotency":"i""#);
     let terms = (all.key.as_deref(), all.version, all.idempotency.as_deref());

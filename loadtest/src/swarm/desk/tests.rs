@@ -38,7 +38,8 @@ impl Seated {
         plan.transports = vec![(transport, 1)];
         let address = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
         let (host, path) = ("h".to_owned(), format!("/s/{CHANNEL}"));
-        let subscribe = Subscribe { address, host, path, headers: Vec::new(), tls: None };
+        let subscribe =
+            Subscribe { address, host, path, headers: Vec::new(), tls: None, tokens: Vec::new() };
         let shared = Shared::new(RUN, Instant::now(), plan, vec![(transport, subscribe)], 0);
         for sequence in 0..6 {
             shared.ledger.locate(0, sequence, &format!("e-{}", sequence + 1));
