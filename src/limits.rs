@@ -133,7 +133,7 @@ pub const INPUT_BYTES_PER_SHARD_MAX: usize = 256 * 1024 * 1024;
 pub const TLS_RECORD_BYTES: usize = 16 * 1024;
 
 /// Bytes that all TLS connections of a shard may keep: records that have come in part, ciphertext that
-/// the kernel refused. Beyond it whoever would keep more is cut off.
+/// the kernel refused. Beyond it whoever has stood still longest is cut off.
 pub const TLS_BYTES_PER_SHARD_MAX: usize = 256 * 1024 * 1024;
 
 /// Steps of TLS handshakes that a shard makes per turn: a connection takes two, of which one costs 0.1

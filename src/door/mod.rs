@@ -26,7 +26,13 @@ mod tests;
 mod tunnel;
 mod validity;
 
-use std::{collections::VecDeque, io, mem, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    io, mem,
+    net::SocketAddr,
+    sync::Arc,
+    time::Duration,
+};
 
 use crate::{
     counters::DoorCounters,
@@ -67,6 +73,10 @@ struct Tunnels {
     flushes: Vec<Slot>,
     /// Steps of handshakes that this turn may still make.
     steps: u32,
+    /// Those that keep something, by how long ago they began to, or last got rid of some.
+    stopped: BTreeMap<u64, Slot>,
+    /// When the next one does.
+    next_stop: u64,
     /// Bytes that all of them keep.
     kept: usize,
     /// How many that may be.
@@ -87,6 +97,8 @@ impl<K: Kernel> Door<K> {
             readable: VecDeque::new(),
             flushes: Vec::new(),
             steps: 0,
+            stopped: BTreeMap::new(),
+            next_stop: 1,
             kept: 0,
             bytes_max: TLS_BYTES_PER_SHARD_MAX,
             buffer: Vec::new(),
@@ -135,23 +147,41 @@ impl Tunnels {
 
     fn close(&mut self, slot: Slot) {
         if let Some(tunnel) = self.by_slot[slot.index()].take() {
+            self.stopped.remove(&tunnel.stopped_at);
             self.kept -= tunnel.kept();
             self.tls.counters.kept_bytes.set(self.kept as u64);
         }
     }
 
-    /// Notes that a tunnel keeps more or less than it did. One that keeps something when all
-    /// together keep too much has failed.
+    /// Notes that a tunnel keeps more or less than it did. While all together keep too much, the one
+    /// fails that has stood still longest: who is slow goes on, and who has stopped goes.
     fn recount(&mut self, slot: Slot, before: usize) {
         let Some(tunnel) = self.by_slot[slot.index()].as_deref_mut() else { return };
-        self.kept = self.kept - before + tunnel.kept();
-        if self.kept > self.bytes_max && tunnel.kept() > 0 {
-            let bytes = tunnel.kept();
-            tunnel.give_up();
-            self.kept -= bytes;
-            self.queue(slot);
+        let now = tunnel.kept();
+        self.kept = self.kept - before + now;
+        if now < before || (before == 0 && now > 0) {
+            self.stopped.remove(&tunnel.stopped_at);
+            tunnel.stopped_at = if now > 0 { self.next_stop } else { 0 };
+            if now > 0 {
+                self.stopped.insert(self.next_stop, slot);
+                self.next_stop += 1;
+            }
+        }
+        while self.kept > self.bytes_max
+            && let Some((_, slot)) = self.stopped.pop_first()
+        {
+            self.give_up(slot);
         }
         self.tls.counters.kept_bytes.set(self.kept as u64);
+    }
+
+    /// Breaks a connection, of which nothing is kept then.
+    fn give_up(&mut self, slot: Slot) {
+        let Some(tunnel) = self.by_slot[slot.index()].as_deref_mut() else { return };
+        self.kept -= tunnel.kept();
+        tunnel.stopped_at = 0;
+        tunnel.give_up();
+        self.queue(slot);
     }
 
     /// Sees to it that the next turn tells the shard to read.

@@ -85,6 +85,8 @@ pub(super) struct Tunnel {
     pub(super) queued: bool,
     /// The shard waits until it can send.
     pub(super) blocked: bool,
+    /// Its place among those that keep something; 0 while it keeps nothing.
+    pub(super) stopped_at: u64,
 }
 
 /// Memory that is filled from the front, and kept.
@@ -175,7 +177,9 @@ impl Tunnel {
     /// Keeps ciphertext that nobody took. There can be none before it.
     pub(super) fn keep(&mut self, ciphertext: &[u8]) {
         debug_assert!(self.outgoing.is_empty(), "it would overtake");
-        self.outgoing = ciphertext.to_vec();
+        if !self.failed {
+            self.outgoing = ciphertext.to_vec();
+        }
     }
 
     /// Ends it with an answer that is no ciphertext, to a peer that does not speak TLS.
@@ -193,7 +197,7 @@ impl Tunnel {
         buffer: &mut Vec<u8>,
         plain: &mut Vec<u8>,
     ) {
-        if self.said_end {
+        if self.said_end || self.failed {
             return;
         }
         buffer.clear();

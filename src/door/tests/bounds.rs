@@ -1,6 +1,7 @@
 //! What peers that mean harm, or do not know better, can do to a door.
 
 use super::*;
+use crate::limits::TLS_RECORD_BYTES;
 
 /// Turns until nobody has anything left to say, with nobody in the way.
 fn turns(desk: &mut Desk, net: &SimNet, clients: &mut [Client]) {
@@ -104,8 +105,8 @@ fn endless_key_updates_are_bounded() {
     assert_eq!(clients[1].heard, [1; 9]);
 }
 
-/// All connections together keep so much: beyond it those who would keep more are cut off, whether
-/// by records that never end or by not reading; the others go on.
+/// All connections together keep so much: beyond it some are cut off, whether by records that never
+/// end or by not reading; the others go on.
 #[test]
 fn what_all_keep_is_bounded() {
     let agreed = Agreed::new("kept");
@@ -126,6 +127,48 @@ fn what_all_keep_is_bounded() {
     desk.texts = vec![vec![5; 100_000]];
     turns(&mut desk, &net, &mut clients[..1]);
     assert_eq!(clients[0].heard, vec![5; 100_000]);
+}
+
+/// Beyond what all together may keep those go that have stood still longest, one after the other. Who
+/// reads slowly, and has as much kept for it, is served to the end.
+#[test]
+fn who_has_stopped_goes_and_who_is_slow_stays() {
+    let agreed = Agreed::new("slow");
+    // No whole number of records, so that the last one is cut.
+    let faults = Faults { socket_bytes: 40_000, ..Faults::default() };
+    let (mut desk, net) = Desk::new(1, 60, faults, &agreed);
+    let text = vec![5; 1_500_000];
+    desk.texts = vec![text.clone(); 60];
+    let mut clients: Vec<_> = (0..60).map(|_| agreed.client(&net, 0, Vec::new())).collect();
+    turns(&mut desk, &net, &mut clients);
+    // Room for what the good ones may have waiting, and for little more.
+    let bytes_max = 4 * (TLS_RECORD_BYTES + 64);
+    desk.door.tunnels.as_mut().unwrap().bytes_max = bytes_max;
+    // They have the first slot and the last one, so that neither is what decides.
+    let good = [0, 59];
+    clients.iter_mut().for_each(|client| client.text = b"hello".to_vec());
+    let mut dice = Dice::new(1);
+    let slots: Vec<Slot> = clients.iter().map(|client| net.slot(client.id).unwrap()).collect();
+    for round in 0..2000 {
+        // Those who ask, and never read on, come a few at a time.
+        for client in clients[1..59].iter_mut().skip(4 * round).take(4) {
+            client.turn(&net, &mut dice);
+            net.stall(client.id);
+        }
+        for number in good {
+            net.stall(clients[number].id);
+            desk.turn();
+            net.resume(clients[number].id);
+            clients[number].turn(&net, &mut dice);
+        }
+        assert!(desk.counters.kept_bytes.get() <= bytes_max as u64, "round {round}");
+    }
+    for number in good {
+        let heard = clients[number].heard.len();
+        assert!(clients[number].heard == text, "{number} heard {heard}");
+    }
+    let cut = slots[1..59].iter().filter(|slot| desk.places[slot].is_broken).count();
+    assert!((1..58).contains(&cut), "{cut} of those who stopped");
 }
 
 /// Of what a peer does not read, the door keeps no more than two records.
