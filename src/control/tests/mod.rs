@@ -165,8 +165,7 @@ fn serve_all(
             }
         }));
     }
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
+    let (listener, address) = anywhere();
     let (draining, is_draining) = watch::channel(false);
     let (stop, stopped) = oneshot::channel();
     let control = Control {
@@ -194,6 +193,12 @@ fn watch(shard: Shard, witnesses: &Witnesses, seen: Arc<Seen>) {
     if shard != Shard::Deaf {
         witnesses.lock().unwrap().push(seen);
     }
+}
+
+fn anywhere() -> (std::net::TcpListener, std::net::SocketAddr) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    (listener, address)
 }
 
 fn run(control: Control, listener: std::net::TcpListener, stopped: oneshot::Receiver<()>) {
