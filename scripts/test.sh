@@ -52,6 +52,8 @@ main() {
     local stages=("$@")
     if [ $# -eq 0 ]; then stages=("${ALL[@]}"); fi
     set_up_rust
+    # Most tests that take long wait for other processes.
+    export RUST_TEST_THREADS="${RUST_TEST_THREADS:-$((2 * $(nproc)))}"
     for stage in "${stages[@]}"; do run_stage "$stage"; done
     echo "== all passed: ${stages[*]} (${SECONDS} s)"
 }

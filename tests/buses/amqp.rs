@@ -49,14 +49,18 @@ struct Exchange {
 
 impl Exchange {
     fn on(rabbit: Rabbit) -> Exchange {
-        let name = name("all");
-        rabbit.run(async |channel| {
+        let exchange = Exchange { rabbit, name: name("all") };
+        exchange.declare();
+        exchange
+    }
+
+    fn declare(&self) {
+        self.rabbit.run(async |channel| {
             let durable = ExchangeDeclareOptions { durable: true, ..Default::default() };
-            let (name, none) = (name.as_str().into(), FieldTable::default());
+            let (name, none) = (self.name.as_str().into(), FieldTable::default());
             let declared = channel.exchange_declare(name, ExchangeKind::Topic, durable, none);
             declared.await.expect("an exchange");
         });
-        Exchange { rabbit, name }
     }
 }
 
@@ -78,6 +82,13 @@ impl Bus for Exchange {
 
     fn port(&mut self) -> u16 {
         self.rabbit.port()
+    }
+
+    /// A broker that is killed soon after may have lost the exchange, which its publishers then declare
+    /// again.
+    fn restart(&mut self) {
+        self.rabbit.broker().restart();
+        self.declare();
     }
 
     fn source(&self, port: u16) -> String {

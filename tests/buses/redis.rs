@@ -98,7 +98,8 @@ fn start() -> Broker {
     let command = |_: &Path, port: u16| {
         let mut command = Command::new("redis-server");
         command.args(["--bind", "127.0.0.1", "--port", &port.to_string()]);
-        command.args(["--save", "", "--appendonly", "yes"]);
+        // With `everysec` what is written waits in the process while a slow disk is busy.
+        command.args(["--save", "", "--appendonly", "yes", "--appendfsync", "always"]);
         command
     };
     Broker::start("redis", command, serves)
