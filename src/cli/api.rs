@@ -88,13 +88,13 @@ impl Api {
         self.read(self.signed(self.agent.post(self.endpoint.path(path))).send_empty())
     }
 
-    /// Orders something of a server that may be gone: then nothing, and null if it gave no good answer.
-    pub fn post_if_there(&self, path: &str) -> Option<Value> {
-        let request = self.signed(self.agent.post(self.endpoint.path(path)));
+    /// Reads what is under a path of a server that may be gone: then nothing, and null if it gave no
+    /// good answer. It is gone where nobody listens; any other failure may pass.
+    pub fn get_if_there(&self, path: &str) -> Option<Value> {
+        let request = self.signed(self.agent.get(self.endpoint.path(path)));
         let request = request.config().timeout_global(Some(PATIENCE)).build();
-        match request.send_empty() {
-            Err(ureq::Error::Timeout(_)) => Some(Value::Null),
-            Err(_) => None,
+        match request.call() {
+            Err(ureq::Error::Io(why)) if why.kind() == io::ErrorKind::ConnectionRefused => None,
             answered => Some(self.read(answered).unwrap_or_default()),
         }
     }

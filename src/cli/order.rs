@@ -79,20 +79,26 @@ pub fn drain(args: &Drain) -> Result<(), Failure> {
     if args.no_wait { Ok(()) } else { follow(&api, &answer) }
 }
 
-/// Tells how many connections are left, until the server is gone.
+/// Tells how many connections are left, until the server is gone. It only looks: whoever is started in
+/// the server's place, and answers then, is not to be drained, too.
 fn follow(api: &Api, answer: &Value) -> Result<(), Failure> {
     let began = Instant::now();
     let window = Duration::from_millis(answer["window_ms"].as_u64().unwrap_or(0));
     let mut last = (answer["connections"].as_u64().unwrap_or(0), began);
     let mut progress = Progress::default();
     while began.elapsed() < window + OVERTIME {
-        // Asked again, it answers how many are left.
-        let Some(now) = api.post_if_there("/v1/drain") else {
-            progress.tell(&format!("it has ended after {} s", began.elapsed().as_secs()), true);
+        let seconds = || began.elapsed().as_secs();
+        let Some(now) = api.get_if_there("/v1/stats") else {
+            progress.tell(&format!("it has ended after {} s", seconds()), true);
             return Ok(());
         };
+        if now["draining"] == false {
+            let line = format!("another server answers in its place after {} s", seconds());
+            progress.tell(&line, true);
+            return Ok(());
+        }
         let (before, at) = last;
-        if let Some(left) = now["connections"].as_u64().filter(|&left| left != before) {
+        if let Some(left) = now["connections"]["total"].as_u64().filter(|&left| left != before) {
             let rate = before.saturating_sub(left) as f64 / at.elapsed().as_secs_f64().max(0.001);
             let (left_told, rate) = (grouped(left), grouped(rate.round() as u64));
             progress.tell(&format!("{left_told} connections left, {rate} closed a second"), false);

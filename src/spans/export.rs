@@ -4,6 +4,7 @@
 //! next ones out of the queue.
 
 use std::{
+    fmt,
     sync::{
         Arc,
         mpsc::{Receiver, SyncSender},
@@ -78,13 +79,19 @@ impl Exporter {
             post = post.header(name, value);
         }
         match post.send(&body[..]) {
-            Ok(_) => _ = self.tally.exported.inc_by(batch.len() as u64),
-            Err(why) => {
-                self.tally.failed.inc_by(batch.len() as u64);
-                let (url, spans) = (&self.url, batch.len());
-                limited!(warn, "spans", "{spans} spans are lost, {url} did not take them: {why}");
+            // Where a redirection leads to is not asked, and comes as an answer.
+            Ok(answer) if answer.status().is_success() => {
+                self.tally.exported.inc_by(batch.len() as u64);
             }
+            Ok(answer) => self.fail(batch, &answer.status()),
+            Err(why) => self.fail(batch, &why),
         }
+    }
+
+    fn fail(&self, batch: &[Span], why: &dyn fmt::Display) {
+        self.tally.failed.inc_by(batch.len() as u64);
+        let (url, spans) = (&self.url, batch.len());
+        limited!(warn, "spans", "{spans} spans are lost, {url} did not take them: {why}");
     }
 }
 

@@ -1,6 +1,11 @@
 //! The control API against its own document, and the commands that use it.
 
-use std::process::Command;
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpListener,
+    process::Command,
+    thread,
+};
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -247,4 +252,38 @@ fn a_drain_is_followed_to_its_end() {
     let (last, left) = lines.split_last().expect("at least one line");
     assert!(last.starts_with("it has ended after "), "{told:?}");
     assert!(left.iter().all(|line| line.contains(" connections left, ")), "{told:?}");
+}
+
+/// Who follows a drain orders nothing more: a server that was started in the place of the drained one is
+/// left alone.
+#[test]
+fn a_drain_is_not_followed_into_the_next_server() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let answers = [
+        r#"{"already":false,"window_ms":1000,"connections":2}"#,
+        r#"{"draining":true,"connections":{"total":1}}"#,
+        r#"{"draining":false,"connections":{"total":7}}"#,
+    ];
+    let server = thread::spawn(move || {
+        answers.map(|answer| {
+            let mut stream = BufReader::new(listener.accept().unwrap().0);
+            let head: Vec<String> =
+                stream.by_ref().lines().map(Result::unwrap).take_while(|it| !it.is_empty()).collect();
+            let len = answer.len();
+            write!(
+                stream.get_mut(),
+                "HTTP/1.1 200 OK\r\nContent-Length: {len}\r\nConnection: close\r\n\r\n{answer}"
+            )
+            .unwrap();
+            head[0].clone()
+        })
+    });
+    let ended = Running::start(&mut stentor(&["drain", "--table", "--url", &url])).end();
+    let told = String::from_utf8(ended.stderr).unwrap();
+    assert_eq!(ended.status.code(), Some(0), "{told}");
+    assert!(told.contains("1 connections left"), "{told}");
+    assert!(told.contains("another server answers in its place"), "{told}");
+    let asked = ["POST /v1/drain", "GET /v1/stats", "GET /v1/stats"];
+    assert_eq!(server.join().unwrap(), asked.map(|it| format!("{it} HTTP/1.1")));
 }
