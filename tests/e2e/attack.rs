@@ -1,9 +1,14 @@
 //! One attacking client per limit: it gets the stated answer, a good subscriber with an oracle misses
 //! nothing meanwhile, and nothing of the attack is left behind.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, Shutdown},
+    thread,
+};
 
 use serde_json::json;
+use socket2::SockRef;
 
 use crate::{
     support::{
@@ -20,6 +25,7 @@ on_both_kernels!(
     an_explosion_of_channels_is_stopped,
     memory_of_an_address_is_limited,
     memory_of_tls_counts_for_its_address,
+    ciphertext_that_was_taken_counts_no_more,
     floods_on_a_connection_are_ended,
     publications_are_slowed_down,
     a_message_that_never_ends_is_ended,
@@ -209,6 +215,11 @@ fn memory_of_an_address_is_limited(io: Io) {
     siege.end("address_memory");
 }
 
+/// Of a record that claims 16 KiB its head and ten thousand bytes.
+fn part_of_a_record() -> Vec<u8> {
+    [&[0x17, 3, 3, 0x40, 0][..], &[0; 10_000]].concat()
+}
+
 /// `address-memory` by TLS: records that come in part count for their address as well; the connection
 /// that brings too many is closed, and the others go on.
 fn memory_of_tls_counts_for_its_address(io: Io) {
@@ -216,8 +227,7 @@ fn memory_of_tls_counts_for_its_address(io: Io) {
     let flags = ["--address-memory", "64KiB", "--message-max", "64KiB", "--frame-max", "64KiB"];
     let mut siege = Siege::begin(io, &[&flags[..], &secure.flags()].concat());
     let address = siege.server.addresses("https")[0];
-    // A record that claims 16 KiB, and of which ten thousand bytes come.
-    let part = [&[0x17, 3, 3, 0x40, 0][..], &[0; 10_000]].concat();
+    let part = part_of_a_record();
     let mut attackers: Vec<Wire> = (0..6).map(|_| secure.handshake(ATTACKER, address)).collect();
     attackers.iter_mut().for_each(|wire| wire.send(&part));
     let keeps = |siege: &Siege, parts: usize| {
@@ -241,6 +251,43 @@ fn memory_of_tls_counts_for_its_address(io: Io) {
     keeps(&siege, 6);
     assert_eq!(siege.excess("address_memory"), 1);
     drop((attackers, next));
+    siege.end("address_memory");
+}
+
+/// `address-memory` by TLS: of ciphertext that waited for a slow reader nothing counts any more once it
+/// was taken.
+fn ciphertext_that_was_taken_counts_no_more(io: Io) {
+    let secure = Secure::new(&format!("attack-slow-{io:?}"));
+    // One shard: what it does comes in an order.
+    let flags = ["--address-memory", "64KiB", "--shards", "1"];
+    let mut siege = Siege::begin(io, &[&flags[..], &secure.flags()].concat());
+    let address = siege.server.addresses("https")[0];
+    let slow = secure.handshake(ATTACKER, address);
+    SockRef::from(slow.stream()).set_recv_buffer_size(64 * 1024).expect("a small window");
+    let metric =
+        |siege: &Siege, name: &str| siege.server.metric(&format!("stentor_{name}")) as usize;
+    let mut published = 0;
+    while metric(&siege, "tls_kept_bytes") == 0 {
+        siege.publisher.publish("bad", &[b'x'; 60_000]);
+        published += 1;
+        assert!(published < 1000, "nothing ever waits");
+    }
+    let mut stream = slow.stream().try_clone().expect("a second handle");
+    let reader = thread::spawn(move || io::copy(&mut stream, &mut io::sink()));
+    eventually("all of it is sent", || {
+        (metric(&siege, "deliveries_total") == published).then_some(())
+    });
+    eventually("nothing waits", || (metric(&siege, "tls_kept_bytes") == 0).then_some(()));
+    let mut others: Vec<Wire> = (0..6).map(|_| secure.handshake(ATTACKER, address)).collect();
+    others.iter_mut().for_each(|wire| wire.send(&part_of_a_record()));
+    let bytes = others.len() * part_of_a_record().len();
+    eventually("they are kept", || (metric(&siege, "tls_kept_bytes") == bytes).then_some(()));
+    assert_eq!(siege.excess("address_memory"), 0);
+    others[0].send(&[0; 6000]);
+    eventually("more is too much", || (siege.excess("address_memory") == 1).then_some(()));
+    drop(others);
+    slow.stream().shutdown(Shutdown::Both).expect("it is connected");
+    reader.join().expect("it only reads").expect("no error but the end");
     siege.end("address_memory");
 }
 
