@@ -281,8 +281,18 @@ pub const TOKEN_PATTERNS_MAX: usize = 128;
 /// shard up to a tenth of a millisecond.
 pub const TOKENS_REFUSED_MAX: u8 = 3;
 
-/// Keys of a JWKS file. A token without `kid` is tried with each of its kind.
+/// Keys of a JWKS file.
 pub const TOKEN_KEYS_MAX: usize = 32;
+
+/// Keys that one token is tried with: a signature takes the shard up to a tenth of a millisecond.
+pub const TOKEN_KEYS_TRIED_MAX: usize = 4;
+
+/// Keys of a JWKS file for one algorithm that have the same `kid`, or none: that of `token-key` is
+/// tried before them.
+pub const TOKEN_KEYS_ALIKE_MAX: usize = TOKEN_KEYS_TRIED_MAX - 1;
+
+/// Tokens with a bad signature that are remembered, so that they are not tried again.
+pub const TOKENS_REFUSED_REMEMBERED_MAX: usize = 4096;
 
 /// Tokens that were good and are remembered, so that those who come back are not verified again.
 pub const TOKENS_REMEMBERED_MAX: usize = 1 << 18;

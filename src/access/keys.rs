@@ -13,7 +13,7 @@ use ring::{
 use serde::{Deserialize, de::IgnoredAny};
 
 use super::der::{self, PublicKey};
-use crate::limits::TOKEN_KEYS_MAX;
+use crate::limits::{TOKEN_KEYS_ALIKE_MAX, TOKEN_KEYS_MAX, TOKEN_KEYS_TRIED_MAX};
 
 /// Keys that tokens are verified with.
 #[derive(Debug, Default)]
@@ -22,7 +22,7 @@ pub struct Keys(Vec<Key>);
 /// One key, and whose tokens it is for.
 pub(super) struct Key {
     /// The name that tokens may call it by.
-    pub kid: Option<Box<str>>,
+    kid: Option<Box<str>>,
     verifier: Verifier,
 }
 
@@ -69,6 +69,12 @@ pub enum NotAKey {
     /// More than there may be.
     #[error("has {0} keys; at most {TOKEN_KEYS_MAX} are taken")]
     TooMany(usize),
+    /// More that nothing tells apart than are tried.
+    #[error(
+        "has {0} keys for {1} that have the same kid or none, of which at most \
+         {TOKEN_KEYS_ALIKE_MAX} are taken; give each a kid of its own"
+    )]
+    Alike(usize, &'static str),
     /// One of the keys is broken.
     #[error("has a broken key, number {0}: {1}")]
     Broken(usize, &'static str),
@@ -109,6 +115,14 @@ impl Keys {
             let kid = jwk.kid.as_deref().map(Box::from);
             keys.extend(verifier.map(|verifier| Key { kid, verifier }));
         }
+        // A token without `kid` is tried with these first, since nothing else leads to them.
+        keys.sort_by_key(|key| key.kid.is_some());
+        for key in &keys {
+            let alike = keys.iter().filter(|other| key.is_like(other)).count();
+            if alike > TOKEN_KEYS_ALIKE_MAX {
+                return Err(NotAKey::Alike(alike, key.algorithm().name()));
+            }
+        }
         if keys.is_empty() { Err(NotAKey::NoKeys) } else { Ok(Keys(keys)) }
     }
 
@@ -123,17 +137,35 @@ impl Keys {
         self.0.is_empty()
     }
 
-    /// Those that a token with this `kid` may be signed with.
-    pub(super) fn named<'a>(&'a self, kid: Option<&'a str>) -> impl Iterator<Item = &'a Key> {
-        let is_meant = move |key: &&Key| match (kid, key.kid.as_deref()) {
-            (Some(wanted), Some(name)) => wanted == name,
-            _ => true,
-        };
-        self.0.iter().filter(is_meant)
+    /// Those that a token is tried with: of its algorithm, and of its `kid`, or without any where none
+    /// has it. Without a `kid` it may be by any, but is tried with the first few alone.
+    pub(super) fn candidates<'a>(
+        &'a self,
+        kid: Option<&'a str>,
+        algorithm: Algorithm,
+    ) -> impl Iterator<Item = &'a Key> {
+        let is_ours = move |key: &&Key| key.algorithm() == algorithm;
+        let name = kid.filter(|_| self.0.iter().filter(is_ours).any(|key| key.kid() == kid));
+        let is_meant = move |key: &&Key| kid.is_none() || key.kid() == name;
+        self.0.iter().filter(is_ours).filter(is_meant).take(TOKEN_KEYS_TRIED_MAX)
+    }
+
+    /// Whether some key, of whichever algorithm, may be meant by this `kid`.
+    pub(super) fn has(&self, kid: Option<&str>) -> bool {
+        self.0.iter().any(|key| kid.is_none() || key.kid.is_none() || key.kid() == kid)
     }
 }
 
 impl Key {
+    fn kid(&self) -> Option<&str> {
+        self.kid.as_deref()
+    }
+
+    /// Whether no token can tell one from the other.
+    fn is_like(&self, other: &Key) -> bool {
+        self.kid == other.kid && self.algorithm() == other.algorithm()
+    }
+
     pub fn algorithm(&self) -> Algorithm {
         match self.verifier {
             Verifier::Hs256(_) => Algorithm::Hs256,
@@ -163,6 +195,15 @@ impl Algorithm {
             "ES256" => Some(Algorithm::Es256),
             "EdDSA" | "Ed25519" => Some(Algorithm::EdDsa),
             _ => None,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Algorithm::Hs256 => "HS256",
+            Algorithm::Rs256 => "RS256",
+            Algorithm::Es256 => "ES256",
+            Algorithm::EdDsa => "EdDSA",
         }
     }
 }

@@ -5,8 +5,8 @@
 //!
 //! Promises: a token is good only with a signature by a key of ours of the kind that its `alg` names;
 //! one that was good is not verified again while it is remembered, and never outlives its expiry or
-//! its key; what is remembered is bounded in entries and bytes. Nothing that a peer sends can panic,
-//! and no secret is ever shown.
+//! its key; nor is one again whose signature was bad, until the keys change; what is remembered is
+//! bounded in entries and bytes. Nothing that a peer sends can panic, and no secret is ever shown.
 #![forbid(unsafe_code)]
 
 mod api;
@@ -15,6 +15,7 @@ mod der;
 mod grants;
 mod keys;
 mod paces;
+mod refusals;
 mod seats;
 mod signer;
 mod tally;
@@ -34,12 +35,13 @@ pub use tally::{Fault, Refused, Tally};
 pub use token::Expected;
 
 use std::{
-    hash::RandomState,
+    hash::{BuildHasher, RandomState},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use cache::Cache;
 use paces::{Paces, Publisher};
+use refusals::Refusals;
 use seats::Seats;
 
 use crate::{
@@ -65,6 +67,7 @@ struct State {
     expected: Arc<Expected>,
     api_keys: Arc<ApiKeys>,
     cache: Cache,
+    refusals: Refusals,
     /// How often the keys were replaced.
     changes: u64,
 }
@@ -82,7 +85,7 @@ impl Access {
         let mut state = self.state();
         let changes = state.changes + 1;
         let (keys, expected, api_keys) = (Arc::new(keys), Arc::new(expected), Arc::new(api_keys));
-        *state = State { keys, expected, api_keys, cache: Cache::default(), changes };
+        *state = State { keys, expected, api_keys, changes, ..State::default() };
     }
 
     /// Whether there are keys to verify tokens with. Where there are none, tokens mean nothing.
@@ -97,22 +100,31 @@ impl Access {
 
     /// What a token grants at this time, in seconds since 1970.
     pub fn verify(&self, token: &str, now: u64) -> Result<Arc<Grants>, Refused> {
-        let (keys, expected, changes) = {
+        let (keys, expected, changes, hash) = {
             let mut state = self.state();
             if let Some(grants) = state.cache.get(token) {
                 return if now < grants.until { Ok(grants) } else { Err(Refused::Expired) };
             }
-            (Arc::clone(&state.keys), Arc::clone(&state.expected), state.changes)
+            let hash = self.hasher.hash_one(token);
+            if state.refusals.has(hash) {
+                return Err(Refused::Signature);
+            }
+            (Arc::clone(&state.keys), Arc::clone(&state.expected), state.changes, hash)
         };
-        // Not under the lock: it takes up to a tenth of a millisecond.
-        let mut grants = token::verify(token, &keys, &expected, now)?;
-        grants.publisher = Publisher::of(grants.subject.as_deref(), token, &self.hasher);
-        let grants = Arc::new(grants);
+        // Not under the lock: it takes up to a tenth of a millisecond for each key.
+        let verdict = token::verify(token, &keys, &expected, now).map(|mut grants| {
+            grants.publisher = Publisher::of(grants.subject.as_deref(), token, &self.hasher);
+            Arc::new(grants)
+        });
         let mut state = self.state();
-        if state.changes == changes {
-            state.cache.put(token, &grants);
+        match &verdict {
+            _ if state.changes != changes => {}
+            Ok(grants) => state.cache.put(token, grants),
+            Err(Refused::Signature) => state.refusals.put(hash),
+            // Anything else is found before a key is tried, or may pass.
+            Err(_) => {}
         }
-        Ok(grants)
+        verdict
     }
 
     /// What a key of the API may do, by its secret.

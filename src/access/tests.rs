@@ -247,6 +247,82 @@ fn a_remembered_token_is_not_verified_again() {
     ));
 }
 
+/// A bad signature is told without a look at the keys the second time, until they change. Nothing
+/// else is: what has expired or is yet to come may be good at another time.
+#[test]
+fn a_bad_signature_is_remembered_until_the_keys_change() {
+    let access = forge::access();
+    let is_known = |token: &str| access.state().refusals.has(access.hasher.hash_one(token));
+    let claims = r#"{"exp":1700000600,"nbf":1700000000,"subscribe":["news"]}"#;
+    let other = "another secret of more than thirty-two bytes";
+    let (good, bad) = (token(claims), signed(HS256, claims, other.as_bytes()));
+    for (token, now, verdict, remembered) in [
+        (&good, ISSUED + 630, Err(Refused::Expired), false),
+        (&good, ISSUED - 31, Err(Refused::NotYet), false),
+        (&good, ISSUED, Ok(()), false),
+        (&bad, ISSUED, Err(Refused::Signature), true),
+        (&bad, ISSUED, Err(Refused::Signature), true),
+    ] {
+        assert_eq!(access.verify(token, now).map(|_| ()), verdict, "at {now}");
+        assert_eq!(is_known(token), remembered, "at {now}");
+    }
+    // The keys would say otherwise, were they asked.
+    let marked = token(r#"{"exp":1700000601}"#);
+    let hash = access.hasher.hash_one(&*marked);
+    access.state().refusals.put(hash);
+    assert_eq!(access.verify(&marked, ISSUED), Err(Refused::Signature));
+    let keys = Keys::from_key_file(other.as_bytes()).unwrap();
+    access.replace(keys, Expected::default(), ApiKeys::default());
+    assert!(access.verify(&bad, ISSUED).is_ok());
+    assert!(!is_known(&marked));
+    assert_eq!(access.verify(&good, ISSUED), Err(Refused::Signature));
+}
+
+/// A secret of its own for each number, and a set of them with these names.
+fn secret(number: usize) -> String {
+    format!("secret {number} of more than thirty-two bytes")
+}
+
+fn set(kids: &[Option<&str>]) -> Result<Keys, NotAKey> {
+    let key = |(number, kid): (usize, &Option<&str>)| {
+        let k = data_encoding::BASE64URL_NOPAD.encode(secret(number).as_bytes());
+        let kid = kid.map(|kid| format!(r#","kid":"{kid}""#)).unwrap_or_default();
+        format!(r#"{{"kty":"oct","k":"{k}"{kid}}}"#)
+    };
+    let keys: Vec<String> = kids.iter().enumerate().map(key).collect();
+    Keys::from_jwks(format!(r#"{{"keys":[{}]}}"#, keys.join(",")).as_bytes())
+}
+
+/// A token without a `kid` is tried with four keys and no more, those without one first; with its `kid`
+/// it is tried with that key, wherever it stands.
+#[test]
+fn a_token_is_tried_with_few_keys() {
+    let of = |number: usize, kid: Option<&str>| {
+        let kid = kid.map(|kid| format!(r#","kid":"{kid}""#)).unwrap_or_default();
+        let header = format!(r#"{{"alg":"HS256"{kid}}}"#);
+        signed(&header, r#"{"exp":1700000600}"#, secret(number).as_bytes())
+    };
+    let good_of = |keys: Keys, kid: Option<&str>| -> Vec<usize> {
+        let access = with(key_files().into_iter().skip(1).fold(keys, Keys::and));
+        (0..6).filter(|number| access.verify(&of(*number, kid), ISSUED).is_ok()).collect()
+    };
+    let named = || set(&["a", "b", "c", "d", "e", "f"].map(Some)).unwrap();
+    assert_eq!(good_of(named(), None), [0, 1, 2, 3]);
+    assert_eq!(good_of(named(), Some("e")), [4]);
+    assert_eq!(good_of(named(), Some("x")), [0; 0]);
+    let mixed = || set(&[Some("a"), Some("b"), Some("c"), None, None, None]).unwrap();
+    assert_eq!(good_of(mixed(), None), [0, 3, 4, 5]);
+    assert_eq!(good_of(mixed(), Some("b")), [1]);
+    assert_eq!(good_of(mixed(), Some("x")), [3, 4, 5]);
+    let all = || Keys::from_key_file(secret(1).as_bytes()).unwrap().and(mixed());
+    assert_eq!(good_of(all(), None), [1, 3, 4, 5]);
+    assert_eq!(good_of(all(), Some("x")), [1, 3, 4, 5]);
+    // What no token could lead to is not taken.
+    assert_eq!(set(&[None; 4]).unwrap_err(), NotAKey::Alike(4, "HS256"));
+    assert_eq!(set(&[Some("a"); 5]).unwrap_err(), NotAKey::Alike(5, "HS256"));
+    assert_eq!(good_of(set(&[Some("a"); 3]).unwrap(), Some("a")), [0, 1, 2]);
+}
+
 /// Files that hold no key say what would be right.
 #[test]
 fn a_file_without_a_key_is_refused() {

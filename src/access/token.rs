@@ -59,18 +59,20 @@ fn check_signature(
     signed: &[u8],
     signature: &[u8],
 ) -> Result<(), Refused> {
-    let mut why = Refused::UnknownKey;
-    for key in keys.named(header.kid.as_deref()) {
-        if key.algorithm() != algorithm {
-            // A bad signature is the better reason, if there is a key that could have made it.
-            why = if why == Refused::Signature { why } else { Refused::Algorithm };
-        } else if key.verifies(signed, signature) {
+    let kid = header.kid.as_deref();
+    let mut is_tried = false;
+    for key in keys.candidates(kid, algorithm) {
+        if key.verifies(signed, signature) {
             return Ok(());
-        } else {
-            why = Refused::Signature;
         }
+        is_tried = true;
     }
-    Err(why)
+    // A bad signature is the better reason, if there is a key that could have made it.
+    match (is_tried, keys.has(kid)) {
+        (true, _) => Err(Refused::Signature),
+        (false, true) => Err(Refused::Algorithm),
+        (false, false) => Err(Refused::UnknownKey),
+    }
 }
 
 #[derive(Deserialize)]

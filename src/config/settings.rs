@@ -176,7 +176,7 @@ settings! {
         /// many at once; one more closes its connection with 4429.
         address_channel_rate: u32 = "1000", "0" to "1000000" => live;
         /// Bytes that are kept for one address: what came in part of its requests and messages, and
-        /// answers that it does not take. More closes the connection that brought them.
+        /// answers and ciphertext that it does not take. More closes the connection that brought them.
         address_memory: Size = "64MiB", "0" to "64GiB" => live;
         /// New connections per second and shard; the next ones wait in the backlog, so that a storm
         /// leaves time for who is connected.

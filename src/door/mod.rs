@@ -436,6 +436,11 @@ impl<K: Kernel> Kernel for Door<K> {
         self.kernel.peer(slot)
     }
 
+    fn kept(&self, slot: Slot) -> usize {
+        let tunnel = self.tunnels.as_ref().and_then(|it| it.by_slot[slot.index()].as_ref());
+        tunnel.map_or(0, |tunnel| tunnel.kept())
+    }
+
     fn events(&mut self, events: &mut Vec<Event>) {
         let Door { kernel, tunnels: Some(tunnels) } = self else {
             return self.kernel.events(events);

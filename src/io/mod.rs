@@ -128,6 +128,11 @@ pub trait Kernel {
     /// The peer's address, where the kernel can tell.
     fn peer(&mut self, slot: Slot) -> Option<SocketAddr>;
 
+    /// Bytes in memory of ours that a kernel in front of the kernel keeps for this connection.
+    fn kept(&self, _slot: Slot) -> usize {
+        0
+    }
+
     /// Appends what has happened since the last call. Does not wait.
     fn events(&mut self, events: &mut Vec<Event>);
 

@@ -469,10 +469,10 @@ impl<K: Kernel> Shard<K> {
         self.outboxes.remove(slot);
         self.bearers.remove(slot);
         self.received.set(slot, 0);
-        self.settle(slot);
         self.wheel.cancel(slot);
         self.sessions[slot.index()] = Session::new(Tick(0), 0);
         self.kernel.close(slot);
+        self.settle(slot);
     }
 
     fn tell_gauges(&self) {

@@ -53,6 +53,7 @@ impl<K: Kernel> Shard<K> {
         self.views.unblock(slot);
         // Whose last send was taken whole although the socket was full has nothing left.
         self.on_flushed(slot);
+        self.settle(slot);
     }
 
     /// Sends private bytes and the rests of cut frames, one send per connection, up to a turn's
@@ -149,6 +150,7 @@ impl<K: Kernel> Shard<K> {
         self.sessions[slot.index()].on_blocked(self.now.tick());
         self.schedule(slot);
         self.kernel.poll(slot, Interest::Write);
+        self.settle(slot);
     }
 
     /// Serves channels, a batch of sends at a time, up to a turn's budget.

@@ -106,7 +106,8 @@ impl<K: Kernel> Shard<K> {
             return;
         }
         let received = self.received.of(slot);
-        let held = received + self.outboxes.large(slot);
+        // What TLS keeps counts, too: records that have come in part, and ciphertext that nobody takes.
+        let held = received + self.outboxes.large(slot) + self.kernel.kept(slot);
         let before = match held {
             0 => self.settled.remove(&slot),
             _ => self.settled.insert(slot, held),

@@ -1,13 +1,21 @@
 //! One attacking client per limit: it gets the stated answer, a good subscriber with an oracle misses
 //! nothing meanwhile, and nothing of the attack is left behind.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, Shutdown},
+    thread,
+};
 
 use serde_json::json;
+use socket2::SockRef;
 
-use crate::support::{
-    Io, Kind, Publisher, Received, Server, Subscriber, Talk, Wire, check_retry_after, eventually,
-    masked, upgrade,
+use crate::{
+    support::{
+        Io, Kind, Publisher, Received, Server, Subscriber, Talk, Wire, check_retry_after,
+        eventually, masked, upgrade,
+    },
+    tls::Secure,
 };
 
 on_both_kernels!(
@@ -16,6 +24,8 @@ on_both_kernels!(
     requests_of_an_address_are_limited,
     an_explosion_of_channels_is_stopped,
     memory_of_an_address_is_limited,
+    memory_of_tls_counts_for_its_address,
+    ciphertext_that_was_taken_counts_no_more,
     floods_on_a_connection_are_ended,
     publications_are_slowed_down,
     a_message_that_never_ends_is_ended,
@@ -190,16 +200,94 @@ fn an_explosion_of_channels_is_stopped(io: Io) {
 fn memory_of_an_address_is_limited(io: Io) {
     let flags = ["--address-memory", "64KiB", "--message-max", "64KiB", "--frame-max", "64KiB"];
     let mut siege = Siege::begin(io, &flags);
-    let half = &masked(0x81, &[b' '; 60_000])[..40_000];
+    let start = masked(0x01, &[b' '; 40_000]);
     let mut talks = [siege.talk(), siege.talk()];
-    talks.iter_mut().for_each(|talk| talk.say_bytes(half));
-    let ended = eventually("one of them is too much", || talks.iter().position(Talk::is_told));
+    talks[0].say_bytes(&[&start[..], &masked(0x89, b"")].concat());
+    eventually("the first one's is kept", || talks[0].is_told().then_some(()));
+    talks[1].say_bytes(&start);
     let close = Received::Close(4429, "too much from this address".into());
-    assert_eq!(talks[ended].next(), Err(close));
+    assert_eq!(talks[1].next(), Err(close));
     siege.serves();
     assert_eq!(siege.excess("address_memory"), 1);
-    assert!(!talks[1 - ended].is_told(), "the other one goes on");
+    talks[0].say_frame(0x80, br#"{"type":"ping"}"#);
+    assert_eq!(talks[0].hear(), json!({ "type": "pong" }), "the other one goes on");
     drop(talks);
+    siege.end("address_memory");
+}
+
+/// Of a record that claims 16 KiB its head and ten thousand bytes.
+fn part_of_a_record() -> Vec<u8> {
+    [&[0x17, 3, 3, 0x40, 0][..], &[0; 10_000]].concat()
+}
+
+/// `address-memory` by TLS: records that come in part count for their address as well; the connection
+/// that brings too many is closed, and the others go on.
+fn memory_of_tls_counts_for_its_address(io: Io) {
+    let secure = Secure::new(&format!("attack-tls-{io:?}"));
+    let flags = ["--address-memory", "64KiB", "--message-max", "64KiB", "--frame-max", "64KiB"];
+    let mut siege = Siege::begin(io, &[&flags[..], &secure.flags()].concat());
+    let address = siege.server.addresses("https")[0];
+    let part = part_of_a_record();
+    let mut attackers: Vec<Wire> = (0..6).map(|_| secure.handshake(ATTACKER, address)).collect();
+    attackers.iter_mut().for_each(|wire| wire.send(&part));
+    let keeps = |siege: &Siege, parts: usize| {
+        let bytes = (parts * part.len()) as f64;
+        eventually("they are kept, and no others", || {
+            (siege.server.metric("stentor_tls_kept_bytes") == bytes).then_some(())
+        });
+    };
+    keeps(&siege, 6);
+    assert_eq!(siege.excess("address_memory"), 0);
+    let mut last = secure.handshake(ATTACKER, address);
+    last.try_send(&part);
+    eventually("one more is too much", || (siege.excess("address_memory") == 1).then_some(()));
+    keeps(&siege, 6);
+    siege.serves();
+    // Who goes takes along what was kept for it.
+    drop((attackers.pop(), last));
+    siege.server.await_stat("/connections/total", 2 + 5);
+    let mut next = secure.handshake(ATTACKER, address);
+    next.send(&part);
+    keeps(&siege, 6);
+    assert_eq!(siege.excess("address_memory"), 1);
+    drop((attackers, next));
+    siege.end("address_memory");
+}
+
+/// `address-memory` by TLS: of ciphertext that waited for a slow reader nothing counts any more once it
+/// was taken.
+fn ciphertext_that_was_taken_counts_no_more(io: Io) {
+    let secure = Secure::new(&format!("attack-slow-{io:?}"));
+    // One shard: what it does comes in an order.
+    let flags = ["--address-memory", "64KiB", "--shards", "1"];
+    let mut siege = Siege::begin(io, &[&flags[..], &secure.flags()].concat());
+    let address = siege.server.addresses("https")[0];
+    let slow = secure.handshake(ATTACKER, address);
+    SockRef::from(slow.stream()).set_recv_buffer_size(64 * 1024).expect("a small window");
+    let metric =
+        |siege: &Siege, name: &str| siege.server.metric(&format!("stentor_{name}")) as usize;
+    let mut published = 0;
+    while metric(&siege, "tls_kept_bytes") == 0 {
+        siege.publisher.publish("bad", &[b'x'; 60_000]);
+        published += 1;
+        assert!(published < 1000, "nothing ever waits");
+    }
+    let mut stream = slow.stream().try_clone().expect("a second handle");
+    let reader = thread::spawn(move || io::copy(&mut stream, &mut io::sink()));
+    eventually("all of it is sent", || {
+        (metric(&siege, "deliveries_total") == published).then_some(())
+    });
+    eventually("nothing waits", || (metric(&siege, "tls_kept_bytes") == 0).then_some(()));
+    let mut others: Vec<Wire> = (0..6).map(|_| secure.handshake(ATTACKER, address)).collect();
+    others.iter_mut().for_each(|wire| wire.send(&part_of_a_record()));
+    let bytes = others.len() * part_of_a_record().len();
+    eventually("they are kept", || (metric(&siege, "tls_kept_bytes") == bytes).then_some(()));
+    assert_eq!(siege.excess("address_memory"), 0);
+    others[0].send(&[0; 6000]);
+    eventually("more is too much", || (siege.excess("address_memory") == 1).then_some(()));
+    drop(others);
+    slow.stream().shutdown(Shutdown::Both).expect("it is connected");
+    reader.join().expect("it only reads").expect("no error but the end");
     siege.end("address_memory");
 }
 

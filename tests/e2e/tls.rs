@@ -3,16 +3,21 @@
 
 use std::{
     io::{Read, Write},
-    net::TcpStream,
+    net::{IpAddr, SocketAddr, TcpStream},
     path::PathBuf,
     process::{Command, Stdio},
+    sync::Arc,
 };
 
+use rustls::{
+    ClientConfig, ClientConnection, RootCertStore,
+    pki_types::{CertificateDer, pem::PemObject},
+};
 use serde_json::{Value, json};
 
 use crate::support::{
-    Folder, Io, Kind, Publisher, Received, Running, Server, Subscriber, ask, browser, eventually,
-    python, refused_start, run, stentor,
+    Folder, Io, Kind, Publisher, Received, Running, Server, Subscriber, Wire, ask, browser,
+    eventually, python, refused_start, run, stentor, upgrade,
 };
 
 on_both_kernels!(every_client_speaks_tls, sessions_are_taken_up_again);
@@ -42,6 +47,30 @@ impl Secure {
     pub fn flags(&self) -> [&str; 6] {
         let key = self.key.to_str().expect("text");
         ["--listen-tls", "127.0.0.1:0", "--tls-cert", self.certificate(), "--tls-key", key]
+    }
+
+    /// A connection from there, after its handshake and a request; what it has to say then goes beneath
+    /// TLS.
+    pub fn handshake(&self, source: IpAddr, to: SocketAddr) -> Wire {
+        let pem = std::fs::read(&self.certificate).expect("a file");
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(&pem).expect("a certificate")).expect("a root");
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let name = "localhost".try_into().expect("a name");
+        let mut tls = ClientConnection::new(Arc::new(config), name).expect("a client");
+        let wire = Wire::from(source, to);
+        let request = format!("{}\r\n", upgrade("/ws/bad"));
+        tls.writer().write_all(request.as_bytes()).expect("room");
+        let mut told = [0; 12];
+        let mut socket = wire.stream();
+        rustls::Stream::new(&mut tls, &mut socket).read_exact(&mut told).expect("an answer");
+        assert_eq!(&told, b"HTTP/1.1 101");
+        wire
     }
 
     /// The hash by which Chromium knows the key that it is to trust.

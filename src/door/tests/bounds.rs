@@ -187,6 +187,7 @@ fn a_peer_that_does_not_read_keeps_two_records() {
     (0..100).for_each(|_| desk.turn());
     let kept = desk.counters.kept_bytes.get();
     assert!((1..=2 * (16_384 + 64)).contains(&kept), "{kept}");
+    assert_eq!(desk.door.kept(net.slot(clients[0].id).unwrap()) as u64, kept, "it is all for one");
     let place = desk.places.values().next().unwrap();
     assert!(place.is_blocked && place.said < 200_000);
     net.resume(clients[0].id);

@@ -60,6 +60,11 @@ claims = {
     "publisher": {**usual, "publish": ["news"]},
     "reader": {**usual, "control": ["read"]},
     "less": {**usual, "subscribe": ["news"]},
+    "ours": {**usual, "iss": "https://login.example", "aud": "edge"},
+    "ours_too": {**usual, "iss": "https://login.example", "aud": ["shop", "edge"]},
+    "their_issuer": {**usual, "iss": "https://login.example.evil", "aud": "edge"},
+    "their_audience": {**usual, "iss": "https://login.example", "aud": ["shop", "edges"]},
+    "no_audience": {**usual, "iss": "https://login.example"},
 }
 signers = {"HS256": SECRET, **keys}
 tokens = {

@@ -71,6 +71,11 @@ impl Wire {
         wire
     }
 
+    /// The connection itself, for another protocol upon it.
+    pub fn stream(&self) -> &TcpStream {
+        &self.stream
+    }
+
     /// Our end of the connection.
     pub fn own_address(&self) -> SocketAddr {
         self.stream.local_addr().expect("it is connected")
