@@ -10,6 +10,7 @@ use super::{Shard, State};
 use crate::{
     ids::Slot,
     io::Kernel,
+    logs::limited,
     session::{Client, Session},
     shield::Place,
 };
@@ -40,6 +41,16 @@ impl<K: Kernel> Shard<K> {
             Some(address) => self.setup.rules.shield.spares(address.ip()),
             None => client == Client::Itself,
         };
+        if client == Client::Itself {
+            // Where a proxy's configuration forgot the header, that is everybody.
+            let proxy = self.kernel.peer(slot);
+            limited!(
+                warn,
+                "client_header",
+                ?proxy,
+                "a trusted proxy named no client: no limit holds"
+            );
+        }
         if let Some(address) = address.filter(|_| !is_exempt) {
             if self.places[slot.index()] == Place::NONE && !self.enter(slot, address.ip()) {
                 return;

@@ -268,8 +268,12 @@ fn a_drain_is_not_followed_into_the_next_server() {
     let server = thread::spawn(move || {
         answers.map(|answer| {
             let mut stream = BufReader::new(listener.accept().unwrap().0);
-            let head: Vec<String> =
-                stream.by_ref().lines().map(Result::unwrap).take_while(|it| !it.is_empty()).collect();
+            let head: Vec<String> = stream
+                .by_ref()
+                .lines()
+                .map(Result::unwrap)
+                .take_while(|it| !it.is_empty())
+                .collect();
             let len = answer.len();
             write!(
                 stream.get_mut(),
