@@ -98,6 +98,8 @@ stage_setup() { set_up_tools && set_up_packaging && set_up_brokers; }
 stage_fuzz() {
     cd fuzz
     cargo build --locked --release
+    mkdir -p corpus
+    tar -xzf seeds.tar.gz -C corpus
     local target
     for target in fuzz_targets/*.rs; do
         target="$(basename "$target" .rs)"
