@@ -19,6 +19,7 @@ mod settings;
 mod shards;
 mod spans;
 mod tls;
+mod unix;
 mod user;
 
 use std::{
@@ -37,7 +38,7 @@ use signal_hook::{
 use tokio::sync::{Notify, watch};
 
 use crate::{
-    config::Config,
+    config::{Config, Place},
     control::{self, Control},
     door::CertificateError,
     ids::ShardId,
@@ -53,11 +54,13 @@ use adopt::Adopted;
 use handover::Ground;
 use inputs::Inputs;
 use journal::Working;
+use listen::ControlListener;
 use notify::Manager;
 use operate::Drained;
 use settings::control_settings;
 use shards::{Entrance, Shards, Shared, run_shard, wait_for_shards};
 use tls::Secure;
+use unix::SocketFile;
 
 pub use access::{AccessError, KeyFiles};
 pub use listen::Kind;
@@ -77,14 +80,14 @@ pub enum ServerError {
     Access(#[from] AccessError),
     /// An address cannot be listened on.
     #[error(
-        "cannot listen on {address} ({setting}): {error}; free it, or choose another with \
+        "cannot listen on {place} ({setting}): {error}; free it, or choose another with \
          --{setting}"
     )]
     Listen {
         /// The setting that gave the address.
         setting: &'static str,
         /// The address.
-        address: SocketAddr,
+        place: Place,
         /// The kernel's answer.
         error: io::Error,
     },
@@ -151,7 +154,9 @@ pub struct Server {
     key_files: KeyFiles,
     plan: Plan,
     subscribers: Vec<(Kind, SocketAddr)>,
-    control: SocketAddr,
+    control: Place,
+    /// The file of the control listener, as long as it is ours to remove.
+    control_file: Option<SocketFile>,
     // Ends before the shards, which would wait for all that it feeds.
     inputs: Inputs,
     shards: Shards,
@@ -283,8 +288,7 @@ impl Server {
         let orders = orders(&tell);
         let control_settings =
             Live::new(control_settings(config, &subscribers, key_files.access()));
-        let hears = (Arc::clone(&orders), answered);
-        let watched = [is_draining, is_accepting];
+        let (hears, watched) = ((Arc::clone(&orders), answered), [is_draining, is_accepting]);
         let mut control = shared.control(Arc::clone(&control_settings), bus, hears, watched);
         (control.tls, control.tracer) = (tls::control(config, &files)?, spans::tracer(config)?);
         let control_thread = Some(spawn_control(control, &ground.control, &stop_control, &tell)?);
@@ -293,7 +297,8 @@ impl Server {
             key_files,
             plan,
             subscribers,
-            control: ground.control.local_addr()?,
+            control: ground.control.place.clone(),
+            control_file: None,
             shards,
             inputs,
             control_thread,
@@ -321,8 +326,8 @@ impl Server {
     }
 
     /// Where publishers connect.
-    pub fn control(&self) -> SocketAddr {
-        self.control
+    pub fn control(&self) -> &Place {
+        &self.control
     }
 
     /// The files of keys: whoever hears that they changed has them read again.
@@ -353,6 +358,9 @@ impl Server {
         if let Some(journal) = self.journal.take() {
             let _ = journal.thread.join();
         }
+        // While somebody listens there, so that it is surely ours.
+        let file = self.control_file.take().filter(|_| !self.shared.drain.is_handed_over());
+        file.into_iter().for_each(SocketFile::remove);
         self.stop_control.notify_one();
         if let Some(control) = self.control_thread.take() {
             let _ = control.join();
@@ -396,18 +404,17 @@ fn beds(shards: u16) -> io::Result<Beds> {
 
 fn spawn_control(
     control: Control,
-    listener: &std::net::TcpListener,
+    listener: &ControlListener,
     stop: &Arc<Notify>,
     tell: &mpsc::Sender<News>,
 ) -> Result<JoinHandle<()>, ServerError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let listener = listener.try_clone()?;
-    listener.set_nonblocking(true)?;
+    let listener = listener.socket.try_clone()?;
     let (stop, tell) = (Arc::clone(stop), tell.clone());
     let serve = move || {
         let _parting = Parting(&tell, Some(News::ControlEnded));
         runtime.block_on(async move {
-            match tokio::net::TcpListener::from_std(listener) {
+            match control::Listener::adopt(listener) {
                 Ok(listener) => control.serve(listener, async move { stop.notified().await }).await,
                 Err(error) => tracing::error!("the control listener failed: {error}"),
             }

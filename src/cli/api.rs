@@ -10,7 +10,8 @@ use ureq::{Agent, Body, RequestBuilder, http::Response, typestate::WithBody};
 use super::{
     endpoint::{Endpoint, authorization, refusal},
     failure::{Failure, print},
-    trust::{ADVICE, Authority, Trust},
+    socket::{Nowhere, ToSocket},
+    trust::{Authority, Trust},
 };
 
 /// Where the control listener is unless it is told.
@@ -19,7 +20,7 @@ pub const DEFAULT_URL: &str = "http://127.0.0.1:8081";
 /// What all commands that ask a running server can be told.
 #[derive(Args, Clone, Debug)]
 pub struct Server {
-    /// The control listener. [default: http://127.0.0.1:8081] [env: STENTOR_CONTROL_URL]
+    /// The control listener, or unix:PATH. [default: http://127.0.0.1:8081] [env: STENTOR_CONTROL_URL]
     #[arg(long)]
     url: Option<String>,
     /// A key of the API, or a token, where the server wants one. [env: STENTOR_API_KEY]
@@ -70,7 +71,8 @@ impl Api {
         let endpoint = Endpoint::find(url, CONTROL_URL_VARIABLE, DEFAULT_URL, "http")?;
         let key = authorization(server.api_key.as_deref(), "api-key", API_KEY_VARIABLE)?;
         let trust = Trust::of(&endpoint, &server.authority)?;
-        Ok(Api { endpoint, agent: agent(&trust, None), key })
+        let agent = agent(&endpoint, &trust, None);
+        Ok(Api { endpoint, agent, key })
     }
 
     /// Reads what is under a path of the API.
@@ -151,18 +153,21 @@ fn detail(body: &str) -> String {
 
 /// A client that tells us of refusals, and goes to the server itself, never through a proxy. Without a
 /// limit it waits for as long as the answer takes.
-pub fn agent(trust: &Trust, limit: Option<Duration>) -> Agent {
+pub fn agent(endpoint: &Endpoint, trust: &Trust, limit: Option<Duration>) -> Agent {
     let config = Agent::config_builder().http_status_as_error(false).proxy(None).max_redirects(0);
-    config.tls_config(trust.for_http()).timeout_global(limit).build().new_agent()
+    let config = config.tls_config(trust.for_http()).timeout_global(limit).build();
+    match endpoint.socket() {
+        Some(path) => Agent::with_parts(config, ToSocket(path.to_owned()), Nowhere),
+        None => config.new_agent(),
+    }
 }
 
 /// What to say when there was no answer.
 pub fn unanswered(endpoint: &Endpoint, why: &ureq::Error) -> Failure {
     match why {
         ureq::Error::Io(io) if io.kind() == io::ErrorKind::ConnectionRefused => endpoint.nobody(),
+        ureq::Error::Io(io) if io.kind() == io::ErrorKind::NotFound => endpoint.nobody(),
         ureq::Error::BadUri(_) | ureq::Error::Http(_) => Failure::usage(format!("url: {why}")),
-        // What was not trusted comes as an error of either kind.
-        _ if why.to_string().contains("certificate") => endpoint.broken(format!("{why}; {ADVICE}")),
         _ => endpoint.broken(why),
     }
 }

@@ -1,21 +1,26 @@
 //! Where a running server is: the base URL, and a channel's place below it.
 
-use std::env;
+use std::{
+    env,
+    path::{Path, PathBuf},
+};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use stentor::ids::ChannelName;
 
-use super::failure::Failure;
+use super::{failure::Failure, trust::advice};
 
 /// A base URL that was checked: `http://127.0.0.1:8081`, without a slash at its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
     base: String,
+    /// The Unix socket to connect to instead of the base's host.
+    socket: Option<PathBuf>,
 }
 
 impl Endpoint {
     /// The URL that the flag gives, else the variable, else the default. All must have this scheme,
-    /// or the same with TLS.
+    /// or the same with TLS; HTTP may also go to `unix:` and the path of a socket.
     pub fn find(
         flag: Option<&str>,
         variable: &str,
@@ -27,15 +32,21 @@ impl Endpoint {
             .map(|url| (url.to_owned(), "--url"))
             .or_else(from_environment)
             .unwrap_or_else(|| (default.to_owned(), "default"));
+        let path = url.strip_prefix("unix:").filter(|path| scheme == "http" && path.len() > 1);
+        if let Some(path) = path.filter(|path| path.starts_with('/')) {
+            let base = "http://localhost".to_owned();
+            return Ok(Endpoint { base, socket: Some(path.into()) });
+        }
         let authority = url.strip_prefix(scheme).map(|rest| rest.strip_prefix('s').unwrap_or(rest));
         let authority = authority.and_then(|rest| rest.strip_prefix("://"));
         if authority.is_none_or(|authority| authority.trim_matches('/').is_empty()) {
+            let socket = if scheme == "http" { ", or unix:/run/stentor/control" } else { "" };
             return Err(Failure::usage(format!(
                 "url: '{url}' (from {place}) does not begin with {scheme}:// or {scheme}s:// \
-                 and a host; write a URL like {default}"
+                 and a host; write a URL like {default}{socket}"
             )));
         }
-        Ok(Endpoint { base: url.trim_end_matches('/').to_owned() })
+        Ok(Endpoint { base: url.trim_end_matches('/').to_owned(), socket: None })
     }
 
     /// Whether it is spoken to by TLS.
@@ -43,6 +54,17 @@ impl Endpoint {
         self.base
             .split_once("://")
             .is_some_and(|(scheme, _)| scheme.ends_with('s') && scheme != "ws")
+    }
+
+    /// The Unix socket where it is, if it is at one.
+    pub fn socket(&self) -> Option<&Path> {
+        self.socket.as_deref()
+    }
+
+    /// How it was named.
+    fn name(&self) -> String {
+        let path = self.socket.as_ref().map(|path| format!("unix:{}", path.display()));
+        path.unwrap_or_else(|| self.base.clone())
     }
 
     /// The URL of a path.
@@ -57,13 +79,16 @@ impl Endpoint {
 
     /// What to say when nobody is there.
     pub fn nobody(&self) -> Failure {
-        let base = &self.base;
-        Failure::failed(format!("nothing listens at {base}; start one with `stentor serve`"))
+        let name = self.name();
+        Failure::failed(format!("nothing listens at {name}; start one with `stentor serve`"))
     }
 
     /// What to say when the connection failed in another way.
     pub fn broken(&self, why: impl std::fmt::Display) -> Failure {
-        Failure::failed(format!("the connection to {} broke: {why}", self.base))
+        let why = why.to_string();
+        let advice = advice(&why).filter(|_| self.is_tls());
+        let advice = advice.map(|advice| format!("; {advice}")).unwrap_or_default();
+        Failure::failed(format!("the connection to {} broke: {why}{advice}", self.name()))
     }
 }
 
@@ -121,6 +146,19 @@ mod tests {
         for base in ["ws://h:1/edge", "ws://h:1/edge/"] {
             let url = find(base).unwrap().channel("/ws/", &news);
             assert_eq!(url, "ws://h:1/edge/ws/a%2Fb:c.d-e_f");
+        }
+    }
+
+    /// HTTP may go to a Unix socket at an absolute path, and WebSocket may not.
+    #[test]
+    fn a_socket_is_for_http_alone() {
+        let of = |url, scheme| Endpoint::find(Some(url), "STENTOR_URL", "default", scheme);
+        let endpoint = of("unix:/run/a b", "http").unwrap();
+        assert_eq!(endpoint.socket(), Some(Path::new("/run/a b")));
+        assert_eq!(endpoint.path("/stats"), "http://localhost/stats");
+        assert!(!endpoint.is_tls() && format!("{:?}", endpoint.nobody()).contains("unix:/run/a b"));
+        for (url, scheme) in [("unix:/run/a", "ws"), ("unix:run/a", "http"), ("unix:/", "http")] {
+            assert!(matches!(of(url, scheme), Err(Failure::Usage(_))), "{url} by {scheme}");
         }
     }
 

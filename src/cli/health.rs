@@ -18,7 +18,7 @@ pub struct Health {
     /// Asks whether it is ready for subscribers (/readyz), not only whether it lives (/healthz).
     #[arg(long)]
     ready: bool,
-    /// The control listener. [default: http://127.0.0.1:8081] [env: STENTOR_CONTROL_URL]
+    /// The control listener, or unix:PATH. [default: http://127.0.0.1:8081] [env: STENTOR_CONTROL_URL]
     #[arg(long)]
     url: Option<String>,
     #[command(flatten)]
@@ -29,7 +29,7 @@ pub struct Health {
 pub fn run(args: &Health) -> Result<(), Failure> {
     let endpoint = Endpoint::find(args.url.as_deref(), CONTROL_URL_VARIABLE, DEFAULT_URL, "http")?;
     let url = endpoint.path(if args.ready { "/readyz" } else { "/healthz" });
-    let agent = agent(&Trust::of(&endpoint, &args.authority)?, Some(WAIT));
+    let agent = agent(&endpoint, &Trust::of(&endpoint, &args.authority)?, Some(WAIT));
     let mut answer = agent.get(&url).call().map_err(|why| unanswered(&endpoint, &why))?;
     let status = answer.status();
     let body = answer.body_mut().read_to_string().map_err(|why| endpoint.broken(why))?;

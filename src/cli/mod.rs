@@ -13,6 +13,7 @@ mod order;
 mod publish;
 mod settings;
 mod shell;
+mod socket;
 mod stream;
 mod subscribe;
 mod table;

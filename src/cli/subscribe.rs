@@ -28,7 +28,7 @@ use super::{
     endpoint::{Endpoint, authorization, channel, refusal},
     failure::{Failure, write_out},
     stream::Stream,
-    trust::{ADVICE, Authority, Trust},
+    trust::{Authority, Trust},
 };
 
 /// The arguments.
@@ -203,7 +203,6 @@ fn connect(
     let tls = endpoint.is_tls().then_some(trust);
     let stream = Stream::dial(&uri, tls).map_err(|why| match why.kind() {
         io::ErrorKind::ConnectionRefused => endpoint.nobody(),
-        _ if why.to_string().contains("certificate") => endpoint.broken(format!("{why}; {ADVICE}")),
         _ => endpoint.broken(why),
     })?;
     let mut request =

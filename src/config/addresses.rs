@@ -15,6 +15,11 @@ use crate::limits::LISTENERS_MAX;
 pub struct Addresses(pub Vec<SocketAddr>);
 
 impl Addresses {
+    /// Whether one of them takes the port of that place, if it has one.
+    pub(super) fn overlap_with(&self, other: &Place) -> bool {
+        other.tcp().is_some_and(|other| self.overlaps(other).is_some())
+    }
+
     /// The first of them that takes the port of `other`, if one does.
     pub(super) fn overlaps(&self, other: SocketAddr) -> Option<SocketAddr> {
         self.0.iter().copied().find(|one| overlap(*one, other))
@@ -55,6 +60,64 @@ impl Value for Addresses {
         self.to_string()
     }
 }
+
+/// Where the control plane listens.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd)]
+pub enum Place {
+    /// An IP address with a port.
+    Tcp(SocketAddr),
+    /// The path of a Unix socket.
+    Unix(PathBuf),
+}
+
+impl Place {
+    /// Whether only this machine reaches it. Who may use a Unix socket, its mode says.
+    pub fn is_local(&self) -> bool {
+        self.tcp().is_none_or(|address| address.ip().is_loopback())
+    }
+
+    /// The address, where it has one.
+    pub fn tcp(&self) -> Option<SocketAddr> {
+        match self {
+            Place::Tcp(address) => Some(*address),
+            Place::Unix(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Tcp(address) => address.fmt(f),
+            // It was made of text.
+            Place::Unix(path) => write!(f, "{UNIX}{}", path.display()),
+        }
+    }
+}
+
+impl Value for Place {
+    const NOUN: &'static str = "ADDRESS";
+    const KIND: &'static str = "an address";
+    const LIKE: &'static str = "like 127.0.0.1:8081, [::]:8081 or unix:/run/stentor/control";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let Some(path) = text.strip_prefix(UNIX) else {
+            let address = text.parse().map(Place::Tcp);
+            return address.map_err(|_| "is not an IP address with a port".to_owned());
+        };
+        match SocketPath::parse(path)? {
+            SocketPath(Some(path)) => Ok(Place::Unix(path)),
+            SocketPath(None) => Err("has no path".to_owned()),
+        }
+    }
+
+    fn text(&self) -> String {
+        self.to_string()
+    }
+}
+
+/// How the places of Unix sockets begin.
+const UNIX: &str = "unix:";
 
 /// Where a Unix socket is, or none.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd)]
@@ -125,6 +188,26 @@ mod tests {
                 (one.parse().unwrap(), other.parse().unwrap());
             assert_eq!(overlap(one, other), expected, "{one} and {other}");
             assert_eq!(overlap(other, one), expected, "{other} and {one}");
+        }
+    }
+
+    /// The control plane's place is an address, or a path behind `unix:`; a path has no port that anybody
+    /// could take, and is of this machine.
+    #[test]
+    fn the_control_plane_has_a_place() {
+        for (text, is_local) in
+            [("127.0.0.1:8081", true), ("[::]:8081", false), ("unix:/run/stentor/control", true)]
+        {
+            let place = Place::parse(text).unwrap();
+            assert_eq!((place.text().as_str(), place.is_local()), (text, is_local));
+        }
+        for (text, problem) in [
+            ("localhost:80", "is not an IP address with a port"),
+            ("/run/control", "is not an IP address with a port"),
+            ("unix:", "has no path"),
+            ("unix:control", "does not begin with a slash, so that its place depends on where"),
+        ] {
+            assert_eq!(Place::parse(text), Err(problem.to_owned()));
         }
     }
 

@@ -89,7 +89,7 @@ fn alone(name: &'static str, relation: &'static str, right: &'static str) -> Cla
 fn addresses(settings: &Settings) -> Vec<(bool, Clash)> {
     vec![
         (
-            settings.listen.overlaps(settings.control).is_some(),
+            settings.listen.overlap_with(&settings.control),
             clash("control", "is the same port as", "listen", "give each listener its own port"),
         ),
         (
@@ -101,7 +101,7 @@ fn addresses(settings: &Settings) -> Vec<(bool, Clash)> {
             ),
         ),
         (
-            settings.listen_tls.overlaps(settings.control).is_some(),
+            settings.listen_tls.overlap_with(&settings.control),
             clash(
                 "control",
                 "is the same port as",
@@ -120,6 +120,15 @@ fn addresses(settings: &Settings) -> Vec<(bool, Clash)> {
                 "needs",
                 "control-tls-cert",
                 "give a certificate, and its key as control-tls-key",
+            ),
+        ),
+        (
+            settings.control.tcp().is_none() && !settings.control_tls_cert.0.is_empty(),
+            clash(
+                "control-tls-cert",
+                "is of no use on the Unix socket of",
+                "control",
+                "speak plainly there, or give an IP address with a port",
             ),
         ),
         (
@@ -160,7 +169,7 @@ fn clash(
 fn is_exposed(settings: &Settings) -> bool {
     let has_keys = settings.api_key.line().is_some() || settings.api_key_file.0.is_some();
     let is_guarded = has_keys || takes_tokens(settings) || settings.control_open;
-    !settings.control.ip().is_loopback() && !is_guarded
+    !settings.control.is_local() && !is_guarded
 }
 
 fn takes_tokens(settings: &Settings) -> bool {

@@ -35,7 +35,7 @@ use std::{
 };
 
 pub use access::{ApiKey, Claim, KeyFile};
-pub use addresses::{Addresses, SocketPath};
+pub use addresses::{Addresses, Place, SocketPath};
 pub use channels::Channels;
 pub use error::{ConfigError, ConfigErrors};
 pub use inputs::{InputFlag, Inputs as BusInputs, input_flags};

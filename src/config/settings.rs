@@ -6,11 +6,11 @@
 //! `check.rs`.
 #![forbid(unsafe_code)]
 
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
 
 use super::{
     access::{ApiKey, Claim, KeyFile, MASKED},
-    addresses::{Addresses, SocketPath},
+    addresses::{Addresses, Place, SocketPath},
     channels::Channels,
     error::ConfigError,
     inputs::{Inputs, masked_text},
@@ -39,8 +39,9 @@ settings! {
         tls_cert: Paths = "";
         /// The private key of each `tls-cert`, in the same order.
         tls_key: Paths = "";
-        /// Where publishers, probes and the dashboard connect. Keep it off the internet.
-        control: SocketAddr = "127.0.0.1:8081";
+        /// Where publishers, probes and the dashboard connect; `unix:` and a path is a Unix socket, for
+        /// its owner and group (mode 0660). Keep it off the internet.
+        control: Place = "127.0.0.1:8081";
         /// The certificate of the control listener in PEM, with those that lead to the authority; with
         /// one it speaks TLS only. Read again when the file changes.
         control_tls_cert: Paths = "";

@@ -4,7 +4,7 @@
 //! that nobody finds out in production that `5` meant milliseconds.
 #![forbid(unsafe_code)]
 
-use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
+use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
 
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
@@ -257,20 +257,6 @@ impl Value for LogFormat {
             LogFormat::Text => "text".to_owned(),
             LogFormat::Json => "json".to_owned(),
         }
-    }
-}
-
-impl Value for SocketAddr {
-    const NOUN: &'static str = "ADDRESS";
-    const KIND: &'static str = "an address";
-    const LIKE: &'static str = "like 127.0.0.1:8080 or [::]:8080";
-
-    fn parse(text: &str) -> Result<Self, String> {
-        text.parse().map_err(|_| "is not an IP address with a port".to_owned())
-    }
-
-    fn text(&self) -> String {
-        self.to_string()
     }
 }
 

@@ -22,6 +22,14 @@ use axum::{
 
 use super::{Plane, body, entitle, reply::Refusal};
 
+/// How clients come to the control listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum By {
+    Tcp,
+    Tls,
+    Unix,
+}
+
 /// Refuses what comes from elsewhere, and marks every answer as not for others.
 pub(super) async fn check(
     State(plane): State<Arc<Plane>>,
@@ -31,11 +39,11 @@ pub(super) async fn check(
     let (mut head, body) = request.into_parts();
     let settings = plane.settings();
     let (page, hosts) = (entitle::page(&settings, &head), &settings.hosts);
-    let is_secure = plane.is_secure;
+    let by = plane.by;
     let is_preflight = page.is_some() && head.method == Method::OPTIONS;
     let checked = match &page {
-        Some(_) => check_host(&head, hosts).map(drop),
-        None => check_head(&head, hosts, is_secure),
+        Some(_) => check_host(&head, hosts, by).map(drop),
+        None => check_head(&head, hosts, by),
     };
     let admitted = checked.and_then(|()| match is_preflight {
         true => Ok(None),
@@ -77,19 +85,20 @@ pub(super) async fn check(
 }
 
 /// Whether a request may be served, by its head alone.
-pub(super) fn check_head(head: &Parts, allowed: &[String], is_secure: bool) -> Result<(), Refusal> {
-    let host = check_host(head, allowed)?;
+pub(super) fn check_head(head: &Parts, allowed: &[String], by: By) -> Result<(), Refusal> {
+    let host = check_host(head, allowed, by)?;
     let mut origins = head.headers.get_all(header::ORIGIN).iter();
-    match origins.find(|origin| !is_same(origin, host.as_ref(), allowed, is_secure)) {
+    match origins.find(|origin| !is_same(origin, host.as_ref(), allowed, by)) {
         Some(origin) => Err(foreign(origin, host.as_ref())),
         None => Ok(()),
     }
 }
 
 /// The `Host` that the request names, if it is one of ours.
-fn check_host(head: &Parts, allowed: &[String]) -> Result<Option<Authority>, Refusal> {
+fn check_host(head: &Parts, allowed: &[String], by: By) -> Result<Option<Authority>, Refusal> {
     match host_of(head)? {
-        Some(host) if !is_ours(&host, allowed) => Err(misdirected(&host)),
+        // No page can be given a Unix socket by any name.
+        Some(host) if by != By::Unix && !is_ours(&host, allowed) => Err(misdirected(&host)),
         host => Ok(host),
     }
 }
@@ -135,17 +144,12 @@ fn bare_name(host: &Authority) -> &str {
 
 /// Whether a page of this origin was served by us. An operator who lists a name may have put TLS
 /// in front of it; for every other host only `http` is ours.
-fn is_same(
-    origin: &HeaderValue,
-    host: Option<&Authority>,
-    allowed: &[String],
-    is_secure: bool,
-) -> bool {
+fn is_same(origin: &HeaderValue, host: Option<&Authority>, allowed: &[String], by: By) -> bool {
     let (Ok(origin), Some(host)) = (origin.to_str(), host) else { return false };
     match origin.split_once("://") {
-        Some(("http", origin)) => !is_secure && origin.eq_ignore_ascii_case(host.as_str()),
+        Some(("http", origin)) => by != By::Tls && origin.eq_ignore_ascii_case(host.as_str()),
         Some(("https", origin)) => {
-            let is_ours = is_secure || is_listed(host, allowed);
+            let is_ours = by == By::Tls || is_listed(host, allowed);
             is_ours && origin.eq_ignore_ascii_case(host.as_str())
         }
         _ => false,

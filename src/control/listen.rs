@@ -2,9 +2,9 @@
 //!
 //! One above the limit is told so and closed. A peer that stalls is dropped: while it sends its
 //! head by hyper's timer, while it sends a body by [`body`](super::body), and while it does not
-//! read its answer by the kernel.
+//! read its answer by the kernel, or, on a Unix socket, by [`Patient`].
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, os::fd::OwnedFd, sync::Arc, time::Duration};
 
 use axum::Router;
 use hyper::server::conn::http1;
@@ -15,22 +15,55 @@ use hyper_util::{
 use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    net::{TcpListener, TcpStream, UnixListener, UnixStream},
+    sync::{Semaphore, watch},
     task::JoinSet,
     time::{sleep, timeout},
 };
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
-use super::Settings;
+use super::{Settings, patient::Patient};
 use crate::{
     limits::{CONTROL_BUFFER_BYTES, CONTROL_REFUSALS_MAX, DISCARD_SECONDS_MAX},
     logs::limited,
 };
 
+/// Where clients connect.
+pub enum Listener {
+    /// At an IP address.
+    Tcp(TcpListener),
+    /// At the path of a Unix socket.
+    Unix(UnixListener),
+}
+
+impl Listener {
+    /// That of a socket which listens. Wants a tokio runtime with IO.
+    pub fn adopt(socket: OwnedFd) -> io::Result<Listener> {
+        let kind = SockRef::from(&socket);
+        kind.set_nonblocking(true)?;
+        match kind.local_addr()?.is_unix() {
+            true => UnixListener::from_std(socket.into()).map(Listener::Unix),
+            false => TcpListener::from_std(socket.into()).map(Listener::Tcp),
+        }
+    }
+
+    async fn accept(&self) -> io::Result<Stream> {
+        match self {
+            Listener::Tcp(listener) => Ok(Stream::Tcp(listener.accept().await?.0)),
+            Listener::Unix(listener) => Ok(Stream::Unix(listener.accept().await?.0)),
+        }
+    }
+}
+
+/// What a client came by.
+enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
 /// How clients come.
 pub(super) struct Way {
-    pub listener: TcpListener,
+    pub listener: Listener,
     pub tls: Option<TlsAcceptor>,
     /// Whether they are accepted.
     pub accepting: watch::Receiver<bool>,
@@ -58,7 +91,7 @@ pub(super) async fn serve(
             Ok(()) = accepting.changed() => {}
             Some(_) = doors.connections.join_next() => {}
             accepted = listener.accept(), if is_accepting => match accepted {
-                Ok((stream, _)) => doors.admit(stream, &router, settings, stopping.subscribe()),
+                Ok(stream) => doors.admit(stream, &router, settings, stopping.subscribe()),
                 Err(error) => pause(error).await,
             },
         }
@@ -87,7 +120,7 @@ struct Doors {
 impl Doors {
     fn admit(
         &mut self,
-        stream: TcpStream,
+        stream: Stream,
         router: &Router,
         settings: &Settings,
         stopping: watch::Receiver<bool>,
@@ -96,13 +129,27 @@ impl Doors {
             let router = router.clone();
             let (head_timeout, tls) = (settings.head_timeout, self.tls.clone());
             self.connections.spawn(async move {
-                begin_connection(stream, tls, router, head_timeout, stopping).await;
+                match stream {
+                    Stream::Tcp(stream) => {
+                        begin_connection(stream, tls, router, head_timeout, stopping).await;
+                    }
+                    Stream::Unix(stream) => {
+                        let stream = Patient::new(stream, head_timeout);
+                        serve_connection(stream, router, head_timeout, stopping).await;
+                    }
+                }
                 drop(place);
             });
         } else if let Ok(place) = Arc::clone(&self.refusals).try_acquire_owned() {
             // Saying so by TLS would cost a handshake.
             if self.tls.is_none() {
-                self.connections.spawn(refuse(stream, place));
+                self.connections.spawn(async move {
+                    match stream {
+                        Stream::Tcp(stream) => tell(stream, FULL).await,
+                        Stream::Unix(stream) => tell(stream, FULL).await,
+                    }
+                    drop(place);
+                });
             }
         }
     }
@@ -122,12 +169,28 @@ async fn begin_connection(
     let Some(tls) = tls else {
         return serve_connection(stream, router, head_timeout, stopping).await;
     };
-    match timeout(head_timeout, tls.accept(stream)).await {
-        Ok(Ok(stream)) => serve_connection(stream, router, head_timeout, stopping).await,
-        Ok(Err(error)) => {
+    if let Ok(Some(stream)) = timeout(head_timeout, begin_tls(stream, tls)).await {
+        serve_connection(stream, router, head_timeout, stopping).await;
+    }
+}
+
+/// The handshake, unless it fails or HTTP is spoken instead.
+async fn begin_tls(stream: TcpStream, tls: TlsAcceptor) -> Option<TlsStream<TcpStream>> {
+    let mut first = [0];
+    let peeked = stream.peek(&mut first).await;
+    // A handshake begins with the number of its kind of record, which is no letter.
+    if peeked.is_ok_and(|count| count > 0) && first[0].is_ascii_uppercase() {
+        tell(stream, SPEAK_TLS).await;
+        return None;
+    }
+    match tls.accept(stream).into_fallible().await {
+        Ok(stream) => Some(stream),
+        Err((error, stream)) => {
             limited!(debug, "control handshake", %error, "a handshake of a control client failed");
+            // A request that came behind the handshake could destroy the alert.
+            tell(stream, b"").await;
+            None
         }
-        Err(_) => {}
     }
 }
 
@@ -151,13 +214,10 @@ async fn serve_connection(
     let _ = connection.await;
 }
 
-/// Tells a connection that there is no place for it.
-async fn refuse(mut stream: TcpStream, _place: OwnedSemaphorePermit) {
-    const ANSWER: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: text/plain\r\n\
-        content-length: 74\r\nretry-after: 1\r\nconnection: close\r\n\r\n\
-        the control listener has all the connections it allows; try again later.\r\n";
+/// Tells a connection why it is not served, and ends it.
+async fn tell(mut stream: impl AsyncRead + AsyncWrite + Unpin, answer: &[u8]) {
     let told = async {
-        stream.write_all(ANSWER).await?;
+        stream.write_all(answer).await?;
         stream.shutdown().await?;
         // Closing with unread input could destroy the answer.
         let mut unread = [0; 1024];
@@ -166,3 +226,11 @@ async fn refuse(mut stream: TcpStream, _place: OwnedSemaphorePermit) {
     };
     let _ = timeout(Duration::from_secs(DISCARD_SECONDS_MAX), told).await;
 }
+
+const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: text/plain\r\n\
+    content-length: 74\r\nretry-after: 1\r\nconnection: close\r\n\r\n\
+    the control listener has all the connections it allows; try again later.\r\n";
+
+const SPEAK_TLS: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\n\
+    content-length: 54\r\nconnection: close\r\n\r\n\
+    this port speaks TLS; use https:// instead of http://\n";

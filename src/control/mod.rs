@@ -28,6 +28,7 @@ mod many;
 mod metrics;
 mod own_use;
 mod page;
+mod patient;
 mod probe;
 mod problem;
 mod publish;
@@ -52,10 +53,7 @@ use axum::{
     routing::{get, post},
 };
 use rustls::ServerConfig;
-use tokio::{
-    net::TcpListener,
-    sync::{Notify, Semaphore, watch},
-};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 
 use crate::{
@@ -73,9 +71,11 @@ use crate::{
     wire::route::Origins,
 };
 use forward::Forwarder;
+use guard::By;
 use publisher::Publisher;
 
 pub use api::Limit;
+pub use listen::Listener;
 
 /// Every input with how it is.
 pub type States = Arc<[(Input, Arc<InputState>)]>;
@@ -202,14 +202,19 @@ impl Control {
     /// # Panics
     ///
     /// If there is no shard, or not one [`Counters`] and one [`Questions`] for each.
-    pub async fn serve(self, listener: TcpListener, stop: impl Future<Output = ()>) {
+    pub async fn serve(self, listener: Listener, stop: impl Future<Output = ()>) {
         assert!(!self.ingresses.is_empty(), "a server has at least one shard");
         assert_eq!(self.ingresses.len(), self.counters.len(), "every shard counts");
         assert_eq!(self.ingresses.len(), self.questions.len(), "every shard can be asked");
         let answered = Arc::clone(&self.answered);
         let tls = self.tls.clone().map(TlsAcceptor::from);
         let accepting = self.accepting.clone();
-        let plane = Arc::new(Plane::of(self));
+        let by = match listener {
+            Listener::Tcp(_) if tls.is_some() => By::Tls,
+            Listener::Tcp(_) => By::Tcp,
+            Listener::Unix(_) => By::Unix,
+        };
+        let plane = Arc::new(Plane::of(self, by));
         let settings = plane.settings();
         let way = listen::Way { listener, tls, accepting };
         let serving = listen::serve(way, router(&plane), &settings, stop);
@@ -230,8 +235,8 @@ async fn hear_answers(answered: &Notify, publisher: &Publisher) {
 
 /// What all endpoints share.
 struct Plane {
-    /// Whether it speaks TLS.
-    is_secure: bool,
+    /// How clients come.
+    by: By,
     settings: Arc<Live<Settings>>,
     publisher: Publisher,
     tracer: Option<Arc<Tracer>>,
@@ -256,9 +261,8 @@ struct Plane {
 }
 
 impl Plane {
-    fn of(control: Control) -> Self {
+    fn of(control: Control, by: By) -> Self {
         let Control { settings, ingresses, questions, policies, counters, draining, .. } = control;
-        let is_secure = control.tls.is_some();
         let inputs = control.inputs;
         let prober = probe::Prober::new(counters.len());
         let mut metrics = metrics::Metrics::new(
@@ -271,7 +275,7 @@ impl Plane {
         let spans = control.tracer.as_ref().map_or_else(Tally::default, |it| it.tally().clone());
         metrics.register(|ours| spans.register(ours));
         Plane {
-            is_secure,
+            by,
             publisher: Publisher::new(Arc::clone(&ingresses), control.tracer.clone()),
             tracer: control.tracer,
             payload_memory: Arc::new(Semaphore::new(settings.get().payload_memory_max)),

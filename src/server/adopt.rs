@@ -5,15 +5,14 @@
 
 use std::{
     env,
-    net::SocketAddr,
     os::fd::{AsFd, OwnedFd},
     process,
 };
 
-use socket2::SockRef;
+use socket2::{SockRef, Type};
 
 use super::ServerError;
-use crate::{io::inherit::inherited, limits::ADOPTED_MAX};
+use crate::{config::Place, io::inherit::inherited, limits::ADOPTED_MAX};
 
 /// The sockets that nobody has taken yet, by where they listen.
 #[derive(Debug, Default)]
@@ -22,7 +21,7 @@ pub struct Adopted(Vec<Passed>);
 /// The sockets that listen at one address.
 #[derive(Debug)]
 pub struct Passed {
-    address: SocketAddr,
+    address: Place,
     /// One at least.
     pub sockets: Vec<OwnedFd>,
     /// Whether they end with the last server that has them.
@@ -71,8 +70,8 @@ impl Adopted {
     }
 
     /// The sockets that listen there, if any were passed.
-    pub fn take(&mut self, address: SocketAddr) -> Option<Passed> {
-        let at = self.0.iter().position(|it| it.address == address)?;
+    pub fn take(&mut self, address: &Place) -> Option<Passed> {
+        let at = self.0.iter().position(|it| it.address == *address)?;
         Some(self.0.swap_remove(at))
     }
 
@@ -80,26 +79,33 @@ impl Adopted {
     pub fn expect_all_taken(&self) -> Result<(), ServerError> {
         // A predecessor passes what it was asked for and no more.
         let Some(Passed { address, .. }) = self.0.first() else { return Ok(()) };
+        let setting = if address.tcp().is_some() { "listen" } else { "control" };
         let problem = format!(
             "a socket was passed that listens at {address}, and no setting names that address; add \
-             --listen {address}, or take it out of the socket unit"
+             --{setting} {address}, or take it out of the socket unit"
         );
         Err(ServerError::Adopted(problem))
     }
 }
 
-fn listens_at(socket: &OwnedFd) -> Result<SocketAddr, ServerError> {
+fn listens_at(socket: &OwnedFd) -> Result<Place, ServerError> {
     let fd = socket.as_fd();
     let socket = SockRef::from(&fd);
-    let address = socket.local_addr().ok().and_then(|address| address.as_socket());
-    match address.filter(|_| socket.is_listener().unwrap_or(false)) {
-        Some(address) => Ok(address),
-        None => {
-            let problem = "a descriptor was passed that is no TCP socket that listens; name only \
-                           ListenStream= with an IP address and a port in the socket unit";
-            Err(ServerError::Adopted(problem.to_owned()))
-        }
-    }
+    let is_stream = socket.r#type().is_ok_and(|kind| kind == Type::STREAM);
+    let place = place(&socket).filter(|_| is_stream && socket.is_listener().unwrap_or(false));
+    place.ok_or_else(|| {
+        let problem = "a descriptor was passed that is no TCP socket that listens, and no Unix socket \
+                       with a path that does; name only ListenStream= with an IP address and a port, \
+                       or with the path of the control listener, in the socket unit";
+        ServerError::Adopted(problem.to_owned())
+    })
+}
+
+/// Where a socket is, if that is a place at which we listen.
+pub fn place(socket: &SockRef<'_>) -> Option<Place> {
+    let address = socket.local_addr().ok()?;
+    let path = || address.as_pathname().map(|path| Place::Unix(path.to_owned()));
+    address.as_socket().map(Place::Tcp).or_else(path)
 }
 
 #[cfg(test)]
@@ -113,13 +119,13 @@ mod tests {
     #[test]
     fn sockets_are_found_by_address() {
         let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-        let [one, other] = listeners.each_ref().map(|it| it.local_addr().unwrap());
+        let [one, other] = listeners.each_ref().map(|it| Place::Tcp(it.local_addr().unwrap()));
         let mut adopted = Adopted::of(listeners.map(OwnedFd::from).into()).unwrap();
-        assert!(adopted.take("127.0.0.1:1".parse().unwrap()).is_none());
-        assert!(adopted.take(one).is_some() && adopted.take(one).is_none());
+        assert!(adopted.take(&Place::Tcp("127.0.0.1:1".parse().unwrap())).is_none());
+        assert!(adopted.take(&one).is_some() && adopted.take(&one).is_none());
         let told = adopted.expect_all_taken().unwrap_err().to_string();
         assert!(told.contains(&format!("--listen {other}")), "{told}");
-        assert!(adopted.take(other).is_some());
+        assert!(adopted.take(&other).is_some());
         adopted.expect_all_taken().unwrap();
         let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
         let told = Adopted::of(vec![udp.into()]).unwrap_err().to_string();

@@ -6,6 +6,7 @@ use std::{
 };
 
 use super::{Kind, Server};
+use crate::config::Place;
 
 /// The start-up message of a server.
 pub struct Banner<'a>(&'a Server);
@@ -21,7 +22,7 @@ impl fmt::Display for Banner<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Banner(server) = self;
         let plan = &server.plan;
-        let ((kind, subscribers), control) = (server.subscribers[0], server.control);
+        let ((kind, subscribers), control) = (server.subscribers[0], &server.control);
         let (config, slots) = (&server.config, plan.rings.slots);
         writeln!(f, "Stentor {}", env!("CARGO_PKG_VERSION"))?;
         for (number, (kind, at)) in server.subscribers.iter().enumerate() {
@@ -34,7 +35,12 @@ impl fmt::Display for Banner<'_> {
         }
         let by_tls = if config.control_tls_cert.0.is_empty() { Kind::Plain } else { Kind::Tls };
         let http = by_tls.http();
-        writeln!(f, "  control      {http}://{control}/  (dashboard, publish, metrics)")?;
+        match control {
+            Place::Tcp(at) => {
+                writeln!(f, "  control      {http}://{at}/  (dashboard, publish, metrics)")?;
+            }
+            Place::Unix(_) => writeln!(f, "  control      {control}  (publish, metrics)")?,
+        }
         writeln!(f, "  engine       {}", plan.engine)?;
         writeln!(f, "  shards       {}, each with a table of {slots} slots", plan.shards)?;
         writeln!(
@@ -49,11 +55,19 @@ impl fmt::Display for Banner<'_> {
             config.lag_max,
         )?;
         writeln!(f, "Try:")?;
-        let (subscribers, control) = (reachable(subscribers), reachable(control));
+        let subscribers = reachable(subscribers);
         let scheme = if kind == Kind::Tls { "https://" } else { "" };
         writeln!(f, "  curl -N {scheme}{subscribers}/sse/news")?;
         let scheme = if by_tls == Kind::Tls { "https://" } else { "" };
-        writeln!(f, "  curl -d hello {scheme}{control}/publish/news")?;
+        match control {
+            Place::Tcp(at) => {
+                writeln!(f, "  curl -d hello {scheme}{}/publish/news", reachable(*at))?;
+            }
+            Place::Unix(path) => {
+                let path = path.display();
+                writeln!(f, "  curl -d hello --unix-socket {path} http://localhost/publish/news")?;
+            }
+        }
         match (kind, subscribers) == (Kind::Plain, DEFAULT_SUBSCRIBERS) {
             true => writeln!(f, "  stentor subscribe news"),
             false => writeln!(f, "  stentor subscribe news --url {}://{subscribers}", kind.ws()),

@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    net::{SocketAddr, TcpListener},
+    net::SocketAddr,
     os::fd::{AsFd, OwnedFd},
     thread,
     time::{Duration, Instant},
@@ -12,9 +12,14 @@ use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 
 use super::{
     ServerError,
-    adopt::{Adopted, Passed},
+    adopt::{self, Adopted, Passed},
+    unix::{self, Manner, SocketFile},
+    user,
 };
-use crate::{config::Config, limits::LISTENERS_MAX};
+use crate::{
+    config::{Config, Place},
+    limits::LISTENERS_MAX,
+};
 
 /// Finds peers that are gone without a word where nothing is sent: a backstop behind pings.
 const KEEPALIVE: Duration = Duration::from_secs(120);
@@ -27,27 +32,59 @@ pub fn all(
     config: &Config,
     shards: u16,
     mut adopted: Adopted,
-) -> Result<(TcpListener, Vec<Listening>), ServerError> {
+) -> Result<(ControlListener, Vec<Listening>), ServerError> {
     let control = control(config, &mut adopted)?;
     let subscribers = subscribers(config, shards, &mut adopted)?;
     adopted.expect_all_taken()?;
     Ok((control, subscribers))
 }
 
-/// The control listener.
-fn control(config: &Config, adopted: &mut Adopted) -> Result<TcpListener, ServerError> {
-    let address = config.control;
-    if let Some(socket) = adopted.take(address).and_then(|mut passed| passed.sockets.pop()) {
-        return Ok(socket.into());
-    }
-    let bound = patiently(|| {
-        let socket = open(address)?;
-        socket.bind(&address.into())?;
-        socket.listen(1024)?;
-        Ok(socket.into())
-    });
-    bound.map_err(|error| ServerError::Listen { setting: "control", address, error })
+/// What publishers connect to.
+pub struct ControlListener {
+    /// Where it is; the port is that which was given for port 0.
+    pub place: Place,
+    pub socket: OwnedFd,
+    /// Whether it ends with the last server that has it.
+    pub is_ours: bool,
 }
+
+impl ControlListener {
+    /// The file that goes with it, where there is one.
+    pub fn file(&self) -> io::Result<Option<SocketFile>> {
+        match &self.place {
+            Place::Unix(path) if self.is_ours => SocketFile::of(path, &self.socket).map(Some),
+            _ => Ok(None),
+        }
+    }
+}
+
+fn control(config: &Config, adopted: &mut Adopted) -> Result<ControlListener, ServerError> {
+    let asked = &config.control;
+    if let Some(mut passed) = adopted.take(asked)
+        && let Some(socket) = passed.sockets.pop()
+    {
+        let (place, is_ours) = (asked.clone(), passed.is_ours);
+        return Ok(ControlListener { place, socket, is_ours });
+    }
+    let owner = user::owner(&config.user.0);
+    let manner = Manner { kind: Type::STREAM, mode: 0o660, owner, backlog: CONTROL_BACKLOG };
+    let bound = patiently(|| match asked {
+        Place::Unix(path) => unix::open(path, manner),
+        Place::Tcp(address) => {
+            let socket = open(*address)?;
+            socket.bind(&(*address).into())?;
+            socket.listen(CONTROL_BACKLOG)?;
+            Ok(socket.into())
+        }
+    });
+    let failed = |error| ServerError::Listen { setting: "control", place: asked.clone(), error };
+    let socket = bound.map_err(failed)?;
+    let place = adopt::place(&SockRef::from(&socket)).unwrap_or_else(|| asked.clone());
+    Ok(ControlListener { place, socket, is_ours: true })
+}
+
+/// Connections that the kernel completes before the control plane accepts them.
+const CONTROL_BACKLOG: i32 = 1024;
 
 /// What connections to an address speak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -175,8 +212,8 @@ fn listening(
     adopted: &mut Adopted,
 ) -> Result<Listening, ServerError> {
     let setting = if kind == Kind::Tls { "listen-tls" } else { "listen" };
-    let failed = |error| ServerError::Listen { setting, address: asked, error };
-    if let Some(found) = adopted.take(asked) {
+    let failed = |error| ServerError::Listen { setting, place: Place::Tcp(asked), error };
+    if let Some(found) = adopted.take(&Place::Tcp(asked)) {
         return Ok(Listening { kind, ..passed(found, asked, shards) });
     }
     patiently(|| claim(asked)).map_err(failed)?;
@@ -205,7 +242,7 @@ fn claim(address: SocketAddr) -> io::Result<()> {
 
 /// Tries again for a while where the address is in use: the kernel takes the rings of a process that
 /// was killed apart after its end, and its listeners with them.
-fn patiently<T>(bind: impl Fn() -> io::Result<T>) -> io::Result<T> {
+pub fn patiently<T>(bind: impl Fn() -> io::Result<T>) -> io::Result<T> {
     let since = Instant::now();
     loop {
         match bind() {

@@ -94,7 +94,7 @@ pub fn control_settings(
         token_publish_rate: config.token_publish_rate,
         // A file of keys that is empty, perhaps since it is just being written, opens nothing.
         wants_keys: config.api_key_file.0.is_some()
-            || (!config.control.ip().is_loopback() && !config.control_open),
+            || (!config.control.is_local() && !config.control_open),
         pages: config.allow_origin.clone(),
         ready_deadline: config.ready_deadline,
         ..defaults

@@ -48,6 +48,14 @@ struct Account {
     groups: Vec<u32>,
 }
 
+/// The user and the group that this user is, where we can give something to them.
+pub fn owner(name: &str) -> Option<(u32, u32)> {
+    let read = |path| fs::read_to_string(path).unwrap_or_default();
+    let is_asked = !name.is_empty() && geteuid().is_root();
+    let account = is_asked.then(|| Account::find(name, &read("/etc/passwd"), &read("/etc/group")));
+    account.flatten().map(|account| (account.uid, account.gid))
+}
+
 /// Becomes this user, whoever it is where the name is empty, and takes the way to new rights from the
 /// process and all that it starts.
 pub fn drop_rights(user: &str) -> Result<(), UserError> {

@@ -51,3 +51,4 @@ mod terms;
 mod tls;
 mod token;
 mod tokens;
+mod unix;

@@ -250,8 +250,11 @@ fn the_control_listener_speaks_tls() {
     let foreign = format!("Origin: http://localhost:{port}");
     assert!(curl(port, &["-H", &foreign, "-w", "%{http_code}"]).1.contains("403"));
     let plain = format!("http://localhost:{port}/healthz");
-    let told = Command::new("curl").args(["-sS", &plain]).output().expect("curl");
-    assert!(!told.status.success());
+    let told = run(Command::new("curl").args(["-sS", &plain]));
+    assert!(told.starts_with("this port speaks TLS; use https://"), "{told}");
+    let ended = Running::start(&mut stentor(&["health", "--url", &plain[..plain.len() - 8]])).end();
+    let told = String::from_utf8(ended.stderr).unwrap();
+    assert!(ended.status.code() == Some(1) && told.contains("use https://"), "{told}");
     drop(subscriber);
     server.stop();
 
@@ -322,6 +325,46 @@ fn the_commands_speak_tls() {
         let is_told = refused.status.code() == Some(1) && told.contains("with --ca FILE");
         assert!(is_told, "{arguments:?}: {told}");
     }
+    server.stop();
+}
+
+/// The commands show the certificate that they are given to a server that asks for one, and say what to
+/// do where it does not take it, or speaks no TLS at all.
+#[test]
+fn the_commands_show_their_certificate() {
+    let [secure, client] = ["tls-asks", "tls-shows"].map(Secure::new);
+    let (key, client_key) = (secure.flags()[5].to_owned(), client.flags()[5].to_owned());
+    let start = ["--control-tls-cert", secure.certificate(), "--control-tls-key", &key];
+    let flags = [&start[..], &["--control-client-ca", client.certificate()]].concat();
+    let (server, plain) = (Server::start(Io::Uring, &flags), Server::start(Io::Uring, &[]));
+    let health = |port: u16, more: &[&str]| {
+        let url = format!("https://localhost:{port}");
+        let start = ["health", "--url", &url, "--ca", secure.certificate()];
+        let ended = Running::start(&mut stentor(&[&start[..], more].concat())).end();
+        let told = [ended.stdout, ended.stderr].concat();
+        (ended.status.code(), String::from_utf8(told).unwrap())
+    };
+    let (asks, mine) = (server.control.port(), ["--client-cert", client.certificate()]);
+    let none = "/nowhere.pem";
+    for (port, more, code, words) in [
+        (asks, &[mine[0], mine[1], "--client-key", &client_key][..], 0, "ok"),
+        (asks, &[], 1, "name yours with --client-cert FILE"),
+        (
+            asks,
+            &["--client-cert", secure.certificate(), "--client-key", &key],
+            1,
+            "name yours with --client-cert FILE",
+        ),
+        (asks, &mine, 2, "client-cert: there is no key for it; name its file with --client-key"),
+        (asks, &["--client-key", none], 2, "client-key: there is no certificate for it"),
+        (asks, &[mine[0], none, "--client-key", &key], 2, "client-cert: /nowhere.pem: "),
+        (asks, &[mine[0], mine[1], "--client-key", none], 2, "client-key: /nowhere.pem: "),
+        (plain.control.port(), &[], 1, "no TLS is spoken there; write http://"),
+    ] {
+        let (ended, told) = health(port, more);
+        assert!(ended == Some(code) && told.contains(words), "{more:?}: {ended:?}: {told}");
+    }
+    plain.stop();
     server.stop();
 }
 

@@ -37,6 +37,11 @@ fn addresses_of_tls_fit_beside_the_others() {
             name the proxies' networks",
         ),
         (
+            &[("control", "unix:/a"), ("control-tls-cert", "b"), ("control-tls-key", "c")],
+            "control-tls-cert: 'b' (from --control-tls-cert) is of no use on the Unix socket of control \
+            'unix:/a' (from --control); speak plainly there, or give an IP address with a port",
+        ),
+        (
             &[("tls-key", "b")],
             "tls-key: 'b' (from --tls-key) is of no use without tls-cert '' (default); \
             give the certificate that it is the key of",

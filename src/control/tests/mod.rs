@@ -31,7 +31,7 @@ use std::{
 
 use tokio::sync::{Notify, oneshot, watch};
 
-use super::{Control, Settings, States};
+use super::{Control, Listener, Settings, States};
 use crate::{
     counters::Counters,
     ids::{Epoch, Offset, Position},
@@ -204,8 +204,7 @@ fn anywhere() -> (std::net::TcpListener, std::net::SocketAddr) {
 fn run(control: Control, listener: std::net::TcpListener, stopped: oneshot::Receiver<()>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        listener.set_nonblocking(true).unwrap();
-        let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+        let listener = Listener::adopt(listener.into()).unwrap();
         control.serve(listener, async { drop(stopped.await) }).await;
     });
 }

@@ -14,7 +14,7 @@ mod take;
 mod tests;
 mod words;
 
-use std::{io, net::TcpListener, os::fd::OwnedFd, sync::Arc};
+use std::{io, os::fd::OwnedFd, sync::Arc};
 
 use tokio::sync::watch;
 
@@ -22,7 +22,7 @@ use super::{
     Server, ServerError,
     adopt::Adopted,
     journal::Opened,
-    listen::{self, Listeners, Listening},
+    listen::{self, ControlListener, Listeners, Listening},
 };
 use crate::{config::Config, shard::Drain};
 
@@ -31,7 +31,7 @@ use take::{OWN, Takeover};
 
 /// What a server begins on: its listeners, and whoever accepts from them until it is ready.
 pub(super) struct Ground {
-    pub control: TcpListener,
+    pub control: ControlListener,
     pub listening: Vec<Listening>,
     /// Whether any of them was opened by somebody who holds them after us.
     outlives_us: bool,
@@ -80,7 +80,7 @@ impl Ground {
         };
         let subscribers = self.listening.iter().map(|it| Ok((it.address.to_string(), copies(it)?)));
         let control = &self.control;
-        let control = (control.local_addr()?.to_string(), vec![control.try_clone()?.into()]);
+        let control = (control.place.to_string(), vec![control.socket.try_clone()?]);
         subscribers.chain([Ok(control)]).collect()
     }
 }
@@ -93,6 +93,7 @@ impl Server {
         control: watch::Sender<bool>,
     ) -> Result<Server, ServerError> {
         let Some(mut takeover) = ground.takeover.take() else {
+            self.control_file = ground.control.file()?;
             self.inputs.start(&self.config, false)?;
             return Ok(self);
         };
@@ -103,6 +104,7 @@ impl Server {
             self.shards.wake();
             control.send_replace(true);
         }
+        self.control_file = ground.control.file()?;
         self.inputs.start(&self.config, false)?;
         let (directory, journal) = (self.config.journal.0.clone(), self.journal.as_ref());
         let (listener, mut sockets) = (takeover.into_listener(), ground.offered()?);

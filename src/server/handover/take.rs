@@ -45,7 +45,8 @@ impl Takeover {
         };
         let mut addresses: Vec<String> = Vec::new();
         let subscribers = config.listen.0.iter().chain(&config.listen_tls.0);
-        addresses.extend(subscribers.chain([&config.control]).map(ToString::to_string));
+        addresses.extend(subscribers.map(ToString::to_string));
+        addresses.push(config.control.to_string());
         addresses.push(OWN.to_owned());
         peer.check()?;
         let (version, pid) = (VERSION.to_owned(), process::id());

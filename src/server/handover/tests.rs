@@ -12,6 +12,7 @@ use socket2::Socket;
 
 use super::words::{Peer, Word, open};
 use crate::{
+    config::Place,
     limits::{HANDOVER_SOCKETS_PER_WORD, HANDOVER_WORD_BYTES_MAX},
     server::{adopt::Adopted, listen},
 };
@@ -96,7 +97,8 @@ fn every_socket_has_a_shard() {
             (0..sockets).map(|_| listener.as_fd().try_clone_to_owned().unwrap()).collect();
         let mut adopted = Adopted::default();
         adopted.add(passed).unwrap();
-        let listening = listen::passed(adopted.take(address).unwrap(), address, shards);
+        let listening =
+            listen::passed(adopted.take(&Place::Tcp(address)).unwrap(), address, shards);
         assert_eq!(listening.sockets.len(), sockets, "one that is alone gets no others");
         let by_shard = listen::by_shard(&[listening], shards).unwrap();
         assert_eq!(by_shard.iter().map(Vec::len).collect::<Vec<_>>(), each);
@@ -104,7 +106,7 @@ fn every_socket_has_a_shard() {
     let passed = (0..33).map(|_| listener.as_fd().try_clone_to_owned().unwrap()).collect();
     let mut adopted = Adopted::default();
     adopted.add(passed).unwrap();
-    let listening = listen::passed(adopted.take(address).unwrap(), address, 2);
+    let listening = listen::passed(adopted.take(&Place::Tcp(address)).unwrap(), address, 2);
     let told = listen::by_shard(&[listening], 2).err().unwrap().to_string();
     assert!(told.contains("start with --shards 3 or more"), "{told}");
 }

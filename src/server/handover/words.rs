@@ -20,7 +20,10 @@ use rustix::{
 use serde::{Deserialize, Serialize};
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use crate::limits::{HANDOVER_SOCKETS_PER_WORD, HANDOVER_WORD_BYTES_MAX, HANDOVER_WORD_WAIT};
+use crate::{
+    limits::{HANDOVER_SOCKETS_PER_WORD, HANDOVER_WORD_BYTES_MAX, HANDOVER_WORD_WAIT},
+    server::unix::{self, Manner},
+};
 
 /// One word of the conversation, in the order in which they are said.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -157,26 +160,9 @@ impl Peer {
 /// Bytes for the sockets of one word.
 const SPACE: usize = rustix::cmsg_space!(ScmRights(HANDOVER_SOCKETS_PER_WORD));
 
-/// A socket that hears successors at this path. What lies there already is the socket of one that has
-/// gone, or it is in the way.
+/// A socket that hears successors at this path, of root or our own user alone.
 pub(super) fn open(path: &Path) -> io::Result<OwnedFd> {
-    let socket = Socket::new(Domain::UNIX, Type::SEQPACKET, None)?;
-    remove_stale(path)?;
-    socket.bind(&SockAddr::unix(path)?)?;
-    // Before it listens, and so before anybody can connect.
-    std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
-    socket.listen(4)?;
-    Ok(socket.into())
-}
-
-fn remove_stale(path: &Path) -> io::Result<()> {
-    use std::os::unix::fs::FileTypeExt;
-    match std::fs::symlink_metadata(path) {
-        Ok(found) if found.file_type().is_socket() => std::fs::remove_file(path),
-        Ok(_) => Err(io::Error::other("there is something else than a socket")),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error),
-    }
+    unix::open(path, Manner { kind: Type::SEQPACKET, mode: 0o600, owner: None, backlog: 4 })
 }
 
 /// The sockets of an address, in words.

@@ -35,7 +35,7 @@ impl Io {
 pub struct Server {
     /// Where subscribers connect.
     pub subscribers: SocketAddr,
-    /// Where publishers connect.
+    /// Where publishers connect; port 0 where that is a Unix socket.
     pub control: SocketAddr,
     child: Child,
     stdout: Captured,
@@ -68,7 +68,10 @@ impl Server {
         }
         let banner = stdout.text();
         let subscribers = address(&banner, "  subscribers  http://");
-        let control = address(&banner.replace("https://", "http://"), "  control      http://");
+        let control = match has_line(&banner, "  control      unix:") {
+            true => SocketAddr::from(([0, 0, 0, 0], 0)),
+            false => address(&banner.replace("https://", "http://"), "  control      http://"),
+        };
         Server { subscribers, control, child, stdout, stderr }
     }
 
