@@ -106,11 +106,15 @@ impl Conversation {
     }
 
     pub(super) fn next_call(&mut self) -> Option<Call> {
-        let mut must_wait = false;
+        // No channel waits for another: what a fresh token does not grant is left at once.
+        let mut waiting: Vec<&ChannelName> = Vec::new();
         let at = self.calls.iter().position(|call| match call {
             Call::Publish { .. } | Call::Report(_) => true,
             Call::Subscribe { channel, .. } | Call::Unsubscribe { channel } => {
-                must_wait = must_wait || self.awaits(channel);
+                let must_wait = waiting.contains(&channel) || self.awaits(channel);
+                if must_wait {
+                    waiting.push(channel);
+                }
                 !must_wait
             }
         });
@@ -119,10 +123,11 @@ impl Conversation {
             // An idle conversation keeps no memory of a busy one.
             self.calls = VecDeque::new();
         }
-        if let Some(Call::Subscribe { .. } | Call::Unsubscribe { .. }) = call
-            && let Some(asked) = self.asked.iter_mut().find(|asked| !asked.is_called)
-        {
-            asked.is_called = true;
+        if let Some(Call::Subscribe { channel, .. } | Call::Unsubscribe { channel }) = &call {
+            let is_next = |asked: &&mut Asked| !asked.is_called && asked.channel == *channel;
+            if let Some(asked) = self.asked.iter_mut().find(is_next) {
+                asked.is_called = true;
+            }
         }
         call
     }

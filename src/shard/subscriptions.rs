@@ -104,10 +104,14 @@ impl<K: Kernel> Shard<K> {
     }
 
     fn go_live_in(&mut self, slot: Slot, channel: &ChannelName, begun: &Begun) {
+        self.tell_live_in(slot, channel, begun);
+        self.on_begun(slot);
+    }
+
+    fn tell_live_in(&mut self, slot: Slot, channel: &ChannelName, begun: &Begun) {
         self.tell(slot, |session, now, rules, out| {
             session.on_subscribed(channel, begun, now, rules, out)
         });
-        self.on_begun(slot);
     }
 
     /// What is there already is written at once for those whose publications are written; a poll
@@ -163,8 +167,10 @@ impl<K: Kernel> Shard<K> {
                 self.go_live(slot, begun);
                 continue;
             }
-            self.go_live_in(slot, channel, begun);
+            self.tell_live_in(slot, channel, begun);
+            // First of all it leaves what it was to leave meanwhile: nothing of that is for it any more.
             self.carry_out(slot);
+            self.on_begun(slot);
         }
     }
 

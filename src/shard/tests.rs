@@ -60,6 +60,7 @@ mod probes;
 mod protocol;
 mod publishing;
 mod rest;
+mod rights;
 mod seeds;
 mod shed;
 mod slow;

@@ -56,6 +56,7 @@ impl Wild {
             sleepy: !dice.one_in(3),
             jumpy: dice.one_in(4),
             tight,
+            no_desks: false,
             window: Duration::from_millis(dice.below(3000) as u64),
             rules: short_rules(),
         };

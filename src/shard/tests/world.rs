@@ -24,6 +24,7 @@ use crate::{
     ids::{ChannelName, Epoch, ShardId},
     io::sim::{Dice, Faults, Sim, SimBell, SimNet},
     limits::{CUT_FRAME_BYTES_MAX, QUESTIONS_MAX},
+    live::Live,
     mesh::{Ingress, Mesh, Parking, Publish, Questions, Ticket},
     session::Rules,
 };
@@ -45,6 +46,8 @@ pub struct Plan {
     pub sleepy: bool,
     pub jumpy: bool,
     pub tight: bool,
+    /// Publications come past the desks, which keep no account then.
+    pub no_desks: bool,
     pub window: Duration,
     pub rules: Rules,
 }
@@ -65,6 +68,7 @@ impl Default for Plan {
             sleepy: true,
             jumpy: false,
             tight: false,
+            no_desks: false,
             window: Duration::from_secs(4),
             rules: Rules::default(),
         }
@@ -122,6 +126,8 @@ pub struct World {
     pub ingresses: Arc<[Ingress]>,
     pub admission: Arc<Admission>,
     pub drain: Arc<Drain>,
+    /// What the shards' sessions live by.
+    pub rules: Arc<Live<Rules>>,
     pub desks: Vec<Desk>,
 }
 
@@ -150,22 +156,22 @@ impl World {
             ingresses: parkings.iter().zip(&desks).map(ingress).collect(),
             admission: Arc::new(Admission::new(plan.connections_max)),
             drain: Arc::new(Drain::new(plan.window)),
+            rules: Live::new(Rules {
+                channels_max: plan.channels_max,
+                lag_bytes_max: plan.lag_bytes_max,
+                ..plan.rules.clone()
+            }),
             desks,
             plan,
         };
         let mesh = Mesh::new(world.plan.inbox, &parkings);
         let ask = |parking: &Arc<Parking>| Questions::new(QUESTIONS_MAX, Arc::clone(parking));
         let questions: Arc<[_]> = parkings.iter().map(ask).collect();
-        let rules = Rules {
-            channels_max: world.plan.channels_max,
-            lag_bytes_max: world.plan.lag_bytes_max,
-            ..world.plan.rules.clone()
-        };
         for (index, (bell, parking)) in bells.into_iter().zip(parkings).enumerate() {
             let setup = Setup {
                 id: ShardId(index as u16),
                 epoch: Epoch(0x18c2),
-                rules: rules.clone().into(),
+                rules: world.rules.reader(),
                 mesh: mesh.clone(),
                 ingresses: Arc::clone(&world.ingresses),
                 questions: Arc::clone(&questions),
@@ -335,6 +341,9 @@ impl World {
     /// Writes down what was given a position in the turn of this home: what was taken and is not
     /// held back.
     fn place_publications(&mut self, home: usize) {
+        if self.plan.no_desks {
+            return;
+        }
         let desk = &mut self.desks[home];
         let taken = desk.pushed.len() - self.ingresses[home].waiting();
         let held = &self.nodes[home].shard.held;
