@@ -96,7 +96,7 @@ impl Api {
         let request = self.signed(self.agent.get(self.endpoint.path(path)));
         let request = request.config().timeout_global(Some(PATIENCE)).build();
         match request.call() {
-            Err(ureq::Error::Io(why)) if why.kind() == io::ErrorKind::ConnectionRefused => None,
+            Err(ureq::Error::Io(why)) if is_nobody(&why) => None,
             answered => Some(self.read(answered).unwrap_or_default()),
         }
     }
@@ -162,11 +162,15 @@ pub fn agent(endpoint: &Endpoint, trust: &Trust, limit: Option<Duration>) -> Age
     }
 }
 
+/// Whether nobody listens there: at a port, or by a socket file.
+fn is_nobody(why: &io::Error) -> bool {
+    [io::ErrorKind::ConnectionRefused, io::ErrorKind::NotFound].contains(&why.kind())
+}
+
 /// What to say when there was no answer.
 pub fn unanswered(endpoint: &Endpoint, why: &ureq::Error) -> Failure {
     match why {
-        ureq::Error::Io(io) if io.kind() == io::ErrorKind::ConnectionRefused => endpoint.nobody(),
-        ureq::Error::Io(io) if io.kind() == io::ErrorKind::NotFound => endpoint.nobody(),
+        ureq::Error::Io(io) if is_nobody(io) => endpoint.nobody(),
         ureq::Error::BadUri(_) | ureq::Error::Http(_) => Failure::usage(format!("url: {why}")),
         _ => endpoint.broken(why),
     }

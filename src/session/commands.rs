@@ -8,7 +8,10 @@
 
 mod renewal;
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::{HashSet, VecDeque},
+    sync::Arc,
+};
 
 use renewal::barred;
 
@@ -66,6 +69,14 @@ pub(super) struct Circumstances<'a, 'b> {
     pub(super) meter: &'a mut Meter<'b>,
 }
 
+/// The channel that something is asked about, if its answer names no more than that.
+fn about(call: &Call) -> Option<&ChannelName> {
+    match call {
+        Call::Publish { .. } | Call::Report(_) => None,
+        Call::Subscribe { channel, .. } | Call::Unsubscribe { channel } => Some(channel),
+    }
+}
+
 /// A subscription, or its end, that was asked for.
 #[derive(Debug)]
 struct Asked {
@@ -106,18 +117,7 @@ impl Conversation {
     }
 
     pub(super) fn next_call(&mut self) -> Option<Call> {
-        // No channel waits for another: what a fresh token does not grant is left at once.
-        let mut waiting: Vec<&ChannelName> = Vec::new();
-        let at = self.calls.iter().position(|call| match call {
-            Call::Publish { .. } | Call::Report(_) => true,
-            Call::Subscribe { channel, .. } | Call::Unsubscribe { channel } => {
-                let must_wait = waiting.contains(&channel) || self.awaits(channel);
-                if must_wait {
-                    waiting.push(channel);
-                }
-                !must_wait
-            }
-        });
+        let at = self.next_place();
         let call = at.and_then(|at| self.calls.remove(at));
         if self.calls.is_empty() {
             // An idle conversation keeps no memory of a busy one.
@@ -130,6 +130,19 @@ impl Conversation {
             }
         }
         call
+    }
+
+    /// Where the first call is that need not wait. What is about a channel waits for what else is about
+    /// it; no channel waits for another: what a fresh token does not grant is left at once.
+    fn next_place(&self) -> Option<usize> {
+        let first = about(self.calls.front()?);
+        if first.is_none_or(|channel| !self.awaits(channel)) {
+            return Some(0);
+        }
+        // A set, since a peer chooses how many wait.
+        let called = self.asked.iter().filter(|asked| asked.is_called);
+        let mut waiting: HashSet<&ChannelName> = called.map(|asked| &asked.channel).collect();
+        self.calls.iter().position(|call| about(call).is_none_or(|channel| waiting.insert(channel)))
     }
 
     /// Whether something about this channel was called for and not answered.
