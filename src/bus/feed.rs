@@ -45,14 +45,24 @@ pub struct Feed {
     setup: FeedSetup,
     /// The ticket of the last record that was handed over; they count from 1.
     last: u64,
-    /// Of each ticket behind `settled`: whether it was answered.
-    answered: VecDeque<bool>,
+    /// What became of each ticket behind `settled`.
+    tickets: VecDeque<Place>,
     settled: u64,
     /// For each shard whether it has something that it was not woken for.
     unwoken: Vec<bool>,
     connected_before: bool,
     was_connected: bool,
     unmapped: Ways,
+}
+
+/// What became of a record that was handed over.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// It waits for its shard. Its bus gives it again if we do not acknowledge it, or go on before it.
+    Waits,
+    /// It waits for its shard, and its bus gives it to nobody again.
+    WaitsOnce,
+    Answered,
 }
 
 /// The ways in which records mapped to nothing, of which each is to be logged once. One reason may be
@@ -86,7 +96,7 @@ impl Feed {
             unwoken: vec![false; setup.ingresses.len()],
             setup,
             last: 0,
-            answered: VecDeque::new(),
+            tickets: VecDeque::new(),
             settled: 0,
             connected_before: false,
             was_connected: false,
@@ -138,6 +148,14 @@ impl Feed {
     pub(super) async fn on_over(&mut self) {
         self.on_caught_up().await;
         self.setup.state.set_connected(false, None);
+    }
+
+    /// Nothing more is read. Waits until it is known of all that comes from nobody again what became of
+    /// it, so that what was refused is counted.
+    pub(super) async fn on_stop(&mut self) {
+        while self.tickets.contains(&Place::WaitsOnce) {
+            self.wait_for_answers().await;
+        }
     }
 
     pub(super) fn take_was_connected(&mut self) -> bool {
@@ -196,9 +214,19 @@ impl Feed {
         Some(self.put_mapped(mapped, position).await)
     }
 
-    /// The same for what is mapped already.
+    /// The same for buses that can wait, but give nothing again.
+    pub async fn put_once(&mut self, record: &impl Fields, payload: Bytes) -> Option<u64> {
+        let mapped = self.map(record, payload)?;
+        Some(self.put_as(Place::WaitsOnce, mapped, None).await)
+    }
+
+    /// [`Feed::put`] for what is mapped already.
     pub async fn put_mapped(&mut self, mapped: Mapped, position: Option<Position>) -> u64 {
-        while self.answered.len() >= UNSETTLED_MAX {
+        self.put_as(Place::Waits, mapped, position).await
+    }
+
+    async fn put_as(&mut self, place: Place, mapped: Mapped, position: Option<Position>) -> u64 {
+        while self.tickets.len() >= UNSETTLED_MAX {
             self.wait_for_answers().await;
         }
         let (shard, mut publish) = self.publication(mapped, position);
@@ -206,15 +234,16 @@ impl Feed {
             publish = again;
             self.wait_for_answers().await;
         }
-        self.on_handed_over(shard)
+        self.on_handed_over(shard, place)
     }
 
     /// Hands over what is mapped already if there is a place, and gives it back if there is none: for
-    /// inputs of several streams, of which one must not wait for another. See [`Feed::room`].
+    /// inputs of several streams, of which one must not wait for another, and that give nothing again.
+    /// See [`Feed::room`].
     pub fn try_put_mapped(&mut self, mapped: Mapped) -> Result<u64, Mapped> {
         let (shard, publish) = self.publication(mapped, None);
         match self.setup.ingresses[shard].publish(publish) {
-            Ok(()) => Ok(self.on_handed_over(shard)),
+            Ok(()) => Ok(self.on_handed_over(shard, Place::WaitsOnce)),
             Err(Publish { channel, kind, payload, terms, .. }) => {
                 let key = terms.and_then(|terms| terms.key);
                 Err(Mapped { channel, key, kind, payload })
@@ -243,7 +272,7 @@ impl Feed {
             refused = self.setup.ingresses[shard].publish(publish);
         }
         match refused {
-            Ok(()) => Some(self.on_handed_over(shard)),
+            Ok(()) => Some(self.on_handed_over(shard, Place::WaitsOnce)),
             Err(_) => {
                 self.flush();
                 self.skip(Skip::Dropped, "the shards are behind, and the bus cannot wait");
@@ -316,9 +345,9 @@ impl Feed {
         (shard, Publish { asker, ticket, channel, kind, payload, terms, position })
     }
 
-    fn on_handed_over(&mut self, shard: usize) -> u64 {
+    fn on_handed_over(&mut self, shard: usize, place: Place) -> u64 {
         self.last += 1;
-        self.answered.push_back(false);
+        self.tickets.push_back(place);
         self.unwoken[shard] = true;
         if self.last.is_multiple_of(WAKE_EVERY) {
             self.flush();
@@ -375,12 +404,12 @@ impl Feed {
     fn take_answers(&mut self) {
         for shard in 0..self.setup.ingresses.len() {
             while let Some(Answer { ticket, outcome }) = self.setup.ingresses[shard].take_answer() {
-                let place = (ticket.0 - self.settled - 1) as usize;
-                if outcome == Err(Rejected::HandedOver) {
+                let place = &mut self.tickets[(ticket.0 - self.settled - 1) as usize];
+                if outcome == Err(Rejected::HandedOver) && *place == Place::Waits {
                     // Never settled: what its bus was not told of it gives to our successor.
                     continue;
                 }
-                self.answered[place] = true;
+                *place = Place::Answered;
                 match outcome {
                     Ok(accepted) if accepted.repeated => {
                         self.skip(Skip::Repeated, "it was published before");
@@ -390,8 +419,8 @@ impl Feed {
                 }
             }
         }
-        while self.answered.front() == Some(&true) {
-            self.answered.pop_front();
+        while self.tickets.front() == Some(&Place::Answered) {
+            self.tickets.pop_front();
             self.settled += 1;
         }
     }

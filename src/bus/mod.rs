@@ -26,11 +26,15 @@ mod nats;
 mod redis;
 mod retry;
 
-use std::{future::Future, pin::Pin, time::Instant};
+use std::{
+    future::Future,
+    pin::Pin,
+    time::{Duration, Instant},
+};
 
 use tokio::{
     sync::{mpsc, watch},
-    time::sleep,
+    time::{sleep, timeout},
 };
 
 pub use feed::{Feed, FeedSetup};
@@ -101,9 +105,13 @@ pub async fn run(input: Input, mut feed: Feed, mut stop: watch::Receiver<bool>) 
     };
     tokio::select! {
         () = work => (),
-        _ = stop.wait_for(|stop| *stop) => (),
+        // Shards that are late have more to do than to answer.
+        _ = stop.wait_for(|stop| *stop) => drop(timeout(ANSWERS_WAIT, feed.on_stop()).await),
     }
 }
+
+/// How long an input that is stopped waits for what its last records became.
+const ANSWERS_WAIT: Duration = Duration::from_secs(1);
 
 /// Takes publications to the bus of an input until nobody is left who could publish.
 pub async fn forward(input: Input, forwards: mpsc::Receiver<Forward>) {

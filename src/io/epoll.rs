@@ -75,9 +75,6 @@ impl Epoll {
         let slots = slots.min(u32::try_from(most).unwrap_or(u32::MAX));
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         epoll::add(&epoll, &bell, EventData::new_u64(BELL), EventFlags::IN)?;
-        for (index, listener) in listeners.iter().enumerate() {
-            epoll::add(&epoll, listener, token_of(index), EventFlags::empty())?;
-        }
         Ok(Epoll {
             epoll,
             listeners,
@@ -191,7 +188,12 @@ impl Epoll {
         }
         let flags = if wanted { EventFlags::IN } else { EventFlags::empty() };
         let watch = |(index, listener)| {
-            epoll::modify(&self.epoll, listener, token_of(index), flags).is_ok()
+            let token = token_of(index);
+            match epoll::modify(&self.epoll, listener, token, flags) {
+                // Added only now: one that is bound and does not listen yet always reports a hang-up.
+                Err(Errno::NOENT) => epoll::add(&self.epoll, listener, token, flags).is_ok(),
+                done => done.is_ok(),
+            }
         };
         // One that fails is tried again with all others.
         if self.listeners.iter().enumerate().all(watch) {
@@ -362,3 +364,33 @@ const BELL: u64 = u64::MAX;
 /// What follows is the listeners', in their order.
 const LISTENER: u64 = BELL - 1 - LISTENERS_MAX as u64;
 const GENERATION_MAX: u32 = u32::MAX >> 1;
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+
+    use socket2::{Domain, Socket, Type};
+
+    use super::*;
+
+    /// A listener that is bound and does not listen yet, as in a successor that waits, wakes nobody
+    /// until it is accepted from.
+    #[test]
+    fn a_held_listener_is_silent() {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a port");
+        let listener = socket.try_clone().expect("the same socket").into();
+        let bell = Arc::new(EventBell::new().expect("a bell"));
+        let mut kernel = Epoll::open(2, vec![listener], bell).expect("epoll");
+        kernel.ask(Some(Duration::ZERO)).expect("an answer");
+        assert!(kernel.ready.is_empty(), "woken while held");
+        socket.listen(1).expect("a listener");
+        kernel.set_accepting(true);
+        let address = socket.local_addr().ok().and_then(|it| it.as_socket()).expect("an address");
+        let _client = TcpStream::connect(address).expect("a client");
+        kernel.wait(None).expect("an answer");
+        let mut events = Vec::new();
+        kernel.events(&mut events);
+        assert_eq!(events.len(), 1, "the client is taken in");
+    }
+}

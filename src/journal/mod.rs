@@ -81,6 +81,8 @@ pub struct Journal {
     directory: Directory,
     ends: Box<[Option<End>; BUCKETS]>,
     intake: Option<Intake>,
+    /// See [`Shelf::looks_max`].
+    looks_max: u32,
 }
 
 impl Journal {
@@ -106,7 +108,8 @@ impl Journal {
         directory.mend(&report.summary.torn)?;
         let epoch = directory.epoch();
         let restored = Restored { epoch, offsets, floors, records, told: report.summary };
-        Ok((Journal { directory, ends, intake: None }, restored))
+        let looks_max = thread::LOOKS_MAX;
+        Ok((Journal { directory, ends, intake: None, looks_max }, restored))
     }
 
     /// The ends for the shards that `parkings` wake: the writer that they share, and each one's
@@ -133,7 +136,8 @@ impl Journal {
 
     fn run_on<D: Disk>(self, disk: D) -> Result<(), JournalError> {
         let Some(intake) = self.intake else { return Ok(()) };
-        let shelf = Shelf { disk: Rc::new(disk), directory: self.directory };
+        let (disk, looks_max) = (Rc::new(disk), self.looks_max);
+        let shelf = Shelf { disk, directory: self.directory, looks_max };
         runtime()?.block_on(thread::run(intake, shelf, *self.ends))
     }
 }
@@ -142,6 +146,8 @@ impl Journal {
 struct Shelf<D: Disk> {
     disk: Rc<D>,
     directory: Directory,
+    /// How often it is looked at while another process has it, before what waits is rejected.
+    looks_max: u32,
 }
 
 impl<D: Disk> Shelf<D> {

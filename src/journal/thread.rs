@@ -6,7 +6,8 @@
 //! takes a file more, and up to its bucket's size of the disk.
 //!
 //! The directory can be lent: then what is under way is ended, files are closed and the lock is let
-//! go, and records wait in their queues until it is ours again, or are rejected if it never will be.
+//! go, and records wait in their queues until it is ours again. They are rejected if it never will
+//! be, and while it is not to be had back.
 
 use std::{
     cell::{Cell, RefCell},
@@ -24,6 +25,7 @@ use super::{
 use crate::{
     ids::{BUCKETS, ShardId},
     limits::JOURNAL_GROUP_BYTES_MAX,
+    logs::limited,
     mesh::Rejected,
 };
 
@@ -34,8 +36,8 @@ pub async fn run<D: Disk>(
     ends: [Option<End>; BUCKETS],
 ) -> Result<(), JournalError> {
     let places = shelf.lanes(ends).map(Place::new).collect();
-    let desk =
-        Rc::new(Desk { intake, places, busy: Cell::new(0), is_compacting: Cell::new(false) });
+    let (busy, is_compacting, looks) = Default::default();
+    let desk = Rc::new(Desk { intake, places, busy, is_compacting, looks });
     loop {
         // Looked at before the queues: what was appended before the end is seen after it.
         let is_closed = desk.intake.is_closed();
@@ -47,11 +49,11 @@ pub async fn run<D: Disk>(
                     desk.gather_compaction();
                 }
             }
-            Phase::HasLeft => desk.reject_all(),
+            Phase::HasLeft => desk.reject_all(Rejected::HandedOver),
             // What is under way is ended first, and wakes us then.
             _ if desk.busy.get() > 0 => {}
             Phase::IsAskedToRest => desk.rest(&mut shelf).await,
-            Phase::IsAskedToWork => desk.work_again(&mut shelf).await?,
+            Phase::IsAskedToWork => desk.work_again(&mut shelf).await,
             Phase::Rests => {}
         }
         if is_closed && desk.busy.get() == 0 {
@@ -64,12 +66,20 @@ pub async fn run<D: Disk>(
 /// How long to wait before a directory is looked at again that another process has.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
+/// The same where it cannot be used: to find that out, all of it may have been read.
+const TRY_AGAIN: Duration = Duration::from_secs(1);
+
+/// How often a directory that another process has is looked at while records wait: for ten seconds.
+pub(super) const LOOKS_MAX: u32 = 200;
+
 struct Desk<D: Disk> {
     intake: Intake,
     places: Vec<Place<D>>,
     /// Tasks that run.
     busy: Cell<u32>,
     is_compacting: Cell<bool>,
+    /// How often the directory was not to be had back.
+    looks: Cell<u32>,
 }
 
 /// A bucket and what waits for it: at most as many records as all shards have places.
@@ -129,12 +139,14 @@ impl<D: Disk> Desk<D> {
             }
         }
         shelf.release();
+        self.looks.set(0);
         self.intake.pass(Phase::IsAskedToRest, Phase::Rests);
         self.intake.nudge();
     }
 
-    /// Takes the directory again, if nobody else has it now, and goes on where its files end.
-    async fn work_again(&self, shelf: &mut Shelf<D>) -> Result<(), JournalError> {
+    /// Takes the directory again, if nobody else has it now, and goes on where its files end. Whatever
+    /// is wrong with it, those who only read lose nothing by it, so that it is tried until it is well.
+    async fn work_again(&self, shelf: &mut Shelf<D>) {
         // It may never have been let go of.
         shelf.release();
         match shelf.take_back() {
@@ -143,22 +155,45 @@ impl<D: Disk> Desk<D> {
                     place.lane.replace(Some(lane));
                 }
                 self.intake.pass(Phase::IsAskedToWork, Phase::Works);
+                if self.looks.take() > 0 {
+                    tracing::info!("journal {}: is ours again", shelf.directory.path().display());
+                }
             }
-            Err(JournalError::InUse { .. }) => tokio::time::sleep(LOOK_AGAIN).await,
-            Err(error) => return Err(error),
+            Err(error) => {
+                // An operator may have to look at it, or to mend it.
+                shelf.release();
+                self.on_kept_away(&error, shelf.looks_max).await;
+            }
         }
         self.intake.nudge();
-        Ok(())
     }
 
-    /// Tells everybody that nothing is written any more.
-    fn reject_all(&self) {
+    /// The directory is not to be had back now. Who waits is told so at once, unless all that is wrong
+    /// is that another process has yet to let it go.
+    async fn on_kept_away(&self, error: &JournalError, looks_max: u32) {
+        let is_in_use = matches!(error, JournalError::InUse { .. });
+        self.looks.set(self.looks.get().saturating_add(1));
+        if is_in_use && self.looks.get() < looks_max {
+            return tokio::time::sleep(LOOK_AGAIN).await;
+        }
+        limited!(
+            error,
+            "journal",
+            "cannot take back the journal that was lent: {error}; it is tried again, and \
+             publications to kept channels are rejected until then"
+        );
+        self.reject_all(Rejected::JournalFailed);
+        tokio::time::sleep(if is_in_use { LOOK_AGAIN } else { TRY_AGAIN }).await;
+    }
+
+    /// Tells everybody who waits why nothing is written.
+    fn reject_all(&self, why: Rejected) {
         for shard in self.intake.shards() {
             while let Some(record) = self.intake.take(shard) {
                 let bucket = record.channel.bucket();
-                let result = Err(Rejected::HandedOver);
-                self.intake
-                    .land(shard, Landed { bucket, offset: record.offset, result, file_bytes: 0 });
+                let landed =
+                    Landed { bucket, offset: record.offset, result: Err(why), file_bytes: 0 };
+                self.intake.land(shard, landed);
             }
             self.intake.wake(shard);
         }

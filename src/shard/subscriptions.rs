@@ -130,13 +130,7 @@ impl<K: Kernel> Shard<K> {
             News::Nothing => (),
             News::Started(started) => self.on_started(&started),
             News::Refused(channel, slots) => {
-                slots.iter().for_each(|&slot| match self.sessions[slot.index()].is_several() {
-                    true => {
-                        self.refuse(slot, &channel, Refused::TooManyChannels);
-                        self.carry_out(slot);
-                    }
-                    false => self.end(slot, CloseReason::Overloaded),
-                });
+                slots.iter().for_each(|&slot| self.on_no_room(slot, &channel));
             }
             News::Lapped(lapped) => {
                 let reason = CloseReason::PeerTooSlow;
@@ -147,6 +141,20 @@ impl<K: Kernel> Shard<K> {
             }
         }
         self.tend();
+    }
+
+    /// The channel's home has no room for it.
+    fn on_no_room(&mut self, slot: Slot, channel: &ChannelName) {
+        if self.is_witness(slot) {
+            return;
+        }
+        match self.sessions[slot.index()].is_several() {
+            true => {
+                self.refuse(slot, channel, Refused::TooManyChannels);
+                self.carry_out(slot);
+            }
+            false => self.end(slot, CloseReason::Overloaded),
+        }
     }
 
     fn on_started(&mut self, started: &Started) {

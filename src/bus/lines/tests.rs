@@ -23,7 +23,7 @@ use crate::{
     inputs::{self, InputState},
     io::Bell,
     mapping::{Condition, Mapping, Pointer, Template},
-    mesh::{Accepted, Answer, Inflow, Ingress, Parking},
+    mesh::{Accepted, Answer, Inflow, Ingress, Parking, Rejected},
 };
 
 /// A mapping to the channel of this template.
@@ -141,6 +141,29 @@ fn channel_at(shard: u16) -> String {
     let at =
         |name: &String| crate::ids::ChannelName::new(name).unwrap().bucket().home(2).0 == shard;
     (0..).map(|n| format!("c{n}")).find(at).unwrap()
+}
+
+/// What the journal of a successor keeps out is counted where nobody gives it again, and is not settled
+/// where its bus gives it to the successor.
+#[test]
+fn what_a_hand_over_refuses_is_counted() {
+    Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+        let (shards, answered) = Shards::new();
+        let mut feed = shards.feed(to("logs"), answered);
+        assert_eq!(feed.offer(&Bare, Bytes::from("a")), Some(1));
+        assert_eq!(feed.put_once(&Bare, Bytes::from("b")).await, Some(2));
+        assert_eq!(feed.put(&Bare, Bytes::from("c"), None).await, Some(3));
+        for ingress in shards.ingresses.iter() {
+            while let Some(Inflow::Publish(record)) = ingress.take() {
+                let outcome = Err(Rejected::HandedOver);
+                ingress.answer(Answer { ticket: record.ticket, outcome });
+            }
+            ingress.flush_answers();
+        }
+        feed.on_stop().await;
+        assert_eq!(feed.settled(), 2);
+        assert_eq!(shards.state.report().skipped[Skip::Journal as usize], 2);
+    });
 }
 
 /// Lines go to their channel in order, also the last one without an end; what is too long is counted

@@ -130,7 +130,7 @@ impl Core {
             let theirs = |message: &&mut Message| Some(&*message.subject) != own.as_deref();
             for message in batch.iter_mut().filter(theirs) {
                 let payload = std::mem::take(&mut message.payload);
-                feed.put(&Record { message, place: None }, payload, None).await;
+                feed.put_once(&Record { message, place: None }, payload).await;
             }
             feed.flush();
             dropped.tell(came, all, feed);

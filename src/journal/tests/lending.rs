@@ -1,6 +1,6 @@
 //! A journal whose directory is lent to another process.
 
-use std::time::Duration;
+use std::{fs, time::Duration};
 
 use super::rig::{Call, Faulty, Folder, Rig, SHARD, all, channel, record, reopened};
 use crate::{journal::Journal, mesh::Rejected};
@@ -69,4 +69,46 @@ fn a_rest_waits_for_what_is_under_way() {
     rig.keeper.work();
     assert_eq!(rig.landed().result, Ok(()));
     rig.end();
+}
+
+/// While a directory is not to be had back for long, what waits is rejected, and it is written again
+/// once the other process has let it go.
+#[test]
+fn what_waits_too_long_is_rejected() {
+    let folder = Folder::new();
+    let rig = Rig::impatient(&folder.0);
+    let news = channel("news");
+    assert!(rig.keeper.rest(LONG));
+    let (other, _) = Rig::start(&folder.0);
+    rig.keeper.work();
+    assert_eq!(rig.write(&record(&news, 1)).result, Err(Rejected::JournalFailed));
+    other.end();
+    expect_works_again(&rig);
+    rig.end();
+}
+
+/// A directory that is damaged when it comes back ends nothing: what waits is rejected, and it is
+/// written again once it is mended.
+#[test]
+fn a_damaged_loan_is_tried_again() {
+    let folder = Folder::new();
+    let (rig, _) = Rig::start(&folder.0);
+    let news = channel("news");
+    assert!(rig.keeper.rest(LONG));
+    let (meta, away) = (folder.0.join("META"), folder.0.join("META.away"));
+    fs::rename(&meta, &away).unwrap();
+    fs::write(&meta, "something else").unwrap();
+    rig.keeper.work();
+    assert_eq!(rig.write(&record(&news, 1)).result, Err(Rejected::JournalFailed));
+    fs::rename(&away, &meta).unwrap();
+    expect_works_again(&rig);
+    rig.end();
+}
+
+/// Writes until it is taken: what comes before the next look at the directory may still be rejected.
+fn expect_works_again(rig: &Rig) {
+    let news = channel("news");
+    let mut results = (2..).map(|offset| rig.write(&record(&news, offset)).result);
+    let refused = |result: &Result<(), Rejected>| *result == Err(Rejected::JournalFailed);
+    assert_eq!(results.find(|result| !refused(result)), Some(Ok(())));
 }

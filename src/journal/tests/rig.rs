@@ -101,14 +101,25 @@ impl Rig {
     }
 
     pub fn on<D: Disk + Send>(dir: &Path, places: usize, disk: D) -> (Rig, Restored) {
-        let (mut journal, restored) = Journal::open(dir).unwrap();
+        let (journal, restored) = Journal::open(dir).unwrap();
+        (Rig::of(journal, places, disk), restored)
+    }
+
+    /// One that looks only once at a directory that another process has, before it rejects.
+    pub fn impatient(dir: &Path) -> Rig {
+        let (mut journal, _) = Journal::open(dir).unwrap();
+        journal.looks_max = 1;
+        Rig::of(journal, 64, UringDisk)
+    }
+
+    fn of<D: Disk + Send>(mut journal: Journal, places: usize, disk: D) -> Rig {
         let (ring, rung) = mpsc::sync_channel(1);
         let parking = Parking::new(Arc::new(ThreadBell(ring)));
         let (writer, mut landings) = journal.parts(places, &[Arc::clone(&parking)]);
         let landing = landings.remove(0);
         let keeper = journal.keeper().unwrap();
         let thread = thread::spawn(move || journal.run_on(disk));
-        (Rig { writer, landing, keeper, parking, rung, thread }, restored)
+        Rig { writer, landing, keeper, parking, rung, thread }
     }
 
     pub fn append(&self, records: &[Record]) {
