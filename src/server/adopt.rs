@@ -9,6 +9,7 @@ use std::{
     process,
 };
 
+use rustix::net::sockopt::socket_cookie;
 use socket2::{SockRef, Type};
 
 use super::ServerError;
@@ -52,12 +53,17 @@ impl Adopted {
         Ok(Adopted(sockets.into_iter().map(passed).collect::<Result<_, ServerError>>()?))
     }
 
-    /// Adds those of a predecessor, each to the others of its address.
+    /// Adds those of a predecessor, each to the others of its address, unless it is there already: the
+    /// service manager may have passed the same one.
     pub fn add(&mut self, sockets: Vec<OwnedFd>) -> Result<(), ServerError> {
         for socket in sockets {
             let address = listens_at(&socket)?;
-            match self.0.iter_mut().find(|it| it.is_ours && it.address == address) {
-                Some(passed) => passed.sockets.push(socket),
+            match self.0.iter_mut().find(|it| it.address == address) {
+                Some(passed) => {
+                    let is_there =
+                        !passed.is_ours && passed.sockets.iter().any(|it| is_same(it, &socket));
+                    passed.sockets.extend(Some(socket).filter(|_| !is_there));
+                }
                 None => self.0.push(Passed { address, sockets: vec![socket], is_ours: true }),
             }
         }
@@ -88,6 +94,10 @@ impl Adopted {
     }
 }
 
+fn is_same(one: &OwnedFd, other: &OwnedFd) -> bool {
+    socket_cookie(one).is_ok_and(|cookie| socket_cookie(other) == Ok(cookie))
+}
+
 fn listens_at(socket: &OwnedFd) -> Result<Place, ServerError> {
     let fd = socket.as_fd();
     let socket = SockRef::from(&fd);
@@ -113,6 +123,20 @@ mod tests {
     use std::net::{TcpListener, UdpSocket};
 
     use super::*;
+
+    /// What a service manager and a predecessor pass of the same address is together, and the same
+    /// socket is there once.
+    #[test]
+    fn what_two_pass_is_together() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = Place::Tcp(listener.local_addr().unwrap());
+        let same = OwnedFd::from(listener.try_clone().unwrap());
+        let mut adopted = Adopted::of(vec![listener.into()]).unwrap();
+        adopted.add(vec![same]).unwrap();
+        assert!(adopted.outlive_us());
+        assert_eq!(adopted.take(&address).unwrap().sockets.len(), 1);
+        adopted.expect_all_taken().unwrap();
+    }
 
     /// A socket is found by its address, once; one that nobody took is told, and so is what does not
     /// listen.
