@@ -25,7 +25,7 @@ pub(super) struct Poll {
     pub(super) timeout: Duration,
     origin: Option<String>,
     /// Whether the connection ends with the answer.
-    close: bool,
+    pub(super) close: bool,
     /// Where the client stands, once the subscription is live.
     position: Option<Position>,
     gap: Option<Gap>,

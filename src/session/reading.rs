@@ -258,6 +258,28 @@ impl Session {
         self.format().is_some()
     }
 
+    /// Whether the peer has yet to ask for something, or its first answer has yet to begin.
+    pub fn is_unanswered(&self) -> bool {
+        match &self.phase {
+            Phase::Request(_) | Phase::Pending(_) => true,
+            Phase::Poll(poll) => !poll.is_live(),
+            Phase::Streams(streams) => !streams.is_live,
+            _ => false,
+        }
+    }
+
+    /// The server ends the conversation, since a successor serves whoever comes now. A poll that waits
+    /// is answered with what there is, nothing most likely: its client polls again, and is served there.
+    pub fn on_handed_over(&mut self, now: Tick, rules: &Rules, out: &mut Vec<u8>) -> Step {
+        match &mut self.phase {
+            Phase::Poll(poll) if poll.is_live() => {
+                poll.close = true;
+                self.answer_poll(now, out)
+            }
+            _ => self.on_close(CloseReason::ServerDraining, now, rules, out),
+        }
+    }
+
     /// Answers the poll, after which the connection waits for the next request, or ends.
     pub(super) fn answer_poll(&mut self, now: Tick, out: &mut Vec<u8>) -> Step {
         let Phase::Poll(poll) = &mut self.phase else { return Step::Wait };

@@ -8,6 +8,7 @@ use crate::{
     ids::{ShardId, Slot, Tick},
     io::Kernel,
     limits::{CLOSING_SECONDS_MAX, DEADLINES_PER_TURN_MAX},
+    session::Session,
 };
 
 impl<K: Kernel> Shard<K> {
@@ -15,7 +16,7 @@ impl<K: Kernel> Shard<K> {
     /// anywhere may be owed what was published.
     pub fn is_drained(&self) -> bool {
         let Some(since) = self.draining_since else { return false };
-        let longest = self.setup.drain.window() + Duration::from_secs(2 * CLOSING_SECONDS_MAX + 1);
+        let longest = self.latecomers_window() + Duration::from_secs(2 * CLOSING_SECONDS_MAX + 1);
         let is_done = self.is_deserted()
             && self.nothing_waits()
             && self.held.is_empty()
@@ -101,12 +102,31 @@ impl<K: Kernel> Shard<K> {
         Tick(since.0 + ((share * u64::from(window)) >> 32) as u32)
     }
 
+    /// How long a drain waits for who has yet to ask, or to be answered. Such a one would take an end
+    /// for an outage where a successor serves all others, so it has its usual time then.
+    fn latecomers_window(&self) -> Duration {
+        let drain = &self.setup.drain;
+        match drain.is_handed_over() {
+            true => drain.window().max(self.setup.rules.handshake_timeout),
+            false => drain.window(),
+        }
+    }
+
+    /// Whether a drain lets this connection be until it is answered.
+    fn is_spared(&self, slot: Slot) -> bool {
+        self.setup.drain.is_handed_over() && self.sessions[slot.index()].is_unanswered()
+    }
+
     /// Whether a drain ends this connection now. Who has yet to be sent something gets a little
     /// longer: nothing more is published, so all but readers that have stopped soon have everything.
     pub(super) fn is_drain_due(&self, slot: Slot) -> bool {
         let (now, drain) = (self.now.tick(), &self.setup.drain);
         self.draining_since.is_some_and(|since| {
-            let last = since.after(drain.window() + Duration::from_secs(CLOSING_SECONDS_MAX));
+            let closing = Duration::from_secs(CLOSING_SECONDS_MAX);
+            if self.is_spared(slot) {
+                return now >= since.after(self.latecomers_window() + closing);
+            }
+            let last = since.after(drain.window() + closing);
             now >= last || (now >= self.drain_tick(since, slot) && !self.views.is_behind(slot))
         })
     }
@@ -131,7 +151,10 @@ impl<K: Kernel> Shard<K> {
     pub(super) fn on_deadline(&mut self, slot: Slot) {
         let now = self.now.tick();
         if self.is_drain_due(slot) {
-            self.end(slot, CloseReason::ServerDraining);
+            match self.setup.drain.is_handed_over() {
+                true => self.tell(slot, Session::on_handed_over),
+                false => self.end(slot, CloseReason::ServerDraining),
+            }
         }
         self.end_if_expired(slot);
         let mut out = std::mem::take(&mut self.scratch.out);
@@ -146,7 +169,8 @@ impl<K: Kernel> Shard<K> {
     pub(super) fn schedule(&mut self, slot: Slot) {
         let session = &self.sessions[slot.index()];
         let mut due = session.deadline(&self.setup.rules);
-        if let Some(since) = self.draining_since.filter(|_| !session.is_closing()) {
+        let is_ending = !session.is_closing() && !self.is_spared(slot);
+        if let Some(since) = self.draining_since.filter(|_| is_ending) {
             // Not at once: what was published before the drain may be on its way here.
             due = due.min(self.drain_tick(since, slot).max(Tick(self.now.tick().0 + 1)));
         }

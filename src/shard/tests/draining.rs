@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::{
     client::{Kind, Phase},
+    protocol::Head,
     world::{Plan, World},
 };
 use crate::{close::CloseReason, frame::Format, io::sim::Faults};
@@ -85,6 +86,36 @@ fn nobody_holds_a_drain_up() {
     assert_eq!([half, pending].map(reason), [Some(CloseReason::ServerDraining); 2]);
     assert_eq!(world.clients[full].phase, Phase::Over);
     assert_eq!((world.clients[late].said, world.nodes[here].net.waiting()), (Some(503), 0));
+}
+
+/// After a hand-over who was accepted at the last moment is served, though its request comes behind
+/// the end of the window: whatever its slot, its handshake is completed, and only then is it told. A
+/// poll that waits is answered with nothing. Who never asks is told of its own time-out.
+#[test]
+fn a_hand_over_turns_nobody_away() {
+    let mut world = World::new(Plan::default());
+    let [never, late @ ..] =
+        [(); 20].map(|()| world.connect(0, Kind::Reader(Format::WebSocket), 0));
+    let poll = world.nodes[0].net.connect();
+    late.iter().for_each(|&late| world.with(late, |client, net| client.ask(net, 30)));
+    let asked = format!("GET /poll/{} HTTP/1.1\r\nHost: h\r\n\r\n", world.names[0]);
+    world.nodes[0].net.write(poll, asked.as_bytes());
+    world.settle();
+    assert_eq!(world.nodes[0].net.take(poll), b"", "it waits");
+    world.drain.hand_over();
+    world.begin_drain();
+    world.seconds(6.5);
+    assert!(late.iter().all(|&late| world.said(late).is_none()));
+    late.iter().for_each(|&late| world.with(late, |client, net| client.ask(net, usize::MAX)));
+    world.settle();
+    world.seconds(0.5);
+    assert!(late.iter().all(|&late| world.clients[late].said == Some(1012)));
+    let answer = Head::take(&world.nodes[0].net.take(poll)).expect("an answer");
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    assert!(answer.text.contains("Connection: close"), "{}", answer.text);
+    world.pass(Duration::from_secs(8), 10_000, is_over);
+    assert!(is_over(&world), "a shard has not ended");
+    assert_eq!(world.clients[never].said, Some(408));
 }
 
 /// A home without subscribers of its own stays until it has told others all that was published,
