@@ -4,13 +4,13 @@ use std::{
     env, fs, io,
     net::TcpListener,
     os::fd::{AsFd, OwnedFd},
-    process,
+    process, thread,
     time::{Duration, Instant},
 };
 
 use socket2::Socket;
 
-use super::words::{Peer, Word, open};
+use super::words::{Found, Peer, Place, Word, find_or_open, open};
 use crate::{
     limits::{HANDOVER_SOCKETS_PER_WORD, HANDOVER_WORD_BYTES_MAX},
     server::{adopt::Adopted, listen},
@@ -77,6 +77,43 @@ fn a_stale_socket_is_replaced() {
     assert!(told.contains("something else than a socket"), "{told}");
     assert_eq!(fs::read(&path).unwrap(), b"precious");
     fs::remove_file(&path).unwrap();
+}
+
+/// Of several that start at once one opens the path, and the others find it there. Whoever leaves takes
+/// the path away only while it is its own.
+#[test]
+fn one_of_many_opens_the_path() {
+    let path = env::temp_dir().join(format!("stentor-words-many-{}", process::id()));
+    let found: Vec<Found> = thread::scope(|scope| {
+        let all: Vec<_> = (0..4).map(|_| scope.spawn(|| find_or_open(&path).unwrap())).collect();
+        all.into_iter().map(|it| it.join().unwrap()).collect()
+    });
+    let opened = found.iter().filter(|it| matches!(it, Found::Nobody(_))).count();
+    assert_eq!(opened, 1);
+    let first = Place::at(&path).unwrap();
+    // Kept, so that the file system cannot give its number to another.
+    let kept = path.with_extension("kept");
+    fs::hard_link(&path, &kept).unwrap();
+    let second = open(&path).unwrap();
+    first.leave();
+    assert!(Peer::find(&path).unwrap().is_some());
+    Place::at(&path).unwrap().leave();
+    assert!(!fs::exists(&path).unwrap());
+    drop(second);
+    fs::remove_file(kept).unwrap();
+    fs::remove_file(format!("{}.lock", path.display())).unwrap();
+}
+
+/// A last word is heard, also where what was said to it before was never read, and then the end.
+#[test]
+fn a_last_word_is_heard() {
+    let (old, new) = pair("last");
+    new.say(&Word::Ready).unwrap();
+    let last = || Word::Refused { why: "it is late".into() };
+    old.say(&last()).unwrap();
+    drop(old);
+    assert_eq!(new.hear(soon()).unwrap().0, last());
+    assert_eq!(new.hear(soon()).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
 }
 
 /// Every socket that was passed has a shard, and every shard a socket, however many there are of each;

@@ -2,15 +2,20 @@
 //! packet of JSON, some with sockets.
 
 use std::{
+    fs::{self, File, Permissions, TryLockError},
     io::{self, IoSlice, IoSliceMut},
     mem::MaybeUninit,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt},
+    },
     path::{Path, PathBuf},
+    thread,
     time::{Duration, Instant},
 };
 
 use rustix::{
-    io::retry_on_intr,
+    io::{Errno, retry_on_intr},
     net::{
         RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
         SendAncillaryMessage, SendFlags, recvmsg, sendmsg, sockopt::socket_peercred,
@@ -36,8 +41,8 @@ pub(super) enum Word {
     Offered { version: String, pid: u32 },
     /// The successor wants to open a journal.
     Journal { directory: PathBuf },
-    /// The predecessor does not use it now.
-    JournalFree,
+    /// The predecessor does not use it now, and gets it back if it had it.
+    JournalFree { lent: bool },
     /// The successor could serve.
     Ready,
     /// The predecessor accepts nobody any more.
@@ -63,6 +68,8 @@ impl Peer {
     pub fn find(path: &Path) -> io::Result<Option<Peer>> {
         let (socket, address) =
             (Socket::new(Domain::UNIX, Type::SEQPACKET, None)?, SockAddr::unix(path)?);
+        // Where its backlog is full, connecting waits.
+        socket.set_write_timeout(Some(HANDOVER_WORD_WAIT))?;
         let connected = loop {
             match socket.connect(&address) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -73,6 +80,10 @@ impl Peer {
             Ok(()) => Peer::of(socket).map(Some),
             Err(error) => match error.kind() {
                 io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => Ok(None),
+                io::ErrorKind::WouldBlock => Err(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    "too many wait to be heard there; start again when they are done",
+                )),
                 _ => Err(error),
             },
         }
@@ -127,9 +138,16 @@ impl Peer {
         let mut space = [const { MaybeUninit::uninit() }; SPACE];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let mut pieces = [IoSliceMut::new(&mut text)];
-        let heard = retry_on_intr(|| {
-            recvmsg(&self.socket, &mut pieces, &mut control, RecvFlags::CMSG_CLOEXEC)
-        });
+        let mut receive = || {
+            retry_on_intr(|| {
+                recvmsg(&self.socket, &mut pieces, &mut control, RecvFlags::CMSG_CLOEXEC)
+            })
+        };
+        // One that went without reading all of ours may have said a last word before.
+        let heard = match receive() {
+            Err(Errno::CONNRESET) => receive(),
+            heard => heard,
+        };
         let heard = heard.map_err(|error| match io::Error::from(error) {
             error if error.kind() == io::ErrorKind::WouldBlock => {
                 io::Error::new(io::ErrorKind::TimedOut, "it said nothing in time")
@@ -157,22 +175,86 @@ impl Peer {
 /// Bytes for the sockets of one word.
 const SPACE: usize = rustix::cmsg_space!(ScmRights(HANDOVER_SOCKETS_PER_WORD));
 
+/// What is at the path where servers hand over.
+pub(super) enum Found {
+    /// A server that hears successors.
+    Peer(Peer),
+    /// Nobody was there, and so we hear them from now on.
+    Nobody(OwnedFd),
+}
+
+/// Connects to whoever hands over at this path, or opens it where nobody does. Of several that start
+/// at once one opens it.
+pub(super) fn find_or_open(path: &Path) -> io::Result<Found> {
+    if let Some(peer) = Peer::find(path)? {
+        return Ok(Found::Peer(peer));
+    }
+    let _lock = lock(path)?;
+    match Peer::find(path)? {
+        Some(peer) => Ok(Found::Peer(peer)),
+        None => open(path).map(Found::Nobody),
+    }
+}
+
+/// Holds the file beside the path that whoever opens it holds, until the file is dropped.
+fn lock(path: &Path) -> io::Result<File> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".lock");
+    let file =
+        File::options().write(true).create(true).truncate(false).mode(0o600).open(&beside)?;
+    let deadline = Instant::now() + HANDOVER_WORD_WAIT;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
+                thread::sleep(Duration::from_millis(10));
+            }
+            Err(error) => {
+                let problem = format!("cannot lock {}: {error}", Path::new(&beside).display());
+                return Err(io::Error::other(problem));
+            }
+        }
+    }
+}
+
+/// A path with a socket that is ours.
+pub struct Place {
+    path: PathBuf,
+    /// Device and inode.
+    file: (u64, u64),
+}
+
+impl Place {
+    /// What is there now.
+    pub fn at(path: &Path) -> io::Result<Place> {
+        let found = fs::symlink_metadata(path)?;
+        Ok(Place { path: path.to_owned(), file: (found.dev(), found.ino()) })
+    }
+
+    /// Takes the path away, unless it is somebody else's by now.
+    pub fn leave(&self) {
+        if Place::at(&self.path).is_ok_and(|now| now.file == self.file) {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
 /// A socket that hears successors at this path. What lies there already is the socket of one that has
 /// gone, or it is in the way.
 pub(super) fn open(path: &Path) -> io::Result<OwnedFd> {
     let socket = Socket::new(Domain::UNIX, Type::SEQPACKET, None)?;
     remove_stale(path)?;
+    // Of the socket itself, and so nobody can put another file in the way.
+    File::from(OwnedFd::from(socket.try_clone()?))
+        .set_permissions(Permissions::from_mode(0o600))?;
     socket.bind(&SockAddr::unix(path)?)?;
-    // Before it listens, and so before anybody can connect.
-    std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
     socket.listen(4)?;
     Ok(socket.into())
 }
 
 fn remove_stale(path: &Path) -> io::Result<()> {
-    use std::os::unix::fs::FileTypeExt;
-    match std::fs::symlink_metadata(path) {
-        Ok(found) if found.file_type().is_socket() => std::fs::remove_file(path),
+    match fs::symlink_metadata(path) {
+        Ok(found) if found.file_type().is_socket() => fs::remove_file(path),
         Ok(_) => Err(io::Error::other("there is something else than a socket")),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),
