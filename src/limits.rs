@@ -331,6 +331,9 @@ pub const HANDOVER_WORD_WAIT: Duration = Duration::from_secs(5);
 /// Time for all shards to stop accepting, and for the journal to finish what it writes.
 pub const HANDOVER_REST_WAIT: Duration = Duration::from_secs(10);
 
+/// Servers that a successor asks one after the other, where each dies before it has offered anything.
+pub const HANDOVER_TRIES: u32 = 4;
+
 /// Bytes in a word of a hand-over: all addresses, and the path of a journal.
 pub const HANDOVER_WORD_BYTES_MAX: usize = 16 * 1024;
 

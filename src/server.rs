@@ -23,16 +23,16 @@ mod unix;
 mod user;
 
 use std::{
-    fs,
     io::{self, Write},
     net::SocketAddr,
     path::PathBuf,
-    sync::{Arc, mpsc},
+    sync::{Arc, atomic::AtomicBool, mpsc},
     thread::{self, JoinHandle},
 };
 
 use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGTERM},
+    flag,
     iterator::Signals,
 };
 use tokio::sync::{Notify, watch};
@@ -177,7 +177,12 @@ pub struct Server {
     /// What the log lets through now.
     log_filter: String,
     drained: Option<Drained>,
+    /// Where successors connect.
+    takeover_file: Option<SocketFile>,
 }
+
+/// Whether the process was told to stop, for who cannot hear [`News`] yet.
+type Stop = Arc<AtomicBool>;
 
 /// What the main thread waits for.
 enum News {
@@ -216,7 +221,11 @@ pub fn run(config: &Config, operator: Operator) -> Result<(), ServerError> {
     // First of all: a signal that comes before would end the process without a word, or, where it
     // is the first process of a container, never be heard.
     let signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
-    let mut server = Server::start_on(config, Adopted::from_environment()?)?;
+    let stop = Stop::default();
+    for signal in [SIGTERM, SIGINT] {
+        flag::register(signal, Arc::clone(&stop))?;
+    }
+    let mut server = Server::start_on(config, Adopted::from_environment()?, stop)?;
     server.operator = Some(operator);
     server.manager = Manager::from_environment();
     let tell = server.tell.clone();
@@ -245,14 +254,15 @@ fn hear(mut signals: Signals, tell: &mpsc::Sender<News>) {
 impl Server {
     /// Starts everything and returns once all shards serve.
     pub fn start(config: &Config) -> Result<Server, ServerError> {
-        Server::start_on(config, Adopted::default())
+        Server::start_on(config, Adopted::default(), Stop::default())
     }
 
-    /// The same, on sockets that listen already where there are some.
-    fn start_on(config: &Config, adopted: Adopted) -> Result<Server, ServerError> {
+    /// The same, on sockets that listen already where there are some. A successor that is told to stop
+    /// before it serves ends then.
+    fn start_on(config: &Config, adopted: Adopted, stop: Stop) -> Result<Server, ServerError> {
         let plan = Plan::new(config)?;
         let key_files = KeyFiles::open(config)?;
-        let ground = Ground::open(config, plan.shards, adopted)?;
+        let mut ground = Ground::open(config, plan.shards, adopted, stop)?;
         let secure = Secure::new(config, &ground.listening)?;
         user::drop_rights(&config.user.0)?;
         let journal = ground.open_journal(config)?;
@@ -280,15 +290,15 @@ impl Server {
             shards.spawn(index, run)?;
         }
         wait_for_shards(plan.shards, &news)?;
-        inputs.start(config, true)?;
-        let (draining, is_draining) = watch::channel(false);
-        let (control_accepts, is_accepting) = watch::channel(!ground.waits());
+        ground.start_inputs(&mut inputs, config)?;
+        let [draining, accepts] = [false, !ground.waits()].map(watch::Sender::new);
         let bus = (inputs.states(), inputs.forwards(config)?);
         let files = watched(&key_files, secure.as_ref());
         let orders = orders(&tell);
         let control_settings =
             Live::new(control_settings(config, &subscribers, key_files.access()));
-        let (hears, watched) = ((Arc::clone(&orders), answered), [is_draining, is_accepting]);
+        let hears = (Arc::clone(&orders), answered);
+        let watched = [&draining, &accepts].map(watch::Sender::subscribe);
         let mut control = shared.control(Arc::clone(&control_settings), bus, hears, watched);
         (control.tls, control.tracer) = (tls::control(config, &files)?, spans::tracer(config)?);
         let control_thread = Some(spawn_control(control, &ground.control, &stop_control, &tell)?);
@@ -316,8 +326,9 @@ impl Server {
             turns: Vec::new(),
             log_filter: config.log.as_str().to_owned(),
             drained: None,
+            takeover_file: None,
         };
-        server.succeed(ground, control_accepts)
+        server.succeed(ground, accepts)
     }
 
     /// Where subscribers connect, and what they speak there: one address at least.
@@ -359,14 +370,13 @@ impl Server {
             let _ = journal.thread.join();
         }
         // While somebody listens there, so that it is surely ours.
-        let file = self.control_file.take().filter(|_| !self.shared.drain.is_handed_over());
-        file.into_iter().for_each(SocketFile::remove);
+        let files = [self.control_file.take(), self.takeover_file.take()];
+        if !self.shared.drain.is_handed_over() {
+            files.into_iter().flatten().for_each(SocketFile::remove);
+        }
         self.stop_control.notify_one();
         if let Some(control) = self.control_thread.take() {
             let _ = control.join();
-        }
-        if !self.shared.drain.is_handed_over() {
-            self.config.takeover.0.iter().for_each(|path| drop(fs::remove_file(path)));
         }
         let failed = self.news.try_iter().find_map(|news| match news {
             News::Ended(shard, Err(problem)) => Some(ServerError::Shard { shard, problem }),

@@ -29,16 +29,20 @@ pub struct Manner {
 /// it is in the way.
 pub fn open(path: &Path, manner: Manner) -> io::Result<OwnedFd> {
     // Of two that find the same stale file, the second would remove the first one's.
-    let folder = File::open(path.parent().unwrap_or(path))?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = File::open(folder.unwrap_or(Path::new(".")))?;
     patiently(|| folder.try_lock().map_err(|_| io::ErrorKind::AddrInUse.into()))?;
     remove_stale(path, manner.kind)?;
     let socket = Socket::new(Domain::UNIX, manner.kind, None)?;
+    // Its file has no right more than these from the first moment on; below it gets what umask took.
+    let mode = Permissions::from_mode(manner.mode);
+    File::from(OwnedFd::from(socket.try_clone()?)).set_permissions(mode.clone())?;
     socket.bind(&SockAddr::unix(path)?)?;
     // Before it listens, and so before anybody can connect.
     if let Some((user, group)) = manner.owner {
         chown(path, Some(user), Some(group))?;
     }
-    fs::set_permissions(path, Permissions::from_mode(manner.mode))?;
+    fs::set_permissions(path, mode)?;
     socket.listen(manner.backlog)?;
     Ok(socket.into())
 }

@@ -6,19 +6,22 @@ use std::{
     io::{IoSlice, Read},
     net::TcpListener,
     os::unix::fs::PermissionsExt,
-    process::{Command, Stdio},
+    process::{Child, ChildStderr, Command, Stdio},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
     thread,
+    time::Duration,
 };
 
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::support::{
-    Folder, Io, Kind, Publisher, Received, Server, Subscriber, Wire, eventually, refused_start,
-    stentor,
+    Folder, Io, Kind, Publisher, Received, Server, Subscriber, Wire, ask, eventually, post,
+    refused_start, stentor, wait,
 };
 
 /// The settings of a server that takes over from this one, or of the first.
@@ -117,21 +120,10 @@ fn a_successor_that_fails_harms_nobody() {
     let told = refused_start(&mut stentor(&[&flags[..], &["--listen", &taken]].concat()));
     assert!(told.contains(&format!("cannot listen on {taken}")), "{told}");
     expect_delivery(&server, &mut subscriber, "after one");
-    // Its bus is not there, so it is not ready; it has the journal by then.
-    let input = "jetstream url=nats://127.0.0.1:1 stream=TICKS";
-    let mut waiting = stentor(&[&flags[..], &["--inputs", input]].concat());
-    let piped = waiting.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-    let mut waiting = piped.spawn().unwrap();
-    let mut log = waiting.stderr.take().unwrap();
-    let (mut told, mut piece) = (String::new(), [0; 4096]);
-    while !told.contains("input ") {
-        let read = log.read(&mut piece).unwrap();
-        assert!(read > 0, "it ended: {told}");
-        told += &String::from_utf8_lossy(&piece[..read]);
-    }
-    assert!(told.contains("journal "), "{told}");
-    waiting.kill().unwrap();
-    waiting.wait().unwrap();
+    let dying = Fake::begin(&takeover);
+    dying.say(&json!({"journal": {"directory": journal}}));
+    assert_eq!(dying.hear(), json!({"journal-free": {"lent": true}}));
+    drop(dying);
     expect_delivery(&server, &mut subscriber, "after two");
     let successor = start(Io::Uring, &takeover, Some(&server), &kept);
     assert_eq!(subscriber.next(), Received::Close(1012, "server draining".into()));
@@ -143,7 +135,174 @@ fn a_successor_that_fails_harms_nobody() {
     successor.stop();
 }
 
-/// Who comes to the path and is no successor is told nothing and harms nobody: rubbish, half a
+/// A successor that waits and is told to stop ends at once, says so, and leaves who serves as it was.
+#[test]
+fn a_successor_that_is_told_to_stop_ends() {
+    let folder = Folder::new("told");
+    let takeover = format!("{}/socket", folder.text());
+    let server = start(Io::Uring, &takeover, None, &[]);
+    let mut waiting = Waiting::start(&flags(&takeover, Some(&server)));
+    waiting.signal(Signal::TERM);
+    assert_eq!(wait(&mut waiting.child).code(), Some(1));
+    waiting.read_until("told to stop before it was done; whoever serves there serves on");
+    let mut subscriber = Subscriber::join(server.subscribers, Kind::WebSocket, "news");
+    expect_delivery(&server, &mut subscriber, "still here");
+    server.stop();
+}
+
+/// Where who serves is killed while its successor waits, the successor serves in its place at once, and
+/// hears successors of its own.
+#[test]
+fn a_predecessor_that_dies_is_replaced() {
+    let folder = Folder::new("died");
+    let takeover = format!("{}/socket", folder.text());
+    let server = start(Io::Uring, &takeover, None, &[]);
+    let (subscribers, control) = (server.subscribers, server.control);
+    let mut before = flags(&takeover, Some(&server));
+    before.extend(["--drain", "300ms"].map(String::from));
+    let mut waiting = Waiting::start(&before);
+    server.kill();
+    waiting.read_until("has died before it handed over: serving in its place");
+    let mut subscriber = Subscriber::join(subscribers, Kind::WebSocket, "news");
+    Publisher::to(control).publish("news", b"there");
+    assert_eq!(subscriber.publication(), b"there");
+    let before: Vec<&str> = before.iter().map(String::as_str).collect();
+    let last = Server::start(Io::Epoll, &before);
+    assert_eq!(subscriber.next(), Received::Close(1012, "server draining".into()));
+    assert_eq!(wait(&mut waiting.child).code(), Some(0));
+    last.stop();
+    assert!(!fs::exists(&takeover).unwrap());
+}
+
+/// A journal is lent for as long as reading it takes: a bus that is away does not have publishers wait,
+/// the successor serves and is not ready before the bus was read.
+#[test]
+fn a_journal_does_not_wait_for_a_bus() {
+    let folder = Folder::new("lent");
+    let (takeover, journal) = (format!("{}/socket", folder.text()), folder.text());
+    let kept = ["--journal", journal, "--channels", "news history=100", "--drain", "300ms"];
+    let server = start(Io::Uring, &takeover, None, &kept);
+    Publisher::of(&server).publish("news", b"before");
+    let successor =
+        start(Io::Uring, &takeover, Some(&server), &[&kept[..], &["--inputs", AWAY]].concat());
+    server.expect_clean_end();
+    let mut subscriber = Subscriber::join(successor.subscribers, Kind::WebSocket, "news?last=10");
+    assert_eq!(subscriber.publication(), b"before");
+    expect_delivery(&successor, &mut subscriber, "after");
+    let ready = ask(successor.control, "GET /readyz HTTP/1.1\r\nHost: localhost\r\n");
+    assert_eq!(ready.head.status, 503);
+    successor.stop();
+}
+
+/// Whose publication waited for a journal that was given away is told to connect again at once, and on
+/// another connection.
+#[test]
+fn who_waited_for_the_journal_is_told_of_the_successor() {
+    let folder = Folder::new("waited");
+    let (takeover, journal) = (format!("{}/socket", folder.text()), folder.text());
+    let kept = ["--journal", journal, "--channels", "news history=100", "--drain", "300ms"];
+    let server = start(Io::Uring, &takeover, None, &kept);
+    let successor = Fake::begin(&takeover);
+    successor.say(&json!({"journal": {"directory": journal}}));
+    assert_eq!(successor.hear(), json!({"journal-free": {"lent": true}}));
+    let publishers: Vec<Wire> = (0..8)
+        .map(|_| {
+            let mut wire = Wire::connect(server.control);
+            wire.send(&[&post("/publish/news", 4)[..], b"text"].concat());
+            wire
+        })
+        .collect();
+    // They are accepted in turn, so that whoever asked before this is answered is with its shard.
+    server.shown("/stats");
+    successor.say(&json!("ready"));
+    assert_eq!(successor.hear(), json!("yours"));
+    successor.say(&json!("taken"));
+    for mut publisher in publishers {
+        let head = publisher.next_answer().head;
+        assert_eq!(head.status, 503);
+        assert_eq!(head.get("Retry-After").as_deref(), Some("1"));
+        assert_eq!(head.get("Connection").as_deref(), Some("close"));
+    }
+    server.expect_clean_end();
+    // It was given away, and is the successor's to take.
+    fs::remove_file(&takeover).unwrap();
+}
+
+/// An input whose bus is not there.
+const AWAY: &str = "jetstream url=nats://127.0.0.1:1 stream=TICKS channel=ticks";
+
+/// A successor that waits for its input.
+struct Waiting {
+    child: Child,
+    log: ChildStderr,
+    told: String,
+}
+
+impl Waiting {
+    fn start(flags: &[String]) -> Waiting {
+        let flags: Vec<&str> = flags.iter().map(String::as_str).chain(["--inputs", AWAY]).collect();
+        let mut program = stentor(&flags);
+        let piped = program.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = piped.spawn().unwrap();
+        let log = child.stderr.take().unwrap();
+        let mut waiting = Waiting { child, log, told: String::new() };
+        waiting.read_until("taking over from process");
+        waiting.read_until("input ");
+        waiting
+    }
+
+    #[track_caller]
+    fn read_until(&mut self, words: &str) {
+        let mut piece = [0; 4096];
+        while !self.told.contains(words) {
+            let read = self.log.read(&mut piece).unwrap();
+            assert!(read > 0, "it ended: {}", self.told);
+            self.told += &String::from_utf8_lossy(&piece[..read]);
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(self.child.id().cast_signed()).unwrap();
+        kill_process(pid, signal).unwrap();
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A successor that says what the test says, word by word.
+struct Fake(Socket);
+
+impl Fake {
+    /// One that was offered the socket of the path.
+    fn begin(takeover: &str) -> Fake {
+        let socket = Socket::new(Domain::UNIX, Type::SEQPACKET, None).unwrap();
+        socket.connect(&SockAddr::unix(takeover).unwrap()).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let fake = Fake(socket);
+        let hello = json!({"protocol": 1, "version": "9.9.9", "pid": 1, "addresses": ["takeover"]});
+        fake.say(&json!({ "hello": hello }));
+        while fake.hear().get("offered").is_none() {}
+        fake
+    }
+
+    fn say(&self, word: &Value) {
+        self.0.send(word.to_string().as_bytes()).unwrap();
+    }
+
+    #[track_caller]
+    fn hear(&self) -> Value {
+        let mut word = [0; 16 * 1024];
+        let bytes = (&self.0).read(&mut word).unwrap();
+        serde_json::from_slice(&word[..bytes]).unwrap()
+    }
+}
+
+/// Who comes to the path and is no successor gets nothing and harms nobody: rubbish, half a
 /// conversation, and silence end by themselves, and a successor that waits behind them is heard.
 #[test]
 fn strangers_at_the_path_harm_nobody() {

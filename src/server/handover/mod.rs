@@ -19,15 +19,16 @@ use std::{io, os::fd::OwnedFd, sync::Arc};
 use tokio::sync::watch;
 
 use super::{
-    Server, ServerError,
+    Server, ServerError, Stop,
     adopt::Adopted,
+    inputs::Inputs,
     journal::Opened,
     listen::{self, ControlListener, Listeners, Listening},
 };
 use crate::{config::Config, shard::Drain};
 
 use offer::Offer;
-use take::{OWN, Takeover};
+use take::Takeover;
 
 /// What a server begins on: its listeners, and whoever accepts from them until it is ready.
 pub(super) struct Ground {
@@ -40,9 +41,14 @@ pub(super) struct Ground {
 
 impl Ground {
     /// Takes what a predecessor has, and opens the rest.
-    pub fn open(config: &Config, shards: u16, adopted: Adopted) -> Result<Ground, ServerError> {
-        let (outlives_us, mut adopted) = (adopted.outlive_us(), adopted);
-        let takeover = Takeover::begin(config, &mut adopted)?;
+    pub fn open(
+        config: &Config,
+        shards: u16,
+        mut adopted: Adopted,
+        told_to_stop: Stop,
+    ) -> Result<Ground, ServerError> {
+        let outlives_us = adopted.outlive_us();
+        let takeover = Takeover::begin(config, &mut adopted, told_to_stop)?;
         let (control, listening) = listen::all(config, shards, adopted)?;
         Ok(Ground { control, listening, outlives_us, takeover })
     }
@@ -59,10 +65,21 @@ impl Ground {
     }
 
     /// Opens the journal of the settings, once a predecessor has closed it.
-    pub fn open_journal(&self, config: &Config) -> Result<Option<Opened>, ServerError> {
+    pub fn open_journal(&mut self, config: &Config) -> Result<Option<Opened>, ServerError> {
         let Some(directory) = config.journal.0.as_deref() else { return Ok(None) };
-        self.takeover.as_ref().map_or(Ok(()), |takeover| takeover.claim_journal(directory))?;
-        Opened::at(directory).map(Some)
+        match &mut self.takeover {
+            Some(takeover) => takeover.open_journal(directory).map(Some),
+            None => Opened::at(directory).map(Some),
+        }
+    }
+
+    /// Starts the inputs that two servers may read at the same time, unless a predecessor's publishers
+    /// wait meanwhile for its journal, which is with us.
+    pub fn start_inputs(&self, inputs: &mut Inputs, config: &Config) -> io::Result<()> {
+        match self.takeover.as_ref().is_some_and(|takeover| takeover.has_journal) {
+            true => Ok(()),
+            false => inputs.start(config, true),
+        }
     }
 
     /// What each shard listens on.
@@ -87,6 +104,7 @@ impl Ground {
 
 impl Server {
     /// Has the predecessor go, if there is one, accepts in its place, and begins to hear successors.
+    /// Once the predecessor has gone there is nobody else, and what fails is told and done without.
     pub(super) fn succeed(
         mut self,
         mut ground: Ground,
@@ -97,28 +115,49 @@ impl Server {
             self.inputs.start(&self.config, false)?;
             return Ok(self);
         };
-        if takeover.waits() {
+        let offer = self.offer(&ground, control.clone())?;
+        let succeeds = takeover.waits();
+        if succeeds {
             takeover.await_inputs(&self.inputs.states())?;
             takeover.complete(|| listen::take_up(&ground.listening, &self.config))?;
             self.shared.drain.hold_accepts(false);
             self.shards.wake();
             control.send_replace(true);
         }
-        self.control_file = ground.control.file()?;
-        self.inputs.start(&self.config, false)?;
+        self.control_file = match ground.control.file() {
+            Err(error) if succeeds => {
+                tracing::error!("the control socket's file will stay behind: {error}");
+                None
+            }
+            file => file?,
+        };
+        for numbered in [true, false].into_iter().skip(usize::from(!takeover.has_journal)) {
+            match self.inputs.start(&self.config, numbered) {
+                Err(error) if succeeds => tracing::error!("cannot read the inputs: {error}"),
+                started => started?,
+            }
+        }
+        let heard = takeover.into_listener().and_then(|(listener, file)| {
+            offer.spawn(listener)?;
+            Ok(file)
+        });
+        match heard {
+            Err(error) if succeeds => tracing::error!("no successor can be heard: {error}"),
+            heard => self.takeover_file = Some(heard?),
+        }
+        Ok(self)
+    }
+
+    fn offer(&self, ground: &Ground, control: watch::Sender<bool>) -> io::Result<Offer> {
         let (directory, journal) = (self.config.journal.0.clone(), self.journal.as_ref());
-        let (listener, mut sockets) = (takeover.into_listener(), ground.offered()?);
-        sockets.push((OWN.to_owned(), vec![listener.try_clone()?]));
-        let offer = Offer {
-            listener,
-            sockets,
+        Ok(Offer {
+            sockets: ground.offered()?,
             journal: directory.zip(journal.and_then(|journal| journal.keeper.clone())),
             drain: Arc::clone(&self.shared.drain),
             parkings: self.shards.parkings.clone(),
+            draining: self.draining.clone(),
             control,
             tell: self.tell.clone(),
-        };
-        offer.spawn()?;
-        Ok(self)
+        })
     }
 }

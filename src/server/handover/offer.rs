@@ -13,7 +13,10 @@ use std::{
 use socket2::Socket;
 use tokio::sync::watch;
 
-use super::words::{PROTOCOL, Peer, VERSION, Word, pass_all};
+use super::{
+    take::OWN,
+    words::{PROTOCOL, Peer, VERSION, Word, pass_all},
+};
 use crate::{
     journal::Keeper,
     limits::{HANDOVER_REST_WAIT, HANDOVER_WAIT, HANDOVER_WORD_WAIT},
@@ -24,31 +27,32 @@ use crate::{
 
 /// All that a successor is passed, and what it takes for that.
 pub(super) struct Offer {
-    /// Where successors connect.
-    pub listener: OwnedFd,
     /// What listens, by address.
     pub sockets: Vec<(String, Vec<OwnedFd>)>,
     /// The journal, and where it is.
     pub journal: Option<(PathBuf, Keeper)>,
     pub drain: Arc<Drain>,
     pub parkings: Vec<Arc<Parking>>,
+    /// Whether the server is draining, as publishers are told.
+    pub draining: watch::Sender<bool>,
     /// Whether the control listener accepts.
     pub control: watch::Sender<bool>,
     pub tell: mpsc::Sender<News>,
 }
 
 impl Offer {
-    /// Hears successors on a thread of its own until one has taken over.
-    pub fn spawn(self) -> io::Result<()> {
-        thread::Builder::new().name("handover".into()).spawn(move || self.serve())?;
+    /// Hears successors here, on a thread of its own, until one has taken over.
+    pub fn spawn(mut self, listener: OwnedFd) -> io::Result<()> {
+        self.sockets.push((OWN.to_owned(), vec![listener.try_clone()?]));
+        let serve = move || self.serve(&Socket::from(listener));
+        thread::Builder::new().name("handover".into()).spawn(serve)?;
         Ok(())
     }
 
-    fn serve(self) {
-        let listener = Socket::from(self.listener.try_clone().expect("one descriptor"));
+    fn serve(self, listener: &Socket) {
         loop {
-            let peer = match listener.accept() {
-                Ok((socket, _)) => Peer::of(socket),
+            let peer = match listener.accept().and_then(|(socket, _)| Peer::of(socket)) {
+                Ok(peer) => peer,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => {
                     tracing::warn!("hand-over: cannot accept: {error}");
@@ -56,12 +60,16 @@ impl Offer {
                     continue;
                 }
             };
-            match peer.and_then(|peer| self.hand_over(&peer)) {
+            match self.hand_over(&peer) {
                 Ok(pid) => {
                     let _ = self.tell.send(News::HandedOver(pid));
                     return;
                 }
-                Err(error) => tracing::warn!("no hand-over, serving on: {error}"),
+                Err(error) => {
+                    // Who hears nothing takes us for dead, and serves in our place.
+                    let _ = peer.say(&Word::Refused { why: error.to_string() });
+                    tracing::warn!("no hand-over, serving on: {error}");
+                }
             }
         }
     }
@@ -93,7 +101,7 @@ impl Offer {
         let mut word = peer.hear(deadline)?.0;
         if let Word::Journal { directory } = &word {
             lent.lend_journal(directory)?;
-            peer.say(&Word::JournalFree)?;
+            peer.say(&Word::JournalFree { lent: lent.journal })?;
             word = peer.hear(deadline)?.0;
         }
         if word != Word::Ready {
@@ -158,6 +166,8 @@ impl Lent<'_> {
     fn give(&mut self) {
         self.accepts = false;
         self.offer.drain.hand_over();
+        // Before anything is rejected, so that whoever is told knows to connect again.
+        self.offer.draining.send_replace(true);
         if std::mem::take(&mut self.journal) {
             self.offer.journal.iter().for_each(|(_, keeper)| keeper.leave());
         }

@@ -4,13 +4,13 @@ use std::{
     env, fs, io,
     net::TcpListener,
     os::fd::{AsFd, OwnedFd},
-    process,
+    process, thread,
     time::{Duration, Instant},
 };
 
 use socket2::Socket;
 
-use super::words::{Peer, Word, open};
+use super::words::{Found, Peer, Word, find_or_open, open};
 use crate::{
     config::Place,
     limits::{HANDOVER_SOCKETS_PER_WORD, HANDOVER_WORD_BYTES_MAX},
@@ -78,6 +78,31 @@ fn a_stale_socket_is_replaced() {
     assert!(told.contains("something else than a socket"), "{told}");
     assert_eq!(fs::read(&path).unwrap(), b"precious");
     fs::remove_file(&path).unwrap();
+}
+
+/// Of several that start at once one opens the path, and the others find it there.
+#[test]
+fn one_of_many_opens_the_path() {
+    let path = env::temp_dir().join(format!("stentor-words-many-{}", process::id()));
+    let found: Vec<Found> = thread::scope(|scope| {
+        let all: Vec<_> = (0..4).map(|_| scope.spawn(|| find_or_open(&path).unwrap())).collect();
+        all.into_iter().map(|it| it.join().unwrap()).collect()
+    });
+    let opened = found.iter().filter(|it| matches!(it, Found::Nobody(_))).count();
+    assert_eq!(opened, 1);
+    fs::remove_file(&path).unwrap();
+}
+
+/// A last word is heard, also where what was said to it before was never read, and then the end.
+#[test]
+fn a_last_word_is_heard() {
+    let (old, new) = pair("last");
+    new.say(&Word::Ready).unwrap();
+    let last = || Word::Refused { why: "it is late".into() };
+    old.say(&last()).unwrap();
+    drop(old);
+    assert_eq!(new.hear(soon()).unwrap().0, last());
+    assert_eq!(new.hear(soon()).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
 }
 
 /// Every socket that was passed has a shard, and every shard a socket, however many there are of each;

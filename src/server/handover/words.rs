@@ -10,7 +10,7 @@ use std::{
 };
 
 use rustix::{
-    io::retry_on_intr,
+    io::{Errno, retry_on_intr},
     net::{
         RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
         SendAncillaryMessage, SendFlags, recvmsg, sendmsg, sockopt::socket_peercred,
@@ -39,8 +39,8 @@ pub(super) enum Word {
     Offered { version: String, pid: u32 },
     /// The successor wants to open a journal.
     Journal { directory: PathBuf },
-    /// The predecessor does not use it now.
-    JournalFree,
+    /// The predecessor does not use it now, and gets it back if it had it.
+    JournalFree { lent: bool },
     /// The successor could serve.
     Ready,
     /// The predecessor accepts nobody any more.
@@ -66,6 +66,8 @@ impl Peer {
     pub fn find(path: &Path) -> io::Result<Option<Peer>> {
         let (socket, address) =
             (Socket::new(Domain::UNIX, Type::SEQPACKET, None)?, SockAddr::unix(path)?);
+        // Where its backlog is full, connecting waits.
+        socket.set_write_timeout(Some(HANDOVER_WORD_WAIT))?;
         let connected = loop {
             match socket.connect(&address) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -76,6 +78,10 @@ impl Peer {
             Ok(()) => Peer::of(socket).map(Some),
             Err(error) => match error.kind() {
                 io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => Ok(None),
+                io::ErrorKind::WouldBlock => Err(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    "too many wait to be heard there; start again when they are done",
+                )),
                 _ => Err(error),
             },
         }
@@ -130,9 +136,16 @@ impl Peer {
         let mut space = [const { MaybeUninit::uninit() }; SPACE];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let mut pieces = [IoSliceMut::new(&mut text)];
-        let heard = retry_on_intr(|| {
-            recvmsg(&self.socket, &mut pieces, &mut control, RecvFlags::CMSG_CLOEXEC)
-        });
+        let mut receive = || {
+            retry_on_intr(|| {
+                recvmsg(&self.socket, &mut pieces, &mut control, RecvFlags::CMSG_CLOEXEC)
+            })
+        };
+        // One that went without reading all of ours may have said a last word before.
+        let heard = match receive() {
+            Err(Errno::CONNRESET) => receive(),
+            heard => heard,
+        };
         let heard = heard.map_err(|error| match io::Error::from(error) {
             error if error.kind() == io::ErrorKind::WouldBlock => {
                 io::Error::new(io::ErrorKind::TimedOut, "it said nothing in time")
@@ -159,6 +172,28 @@ impl Peer {
 
 /// Bytes for the sockets of one word.
 const SPACE: usize = rustix::cmsg_space!(ScmRights(HANDOVER_SOCKETS_PER_WORD));
+
+/// What is at the path where servers hand over.
+pub(super) enum Found {
+    /// A server that hears successors.
+    Peer(Peer),
+    /// Nobody was there, and so we hear them from now on.
+    Nobody(OwnedFd),
+}
+
+/// Connects to whoever hands over at this path, or opens it where nobody does. Of several that start
+/// at once one opens it.
+pub(super) fn find_or_open(path: &Path) -> io::Result<Found> {
+    if let Some(peer) = Peer::find(path)? {
+        return Ok(Found::Peer(peer));
+    }
+    match open(path) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            Peer::find(path)?.map(Found::Peer).ok_or(error)
+        }
+        opened => opened.map(Found::Nobody),
+    }
+}
 
 /// A socket that hears successors at this path, of root or our own user alone.
 pub(super) fn open(path: &Path) -> io::Result<OwnedFd> {

@@ -18,7 +18,7 @@ pub use poller::{Poll, Poller};
 pub use press::{Book, Press};
 pub use publisher::{Publisher, post};
 pub use reader::{Item, Reader, Via};
-pub use server::{Io, Server, refused_start, stentor, through};
+pub use server::{Io, Server, refused_start, stentor, through, wait};
 pub use streams::Streams;
 pub use stubborn::{Follows, Seen, Stubborn, Whereabouts, follow};
 pub use subscriber::{Event, Gap, Kind, Received, Subscriber, masked};
