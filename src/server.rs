@@ -293,8 +293,7 @@ impl Server {
         ground.start_inputs(&mut inputs, config)?;
         let [draining, accepts] = [false, !ground.waits()].map(watch::Sender::new);
         let bus = (inputs.states(), inputs.forwards(config)?);
-        let files = watched(&key_files, secure.as_ref());
-        let orders = orders(&tell);
+        let (files, orders) = (watched(&key_files, secure.as_ref()), orders(&tell));
         let control_settings =
             Live::new(control_settings(config, &subscribers, key_files.access()));
         let hears = (Arc::clone(&orders), answered);
