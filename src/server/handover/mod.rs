@@ -137,8 +137,9 @@ impl Server {
                 started => started?,
             }
         }
+        let has_died = takeover.has_died;
         let heard = takeover.into_listener().and_then(|(listener, file)| {
-            offer.spawn(listener)?;
+            offer.spawn(listener, has_died)?;
             Ok(file)
         });
         match heard {

@@ -41,10 +41,16 @@ pub(super) struct Offer {
 }
 
 impl Offer {
-    /// Hears successors here, on a thread of its own, until one has taken over.
-    pub fn spawn(mut self, listener: OwnedFd) -> io::Result<()> {
+    /// Hears successors here, on a thread of its own, until one has taken over. Who serves in the place
+    /// of a server that died accepts anew first.
+    pub fn spawn(mut self, listener: OwnedFd, has_died: bool) -> io::Result<()> {
         self.sockets.push((OWN.to_owned(), vec![listener.try_clone()?]));
-        let serve = move || self.serve(&Socket::from(listener));
+        let serve = move || {
+            if has_died {
+                self.accept_anew();
+            }
+            self.serve(&Socket::from(listener));
+        };
         thread::Builder::new().name("handover".into()).spawn(serve)?;
         Ok(())
     }
@@ -118,6 +124,19 @@ impl Offer {
         }
     }
 
+    /// Stops accepting and begins again. The kernel takes the rings of a process that was killed apart
+    /// after its end, and an accept that was pending there may take the news of a connection with it
+    /// (`EPOLLEXCLUSIVE`): whoever connected would wait until somebody else does.
+    fn accept_anew(&self) {
+        for pause in RINGS_GO_WITHIN {
+            thread::sleep(pause);
+            let mut lent = Lent { offer: self, journal: false, accepts: false };
+            if let Err(error) = lent.lend_accepts() {
+                tracing::warn!("cannot accept anew: {error}");
+            }
+        }
+    }
+
     fn hold_accepts(&self, hold: bool) {
         self.drain.hold_accepts(hold);
         self.parkings.iter().for_each(|parking| parking.wake());
@@ -184,6 +203,9 @@ impl Drop for Lent<'_> {
         }
     }
 }
+
+/// When the rings of a process that was killed are surely gone: most go at once, some are slow.
+const RINGS_GO_WITHIN: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(900)];
 
 fn unexpected(word: &Word) -> io::Error {
     io::Error::other(format!("it said {word:?} out of turn"))

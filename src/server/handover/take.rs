@@ -31,7 +31,7 @@ pub(super) struct Takeover {
     listener: OwnedFd,
     began: Instant,
     /// Whether whoever served died on the way.
-    has_died: bool,
+    pub has_died: bool,
     /// Whether the predecessor cannot write its journal until we have taken over.
     pub has_journal: bool,
     told_to_stop: Stop,
