@@ -46,7 +46,7 @@ fn swaps_under_load_are_not_noticed() {
         "--transport",
         "v1",
         "--duration",
-        "10s",
+        "20s",
         "--resume",
         "--target",
         &target,
