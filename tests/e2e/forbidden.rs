@@ -18,13 +18,13 @@ fn io_uring_that_is_forbidden_is_told() {
 #[test]
 fn the_fall_back_is_said_loudly() {
     let server = Server::launch(&mut through(seccomp_launcher(), &stentor(&["--io", "auto"])));
-    let (banner, log) = (server.stdout(), server.stderr());
+    let banner = server.stdout();
     assert!(
         banner.contains("engine       epoll, since io_uring is not to be had here"),
         "{banner}"
     );
     for words in ["WARN", "blocked by a seccomp filter (EPERM)", "using epoll instead"] {
-        assert!(log.contains(words), "{words} is not in {log}");
+        server.await_log(words);
     }
     let mut subscribers = Kind::BOTH.map(|kind| Subscriber::join(server.subscribers, kind, "news"));
     assert_eq!(Publisher::of(&server).publish("news", b"by epoll").1, 2);

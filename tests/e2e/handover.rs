@@ -56,7 +56,7 @@ fn nobody_is_refused() {
     let folder = Folder::new("handover");
     let takeover = format!("{}/socket", folder.text());
     let mut server = start(Io::Uring, &takeover, None, &["--drain", "300ms"]);
-    assert!(server.stderr().contains("a first start"), "{}", server.stderr());
+    server.await_log("a first start");
     assert_eq!(fs::metadata(&takeover).unwrap().permissions().mode() & 0o777, 0o600);
     let stop = Arc::new(AtomicBool::new(false));
     let callers: Vec<_> = (0..4)
@@ -88,8 +88,8 @@ fn nobody_is_refused() {
         let more = ["--drain", "300ms", "--shards", shards];
         let successor = start(io, &takeover, Some(&server), &more);
         assert_eq!(subscriber.next(), Received::Close(1012, "server draining".into()));
-        let told = format!("took the listening sockets over from process {}", server.id());
-        assert!(successor.stderr().contains(&told), "{}", successor.stderr());
+        successor
+            .await_log(&format!("took the listening sockets over from process {}", server.id()));
         let mut subscriber = Subscriber::join(server.subscribers, Kind::WebSocket, "news");
         expect_delivery(&successor, &mut subscriber, "there");
         server.expect_clean_end();
@@ -375,6 +375,6 @@ fn other_users_get_nothing() {
     fs::set_permissions(&takeover, fs::Permissions::from_mode(0o666)).unwrap();
     let told = refused_start(&mut program);
     assert!(told.contains("only root, or the user of the server, may"), "{told}");
-    assert!(server.stderr().contains("it is of the user 65534, and not of ours"));
+    server.await_log("it is of the user 65534, and not of ours");
     server.stop();
 }

@@ -189,7 +189,7 @@ fn publications_with_a_token_are_limited(io: Io) {
     let metrics = String::from_utf8(metrics.body).unwrap();
     let line = metrics.lines().find_map(|line| line.strip_prefix(refused)).expect(&metrics);
     assert!(line.trim().parse::<u64>().unwrap() >= 3, "{line}");
-    assert!(server.stderr().contains("mallory"), "the log says whose");
+    server.await_log("mallory");
     drop((talks, reader));
     server.stop();
 }

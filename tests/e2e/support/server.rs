@@ -93,6 +93,14 @@ impl Server {
         self.stderr.text()
     }
 
+    /// Waits until it has logged this: lines are written by a thread of their own.
+    #[track_caller]
+    pub fn await_log(&self, text: &str) {
+        eventually(&format!("the log says '{text}'"), || {
+            self.stderr().contains(text).then_some(())
+        });
+    }
+
     /// What the control listener shows under a path.
     #[track_caller]
     pub fn shown(&self, path: &str) -> serde_json::Value {
